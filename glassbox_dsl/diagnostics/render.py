@@ -1,0 +1,66 @@
+"""Diagnostics as text for a terminal and as data for a program."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from glassbox_dsl.diagnostics.diagnostic import Diagnostic
+
+
+def visible(text: str) -> str:
+    """Text with control and bidirectional characters shown, so that data cannot drive a terminal."""
+    return "".join(
+        f"\\u{{{ord(c):x}}}" if unicodedata.category(c) in {"Cc", "Cf", "Cs"} and c not in "\n\t" else c
+        for c in text
+    ).replace("\t", "    ")
+
+
+def render(diagnostic: Diagnostic) -> str:
+    """The finding in the shape of LANGUAGE.md section 11, without a trailing newline."""
+    lines = [f"{diagnostic.severity}[{diagnostic.code}]: {visible(diagnostic.headline)}"]
+    gutter = ""
+    if diagnostic.span is not None:
+        source = diagnostic.span.source
+        number, column = source.place(diagnostic.span.start)
+        gutter = " " * len(str(number))
+        before = source.line(number)[: column - 1]
+        width = max(1, min(diagnostic.span.end, diagnostic.span.start + len(source.line(number)) - column + 1) - diagnostic.span.start)
+        marked = visible(source.line(number)[column - 1 : column - 1 + width])
+        carets = "^" * max(1, len(marked))
+        lines += [
+            f"{gutter} --> {visible(source.path)}:{number}:{column}",
+            f"{gutter} |",
+            f"{number} | {visible(source.line(number))}",
+            f"{gutter} | {' ' * len(visible(before))}{carets} {visible(diagnostic.label)}".rstrip(),
+        ]
+    elif diagnostic.label:
+        lines.append(f"  {visible(diagnostic.label)}")
+    lines += [f"{gutter} = {visible(note)}" for note in diagnostic.notes]
+    if diagnostic.help:
+        lines.append(f"{gutter} = help: {visible(diagnostic.help)}")
+    return "\n".join(lines)
+
+
+def as_json(diagnostic: Diagnostic) -> dict[str, Any]:
+    """The finding as plain data: lines and columns count from 1, offsets are characters."""
+    place: dict[str, Any] | None = None
+    if diagnostic.span is not None:
+        line, column = diagnostic.span.source.place(diagnostic.span.start)
+        end_line, end_column = diagnostic.span.source.place(diagnostic.span.end)
+        place = {
+            "file": diagnostic.span.source.path,
+            "line": line,
+            "column": column,
+            "end_line": end_line,
+            "end_column": end_column,
+        }
+    return {
+        "code": diagnostic.code,
+        "severity": diagnostic.severity,
+        "headline": diagnostic.headline,
+        "label": diagnostic.label,
+        "help": diagnostic.help,
+        "notes": list(diagnostic.notes),
+        "place": place,
+    }

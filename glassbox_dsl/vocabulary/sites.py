@@ -1,0 +1,37 @@
+"""The sites of LANGUAGE.md section 5, read from specs/sites.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from glassbox_dsl.resources import shipped
+
+
+class Site(BaseModel):
+    """One place in the computation. `axes` in the order a file indexes them; `feature` is None for scalars."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    name: str
+    axes: tuple[str, ...]
+    feature: str | None = None
+    meaning: str
+    write: bool = True
+    why: str = ""
+    built: bool = True
+
+    @property
+    def has_layer(self) -> bool:
+        """Whether the site stands once in every layer."""
+        return self.axes[:1] == ("layer",)
+
+
+@cache
+def sites() -> dict[str, Site]:
+    """All sites of the language by name."""
+    with open(shipped("specs") / "sites.toml", "rb") as file:
+        table: dict[str, dict[str, Any]] = tomllib.load(file)
+    return {name: Site(name=name, **entry) for name, entry in table.items()}
