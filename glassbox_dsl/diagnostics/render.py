@@ -25,7 +25,11 @@ def render(diagnostic: Diagnostic) -> str:
         number, column = source.place(diagnostic.span.start)
         gutter = " " * len(str(number))
         before = source.line(number)[: column - 1]
-        width = max(1, min(diagnostic.span.end, diagnostic.span.start + len(source.line(number)) - column + 1) - diagnostic.span.start)
+        width = max(
+            1,
+            min(diagnostic.span.end, diagnostic.span.start + len(source.line(number)) - column + 1)
+            - diagnostic.span.start,
+        )
         marked = visible(source.line(number)[column - 1 : column - 1 + width])
         carets = "^" * max(1, len(marked))
         lines += [
