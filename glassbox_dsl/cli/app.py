@@ -1,0 +1,95 @@
+"""The command `gbx`: gathers the verbs of `verbs/` and turns every way of ending into an exit code."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glassbox_dsl import __version__
+from glassbox_dsl.cli import exits, not_built
+from glassbox_dsl.cli.output import complain
+from glassbox_dsl.diagnostics import Findings, render
+
+VERBS = Path(__file__).resolve().parent / "verbs"
+
+
+def verb_names(folder: Path = VERBS) -> tuple[str, ...]:
+    """The verbs that stand: the modules of the folder."""
+    return tuple(sorted(path.stem for path in folder.glob("[a-z]*.py")))
+
+
+def build() -> typer.Typer:
+    """The application with every verb of the folder, and the ones that are still to come."""
+    app = typer.Typer(
+        name="gbx",
+        help="Declarative interpretability experiments: a .gbx file in, a DuckDB file and a report out.",
+        no_args_is_help=True,
+        rich_markup_mode=None,  # plain help: importing rich would double the start-up time
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name in verb_names():
+        import_module(f"glassbox_dsl.cli.verbs.{name}").register(app)
+    not_built.register(app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `gbx` and leave the process with one of the codes of `exits`."""
+    sys.exit(answer(arguments))
+
+
+def answer(arguments: Sequence[str] | None = None) -> int:
+    """Run `gbx` and return its exit code; what goes wrong is said on stderr, never as a traceback."""
+    try:
+        build()(args=arguments, prog_name="gbx")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else exits.OK
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return exits.INTERRUPTED
+    except Findings as findings:
+        for diagnostic in findings.diagnostics:
+            complain(render(diagnostic))
+        return exits.of(findings.diagnostics)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has seen enough
+        return exits.OK
+    except Exception as error:
+        return _own_fault(error)
+    return exits.OK
+
+
+def _own_fault(error: Exception) -> int:
+    """Ask for a report: whatever reaches this place is a bug in Glassbox."""
+    if os.environ.get("GBX_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    complain(f"internal error: {type(error).__name__}: {error}")
+    complain(
+        f"This is a bug in Glassbox {__version__} (Python {platform.python_version()}), not in your file."
+    )
+    complain("Please report it with the command, the file, and what GBX_TRACEBACK=1 shows.")
+    return exits.INTERNAL
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"gbx {__version__}")
+        raise typer.Exit()
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options that stand before the verb."""
