@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def show(json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False) -> None:
     """Show the versions of Glassbox, Python and the libraries that results depend on."""
-    versions = {"glassbox": __version__, "python": platform.python_version()}
+    versions: dict[str, str | None] = {"glassbox": __version__, "python": platform.python_version()}
     versions |= {name: _installed(name) for name in LIBRARIES}
     if json:
         write_json(versions)
