@@ -1,0 +1,1 @@
+"""Names to facts: model configs, families, tokenizers; no weights, no torch."""

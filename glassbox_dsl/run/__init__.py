@@ -1,0 +1,1 @@
+"""The stage that computes: the only one that imports torch and transformers."""

@@ -1,0 +1,116 @@
+"""One attention function for every family: transformers' eager arithmetic, open at q, k, v, scores, pattern and z.
+
+It is registered under `ATTENTION` together with the float mask of `eager`: without that mask transformers would
+call it with none, and every token would see the whole prompt. Operations and their order are those of
+`eager_attention_forward`, so a pass that edits nothing is bitwise the eager model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
+
+from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.run import model_errors as errors
+
+ATTENTION: Final = "glassbox"
+
+
+@dataclass(frozen=True)
+class Tap:
+    """What one layer's attention is to show. `visit` gets a site of `wanted` and its value, and returns the value to go on with."""
+
+    layer: int
+    wanted: frozenset[str]
+    visit: Callable[[str, torch.Tensor], torch.Tensor]
+
+    def __call__(self, site: str, value: torch.Tensor) -> torch.Tensor:
+        """The value that the pass goes on with."""
+        return self.visit(site, value) if site in self.wanted else value
+
+
+_NOTHING: Final = Tap(layer=-1, wanted=frozenset(), visit=lambda _, value: value)
+_taps: ContextVar[Mapping[nn.Module, Tap] | None] = ContextVar("attention_taps", default=None)
+
+
+@contextmanager
+def tapped(taps: Mapping[nn.Module, Tap]) -> Iterator[None]:
+    """Let `taps[module]` see and change the insides of that attention module's calls."""
+    token = _taps.set(taps)
+    try:
+        yield
+    finally:
+        _taps.reset(token)
+
+
+def attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention of query [batch, head, pos, d_head] to key and value [batch, kv_head, pos, d_head].
+
+    `attention_mask` is 0 where a key is visible and the dtype's least number elsewhere. Returns
+    [batch, pos, head, d_head] and the pattern [batch, head, query, key].
+    """
+    tap = (_taps.get() or {}).get(module, _NOTHING)
+    query, key, value = tap("attn.q", query), tap("attn.k", key), tap("attn.v", value)
+    group = query.shape[1] // key.shape[1]
+    scores = torch.matmul(query, _repeat(key, group).transpose(2, 3))
+    scores = scores * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    if "attn.scores" in tap.wanted:
+        scores = _visit_scores(tap, scores, attention_mask)
+    pattern = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    pattern = tap("attn.pattern", pattern)
+    mixed = nn.functional.dropout(pattern, p=dropout, training=module.training)
+    z = torch.matmul(mixed, _repeat(value, group)).transpose(1, 2).contiguous()
+    return tap("attn.z", z.transpose(1, 2)).transpose(1, 2), pattern
+
+
+def _repeat(heads: torch.Tensor, group: int) -> torch.Tensor:
+    """[batch, kv_head, pos, d_head] to [batch, head, pos, d_head]: head h uses kv head h // group."""
+    if group == 1:
+        return heads
+    batch, n_kv, length, width = heads.shape
+    return (
+        heads[:, :, None]
+        .expand(batch, n_kv, group, length, width)
+        .reshape(batch, n_kv * group, length, width)
+    )
+
+
+def _visit_scores(tap: Tap, scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Show masked cells as -inf. Cells that come back as shown keep the bits of eager's own arithmetic."""
+    shown = scores
+    if mask is not None:
+        shown = scores.masked_fill(mask <= torch.finfo(mask.dtype).min, -torch.inf)
+    edited = tap("attn.scores", shown)
+    if edited is shown:
+        return scores
+    dead = torch.isneginf(edited).all(-1)
+    if dead.any():
+        item, head, query = dead.nonzero()[0].tolist()
+        raise Findings([errors.no_key_left(tap.layer, item, head, query)])
+    return torch.where(edited == shown, scores, edited)
+
+
+AttentionInterface.register(ATTENTION, attend)
+AttentionMaskInterface.register(ATTENTION, eager_mask)

@@ -1,0 +1,119 @@
+"""Where a loaded model keeps the parts that a family file names, and the arithmetic of norms and output projections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.resolve.facts import ModelFacts
+from glassbox_dsl.resolve.families import Family, Norm
+from glassbox_dsl.run import model_errors as errors
+
+
+@dataclass(frozen=True)
+class NormModule:
+    """A norm of the model and how it divides."""
+
+    module: nn.Module
+    kind: str
+    eps: float
+
+    def divisor(self, x: torch.Tensor) -> torch.Tensor:
+        """What the norm divides by: x [..., dim] to [...], float32 (LayerNorm divides x less its mean)."""
+        x = x.float()
+        spread = x.pow(2).mean(-1) if self.kind == "rms" else x.var(-1, unbiased=False)
+        return torch.sqrt(spread + self.eps)
+
+    def divided_by(self, output: torch.Tensor, own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """The output [..., dim] had the norm divided by `other` [...] and not by its `own` divisor."""
+        bias = getattr(self.module, "bias", None)
+        bias = 0.0 if bias is None else bias.float()
+        changed = (output.float() - bias) * (own / other).unsqueeze(-1) + bias
+        return torch.where((own == other).unsqueeze(-1), output, changed.to(output.dtype))
+
+
+@dataclass(frozen=True)
+class OutProjection:
+    """The output projection of attention: heads side by side in, stream out."""
+
+    module: nn.Module
+    n_heads: int
+
+    def results(self, x: torch.Tensor) -> torch.Tensor:
+        """Each head's share without the bias: [batch, pos, head * width] to [batch, head, pos, dim]."""
+        heads = x.view(*x.shape[:-1], self.n_heads, -1)
+        return torch.einsum("bphd,hdm->bhpm", heads, self._weight())
+
+    def _weight(self) -> torch.Tensor:
+        """[head, width, dim]. `nn.Linear` keeps [out, in], GPT-2's `Conv1D` [in, out]."""
+        weight = self.module.weight
+        assert isinstance(weight, torch.Tensor)
+        inner = weight.t() if isinstance(self.module, nn.Linear) else weight
+        return inner.reshape(self.n_heads, -1, inner.shape[-1])
+
+
+@dataclass(frozen=True)
+class LayerModules:
+    """One layer: `at` goes by the paths of the family file, `norms` by site."""
+
+    layer: nn.Module
+    attention: nn.Module
+    out_proj: OutProjection
+    at: dict[str, nn.Module]
+    norms: dict[str, NormModule]
+
+
+@dataclass(frozen=True)
+class ModelModules:
+    """The parts of a model that the executor hooks."""
+
+    layers: tuple[LayerModules, ...]
+    final_norm: NormModule
+    unembed: nn.Module
+
+
+def find_modules(model: nn.Module, family: Family, facts: ModelFacts) -> ModelModules:
+    """Follow the family's paths. Raises Findings if the model is not built as the family file says."""
+    find = _finder(model, family)
+    layers = list(find(model, family.model.layers).children())
+    if len(layers) != facts.n_layers:
+        raise Findings([errors.layer_count(family.name, len(layers), facts.n_layers)])
+    unembed = getattr(model, "get_output_embeddings", lambda: None)()
+    if unembed is None:
+        raise Findings([errors.module_missing(family.name, "output embeddings", type(model).__name__)])
+    return ModelModules(
+        layers=tuple(_layer(layer, family, facts, find) for layer in layers),
+        final_norm=_norm(find(model, family.model.final_norm.module), family.model.final_norm),
+        unembed=unembed,
+    )
+
+
+Find = Callable[[nn.Module, str], nn.Module]
+
+
+def _finder(model: nn.Module, family: Family) -> Find:
+    def find(parent: nn.Module, path: str) -> nn.Module:
+        try:
+            return parent.get_submodule(path)
+        except AttributeError:
+            raise Findings([errors.module_missing(family.name, path, type(model).__name__)]) from None
+
+    return find
+
+
+def _norm(module: nn.Module, norm: Norm) -> NormModule:
+    return NormModule(module=module, kind=norm.kind, eps=float(getattr(module, norm.eps)))
+
+
+def _layer(layer: nn.Module, family: Family, facts: ModelFacts, find: Find) -> LayerModules:
+    return LayerModules(
+        layer=layer,
+        attention=find(layer, family.layer.attention),
+        out_proj=OutProjection(find(layer, family.layer.out_proj), facts.n_heads),
+        at={spot.module: find(layer, spot.module) for spot in family.sites.values()},
+        norms={site: _norm(find(layer, norm.module), norm) for site, norm in family.norms.items()},
+    )

@@ -1,0 +1,37 @@
+"""A small random model of a family, for dry runs and tests: `[tiny]` of the family file -> a loaded model.
+
+Every weight is drawn so that every term of the computation counts: norms are not 1, biases are not 0, attention
+is not flat.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from glassbox_dsl.run.attention import ATTENTION
+
+
+def tiny_model(config: dict[str, object], seed: int, attention: str = ATTENTION) -> nn.Module:
+    """A model of `config` in float32 on the CPU with weights drawn from `seed`."""
+    settings = {key: value for key, value in config.items() if key != "model_type"}
+    model_config = AutoConfig.for_model(str(config["model_type"]), **settings)
+    build: Any = AutoModelForCausalLM.from_config
+    model: nn.Module = build(model_config, attn_implementation=attention, dtype=torch.float32)
+    randomise(model, seed)
+    return model.eval()
+
+
+@torch.no_grad()
+def randomise(model: nn.Module, seed: int) -> None:
+    """Draw every parameter: matrices scaled by what they sum, vectors (norms, biases) around their own value."""
+    random = torch.Generator().manual_seed(seed)
+    for parameter in dict.fromkeys(model.parameters()):
+        drawn = torch.randn(parameter.shape, generator=random)
+        if parameter.ndim < 2:
+            parameter.add_(0.3 * drawn)
+        else:
+            parameter.copy_(drawn * 1.2 * min(parameter.shape) ** -0.5)
