@@ -47,6 +47,13 @@ class Position(Index):
     part: Literal["first", "last", "span"]
 
 
+class ByValue(Index):
+    """The cell of a variable without an axis whose value is this number or name."""
+
+    number: float | None = None
+    text: str = ""
+
+
 class Swept(Index):
     """The value of a variable: a binder's, or an axis name that nothing binds (every index)."""
 
@@ -279,12 +286,13 @@ class Reference(Expr):
 
 
 class InContext(Expr):
-    """`x[model: m]`, `x[data: d]`, `x[item: 3]`: the value in another context."""
+    """`x[model: m]`, `x[data: d]`, `x[item: 3]`, `x[layer: 2]`: the value in another context or at given cells."""
 
     body: Expr
     model: str | None = None
     data: str | None = None
     item: int | None = None
+    where: tuple[tuple[str, Index], ...] = ()
 
 
 # ---------------------------------------------------------------- statements

@@ -1,0 +1,462 @@
+"""Calls: reductions, metrics, and the functions of LANGUAGE.md section 6."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glassbox_dsl.diagnostics import Diagnostic
+from glassbox_dsl.language import errors
+from glassbox_dsl.language.chains import Parentheses, take_apart
+from glassbox_dsl.language.errors import Problem
+from glassbox_dsl.language.indices import dotted, is_point
+from glassbox_dsl.language.program import (
+    AnswerUse,
+    Constant,
+    Dimension,
+    Direction,
+    Expr,
+    Index,
+    Load,
+    MetricCall,
+    Noise,
+    OverDimension,
+    Position,
+    Reduce,
+    Resample,
+    RunUse,
+    SiteRead,
+    TokenAt,
+    Unembed,
+)
+from glassbox_dsl.language.scope import Bound, Scope
+from glassbox_dsl.language.values import union
+from glassbox_dsl.library.metric import Metric, metrics
+from glassbox_dsl.library.value import value_functions
+from glassbox_dsl.source import Span
+from glassbox_dsl.syntax import nodes
+from glassbox_dsl.vocabulary.axes import FEATURE_AXES, ITEM
+
+if TYPE_CHECKING:
+    from glassbox_dsl.language.experiment import ExperimentReader
+
+REDUCTIONS = ("mean", "std", "sum", "max", "min", "argmax")
+NORMS = ("final", "frozen", "none")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of one call: positional, then by name."""
+
+    function: str
+    span: Span
+    positional: tuple[nodes.Expr, ...]
+    named: dict[str, nodes.Expr]
+    usage: str = ""
+
+    def problem(self, why: str) -> Problem:
+        """The finding that these arguments do not fit."""
+        return Problem(errors.bad_arguments(self.span, self.function, why, self.usage))
+
+    def expect(self, low: int, high: int, names: Sequence[str]) -> None:
+        """Check the number of positional arguments and the names of the others."""
+        if not low <= len(self.positional) <= high:
+            need = str(low) if low == high else f"{low} to {high}"
+            raise self.problem(f"it takes {need} values, not {len(self.positional)}")
+        for name in self.named:
+            if name not in names:
+                known = ", ".join(f"`{n}:`" for n in names) or "no options"
+                raise self.problem(f"it has no option `{name}:` (it has {known})")
+
+    def integer(self, name: str, default: int | None) -> int:
+        """A whole-number option."""
+        node = self.named.get(name)
+        if node is None and default is not None:
+            return default
+        if not isinstance(node, nodes.Number) or not isinstance(node.value, int):
+            raise self.problem(f"`{name}:` is a whole number")
+        return node.value
+
+    def word(self, name: str, words: Sequence[str], default: str | None, scope: Scope) -> str:
+        """An option that is one of some words; a variable may stand for it."""
+        node = self.named.get(name)
+        if node is None and default is not None:
+            return default
+        if isinstance(node, nodes.Name) and node.id in scope.words:
+            node = scope.words[node.id]
+        if not isinstance(node, nodes.Name) or node.id not in words:
+            raise self.problem(f"`{name}:` is one of {', '.join(words)}")
+        return node.id
+
+
+class CallReader:
+    """Turns calls into values."""
+
+    def __init__(self, names: ExperimentReader) -> None:
+        self.names = names
+        self.special: dict[str, Callable[[Arguments, Scope], Expr]] = {
+            "softmax": self.softmax,
+            "correlation": self.correlation,
+            "resample": self.resample,
+            "noise": self.noise,
+            "unembed": self.unembed,
+            "direction": self.direction,
+            "token": self.token,
+            "load": self.load,
+        }
+
+    def value(self, node: nodes.Expr, scope: Scope) -> Expr:
+        """A value argument."""
+        return self.names.values.value(node, scope)
+
+    def call(self, base: nodes.Name, step: Parentheses, scope: Scope) -> Expr:
+        """Whatever stands before `(`."""
+        if base.id in scope.words:
+            base = nodes.Name(span=base.span, id=dotted(scope.words[base.id]))
+        positional = tuple(a.value for a in step.arguments if a.name is None)
+        named = {a.name: a.value for a in step.arguments if a.name is not None}
+        arguments = Arguments(base.id, base.span.to(step.span), positional, named)
+        if (declared := self.names.metric_named(base.id)) is not None:
+            return self.declared_metric(declared, arguments, scope)
+        if base.id in REDUCTIONS:
+            return self.reduction(arguments, scope)
+        if base.id in self.special:
+            return self.special[base.id](arguments, scope)
+        if base.id in value_functions():
+            return self.function(arguments, scope)
+        if base.id in metrics():
+            return self.metric(metrics()[base.id], arguments, scope)
+        known = [*self.names.metric_names(), *REDUCTIONS, *self.special, *value_functions(), *metrics()]
+        raise Problem(errors.unknown_function(base.span, base.id, known))
+
+    # ------------------------------------------------------------ functions
+
+    def function(self, arguments: Arguments, scope: Scope) -> Expr:
+        """A value function of the library."""
+        entry = value_functions()[arguments.function]
+        arguments.expect(entry.arity, entry.arity, ())
+        values = [self.value(a, scope) for a in arguments.positional]
+        result = self.names.values.combine(arguments.span, entry.name, values)
+        if entry.feature == "any":
+            return result
+        for value, node in zip(values, arguments.positional, strict=True):
+            if value.feature is None:
+                raise Problem(errors.wrong_kind(node.span, node.span.text[:40], "a number", "a vector"))
+        return result.model_copy(update={"feature": None}) if entry.feature == "drop" else result
+
+    def reduction(self, arguments: Arguments, scope: Scope) -> Expr:
+        """`mean(x, over: {...}, within: f)` and its kin; `max(a, b)` is elementwise."""
+        if arguments.function in ("max", "min") and len(arguments.positional) > 1:
+            arguments.expect(2, 99, ())
+            return self.names.values.operation(arguments.span, arguments.function, arguments.positional, scope)
+        arguments.expect(1, 1, ("over", "within") if arguments.function in ("mean", "std") else ("over",))
+        inner = scope.inner()
+        body = self.value(arguments.positional[0], inner)
+        over = self.over(arguments, body, inner, scope)
+        within = self.within(arguments, scope)
+        return self.reduced(arguments, body, over, within, inner, scope)
+
+    def reduced(
+        self, arguments: Arguments, body: Expr, over: list[str], within: str | None, inner: Scope, scope: Scope
+    ) -> Expr:
+        """The reduction, with the dimensions that stay handed on."""
+        feature_over = body.feature is not None and body.feature in over
+        gone = [name for name in over if name != body.feature]
+        stays = tuple(d for d in body.dims if d not in gone or (d == ITEM and within is not None))
+        pass_on(stays, inner, scope)
+        dimensions = tuple(item_dimension(arguments.span) if n == ITEM else inner.met.merged(n) for n in gone)
+        return Reduce(span=arguments.span, op=arguments.function, body=body, over=dimensions, feature_over=feature_over,
+                      within=within, dims=stays, feature=None if feature_over else body.feature)  # fmt: skip
+
+    def over(self, arguments: Arguments, body: Expr, inner: Scope, scope: Scope) -> list[str]:
+        """The names of the dimensions (and feature axis) that go."""
+        node = arguments.named.get("over")
+        if node is None and arguments.function in ("mean", "std"):
+            if ITEM not in body.dims:
+                raise Problem(errors.no_such_reduction(arguments.span, ITEM, [*body.dims]))
+            return [ITEM]
+        if node is None:
+            bound = {d.name for d in scope.binders.values()}
+            return [d for d in body.dims if d not in bound] + ([body.feature] if body.feature else [])
+        written = node.items if isinstance(node, nodes.Set | nodes.List) else (node,)
+        return list(dict.fromkeys(self.over_name(one, body, inner) for one in written))
+
+    def over_name(self, node: nodes.Expr, body: Expr, inner: Scope) -> str:
+        """The dimension that one name in `over:` means."""
+        known = [*body.dims, *([body.feature] if body.feature else [])]
+        if not isinstance(node, nodes.Name):
+            raise Problem(errors.no_such_reduction(node.span, node.span.text, known))
+        if node.id in ("model", "data"):
+            raise Problem(errors.not_built(node.span, f"a reduction over `{node.id}`"))
+        if node.id in known:
+            return node.id
+        for name in body.dims:
+            if name != ITEM and any(v.name == node.id for v in inner.met.merged(name).variables):
+                return name
+        raise Problem(errors.no_such_reduction(node.span, node.id, known))
+
+    def within(self, arguments: Arguments, scope: Scope) -> str | None:
+        """The feature or variable that `within:` names."""
+        node = arguments.named.get("within")
+        if node is None:
+            return None
+        if not isinstance(node, nodes.Name):
+            raise arguments.problem("`within:` is the name of a feature or variable of the data")
+        self.names.check_feature(node, scope)
+        return node.id
+
+    def softmax(self, arguments: Arguments, scope: Scope) -> Expr:
+        """`softmax(x, over: axis)`."""
+        arguments.expect(1, 1, ("over",))
+        return self.along("softmax", arguments, scope, keep=True)
+
+    def correlation(self, arguments: Arguments, scope: Scope) -> Expr:
+        """`correlation(x, y, over: {item}, rank: false)`."""
+        arguments.expect(2, 2, ("over", "rank"))
+        return self.along("correlation", arguments, scope, keep=False)
+
+    def along(self, op: str, arguments: Arguments, scope: Scope, *, keep: bool) -> Expr:
+        """A function along dimensions."""
+        inner = scope.inner()
+        values = [self.value(a, inner) for a in arguments.positional]
+        joined = self.names.values.combine(arguments.span, op, values)
+        if "over" not in arguments.named:
+            if op == "softmax":
+                raise arguments.problem("`over:` names the axis along which the result sums to 1")
+            arguments.named["over"] = nodes.Name(span=arguments.span, id=ITEM)
+        over = self.over(arguments, joined, inner, scope)
+        gone = [name for name in over if name != joined.feature]
+        feature_over = joined.feature in over
+        stays = joined.dims if keep else tuple(d for d in joined.dims if d not in gone)
+        pass_on(stays, inner, scope)
+        dimensions = tuple(item_dimension(arguments.span) if n == ITEM else inner.met.merged(n) for n in gone)
+        rank = arguments.word("rank", ("true", "false"), "false", scope) == "true"
+        feature = joined.feature if keep or not feature_over else None
+        return OverDimension(span=arguments.span, op=op, operands=tuple(values), over=dimensions, dims=stays,
+                             feature=feature, options=(("rank", rank), ("feature_over", feature_over)))  # fmt: skip
+
+    def resample(self, arguments: Arguments, scope: Scope) -> Expr:
+        """`resample(x, seed:, within:)`; a bare run in an edit stands for its value at the written site."""
+        arguments.expect(1, 1, ("seed", "within"))
+        body = self.value(arguments.positional[0], scope)
+        if ITEM not in body.dims:
+            raise Problem(errors.no_such_reduction(arguments.span, ITEM, body.dims))
+        return Resample(span=arguments.span, body=body, seed=arguments.integer("seed", 0),
+                        within=self.within(arguments, scope), dims=body.dims, feature=body.feature)  # fmt: skip
+
+    def noise(self, arguments: Arguments, scope: Scope) -> Expr:
+        """`noise(scale:, seed:, like:)`."""
+        arguments.expect(0, 0, ("scale", "seed", "like"))
+        scale = self.value(arguments.named["scale"], scope) if "scale" in arguments.named else Constant(span=arguments.span, value=1.0)
+        like = self.value(arguments.named["like"], scope) if "like" in arguments.named else None
+        if like is None and scope.target is None:
+            raise arguments.problem("outside an edit, `like:` says which axes the noise has")
+        if scale.feature is not None:
+            raise arguments.problem("`scale:` is a number, not a vector")
+        dims = union([scale.dims, like.dims]) if like is not None else union([(ITEM,), scale.dims])
+        feature = like.feature if like is not None else self.names.target_feature(scope)
+        return Noise(span=arguments.span, scale=scale, seed=arguments.integer("seed", 0), like=like, dims=dims, feature=feature)
+
+    def unembed(self, arguments: Arguments, scope: Scope) -> Expr:
+        """`unembed(x, norm: final | frozen | none)`."""
+        arguments.expect(1, 1, ("norm",))
+        norm = arguments.word("norm", NORMS, "final", scope)
+        body = self.value(arguments.positional[0], scope)
+        if body.feature != "dim":
+            raise arguments.problem("a value with the axis `dim`, of the width of the residual stream, is needed")
+        scale = self.frozen_scale(body, arguments) if norm == "frozen" else None
+        return Unembed(span=arguments.span, body=body, norm=norm, scale=scale, dims=body.dims, feature="vocab")
+
+    @staticmethod
+    def frozen_scale(body: Expr, arguments: Arguments) -> Expr:
+        """The final-norm scale of the run that the value comes from, at the positions it is read at."""
+        read = next(iter(site_reads(body)), None)
+        if read is None:
+            raise arguments.problem("`norm: frozen` needs a value that is read from a run")
+        from glassbox_dsl.vocabulary.sites import sites
+
+        axes = sites()[read.site].axes
+        place = next((axes.index(a) for a in ("pos", "query") if a in axes), None)
+        if place is None:
+            raise arguments.problem(f"`{read.site}` has no position to take the norm's scale at")
+        dims = tuple(d for d in read.dims if d not in axes or d == axes[place] or d in read.run.dims)
+        return SiteRead(span=read.span, run=read.run, site="final_norm_scale", index=(read.index[place],), dims=dims)
+
+    def direction(self, arguments: Arguments, scope: Scope) -> Expr:
+        """`direction(answer)`."""
+        arguments.expect(1, 1, ())
+        answer, token = self.answer(arguments.positional[0], scope.data, scope, one_token=True)
+        if answer is None or token is not None:
+            raise arguments.problem("an answer of the data set is needed")
+        return Direction(span=arguments.span, answer=answer, dims=(ITEM,), feature="dim")
+
+    def token(self, arguments: Arguments, scope: Scope) -> Expr:
+        """`token(prompt, at: index)`: a token id."""
+        arguments.expect(1, 1, ("at",))
+        node = arguments.positional[0]
+        if isinstance(node, nodes.Name) and node.id in scope.words:
+            node = scope.words[node.id]
+        if not isinstance(node, nodes.Name) or not self.names.has_prompt(node.id, scope):
+            known = self.names.prompt_names(scope)
+            raise Problem(errors.unknown_name(node.span, node.span.text, known, "prompt"))
+        at = self.position(arguments, scope)
+        return TokenAt(span=arguments.span, prompt=node.id, at=at, dims=(ITEM, *self.names.values.index_dims([at], ["pos"], scope)))
+
+    def load(self, arguments: Arguments, scope: Scope) -> Expr:
+        """`load("file.safetensors", key: "name")`: 0, 1 (dim) or 2 (layer, dim) axes."""
+        arguments.expect(1, 1, ("key",))
+        node, key = arguments.positional[0], arguments.named.get("key")
+        if not isinstance(node, nodes.String) or not isinstance(key, nodes.String):
+            raise arguments.problem('a file and a key are needed: `load("file.safetensors", key: "name")`')
+        path = self.names.file_path(node)
+        shape = tensor_shape(path, key, arguments)
+        if len(shape) > 2:
+            raise arguments.problem(f"the tensor has {len(shape)} axes; at most two (layer, dim) can be named")
+        dims = (scope.sweep(arguments.span, "layer", "layer"),) if len(shape) == 2 else ()
+        return Load(span=arguments.span, path=str(path), key=key.value, dims=dims, feature="dim" if shape else None)
+
+    # ------------------------------------------------------------ metrics
+
+    def declared_metric(self, metric: nodes.Metric, arguments: Arguments, scope: Scope) -> Expr:
+        """A metric of the file: its body with the arguments in the place of its parameters."""
+        usage = f"{metric.name}({', '.join(metric.parameters)})"
+        arguments = Arguments(arguments.function, arguments.span, arguments.positional, arguments.named, usage)
+        arguments.expect(len(metric.parameters), len(metric.parameters), ())
+        bound = {p: Bound(a, scope) for p, a in zip(metric.parameters, arguments.positional, strict=True)}
+        return self.names.metric_body(metric, Scope(data=scope.data, met=scope.met, parameters=bound))
+
+    def metric(self, metric: Metric, arguments: Arguments, scope: Scope) -> Expr:
+        """A metric of the library."""
+        arguments = Arguments(arguments.function, arguments.span, arguments.positional, arguments.named, metric.example)
+        count = {"answer": 2, "pair": 2}.get(metric.shape, 1)
+        options = [name for name, _ in metric.options] + ([] if metric.shape == "pattern" else ["at"])
+        arguments.expect(count, count, options)
+        first = arguments.positional[0]
+        run = self.names.values.run_argument(first, scope)
+        value = None if run is not None else self.value(first, scope)
+        at = self.position(arguments, scope) if "at" in arguments.named else None
+        if isinstance(value, SiteRead) and value.site == "logits" and value.feature == "vocab" and at is None and metric.shape != "sequence":
+            # Metrics of a run are taken where the run is made, so its logits never have to be kept.
+            run, at, value = value.run, value.index[0], None
+        fields: dict[str, object] = {"options": self.options(metric, arguments, scope)}
+        data = self.names.data_of(run.run) if run is not None else scope.data
+        if metric.shape == "answer":
+            one_token = not metric.several_tokens or run is None
+            fields["answer"], fields["token"] = self.answer(arguments.positional[1], data, scope, one_token=one_token, run=run)
+        if metric.shape == "pair":
+            self.second(arguments.positional[1], fields, scope)
+        return self.metric_call(metric, arguments.span, run, value, at, fields, scope)
+
+    def second(self, node: nodes.Expr, fields: dict[str, object], scope: Scope) -> None:
+        """The second distribution of a metric of two."""
+        fields["other"] = self.names.values.run_argument(node, scope)
+        if fields["other"] is None:
+            other = self.value(node, scope)
+            if other.feature != "vocab":
+                raise Problem(errors.wrong_kind(node.span, node.span.text[:40], "no distribution", "a run or logits"))
+            fields["other_value"] = other
+
+    def metric_call(
+        self, metric: Metric, span: Span, run: RunUse | None, value: Expr | None, at: Index | None, fields: dict[str, object], scope: Scope
+    ) -> Expr:
+        """The call with its dimensions."""
+        last = Position(span=span, label=None, part="last")
+        if value is not None and value.feature != "vocab":
+            help_ = "give it a run, `RUN.logits[pos]` or `unembed(...)`"
+            raise Problem(errors.wrong_kind(span, span.text[:40], "over no vocabulary", "logits", help_))
+        if value is not None and (metric.shape in ("sequence", "pattern") or at is not None):
+            raise Problem(errors.bad_arguments(span, metric.name, "this needs a run, not a value", metric.example))
+        if run is not None and at is None and metric.shape != "sequence" and metric.shape != "pattern":
+            at = last
+        parts = [run, value, fields.get("other"), fields.get("other_value"), fields.get("token")]
+        dims = union([p.dims for p in parts if isinstance(p, RunUse | Expr)])
+        if fields.get("answer") is not None:
+            dims = union([(ITEM,), dims])
+        if at is not None:
+            dims = union([dims, self.names.values.index_dims([at], ["pos"], scope)])
+        if metric.shape == "pattern":
+            dims = union([dims, (scope.sweep(span, "layer", "layer"), scope.sweep(span, "head", "head"))])
+        other_at = at if fields.get("other") is not None and run is not None else last
+        return MetricCall(span=span, metric=metric.name, run=run, value=value, at=at, other_at=other_at, dims=dims, **fields)
+
+    def options(self, metric: Metric, arguments: Arguments, scope: Scope) -> tuple[tuple[str, object], ...]:
+        """The options of a metric besides `at:`."""
+        found: list[tuple[str, object]] = []
+        for name, kind in metric.options:
+            if isinstance(kind, tuple):
+                found.append((name, arguments.word(name, kind, None, scope)))
+            else:
+                value = arguments.integer(name, 5)
+                if value < 1:
+                    raise arguments.problem(f"`{name}:` is at least 1")
+                found.append((name, value))
+        return tuple(found)
+
+    def position(self, arguments: Arguments, scope: Scope) -> Index:
+        """The option `at:`; `last` without it."""
+        node = arguments.named.get("at")
+        if node is None:
+            return Position(span=arguments.span, label=None, part="last")
+        return self.names.reader.read(node, "pos", scope, ["pos"], arguments.function)
+
+    def answer(
+        self, node: nodes.Expr, data: Sequence[str], scope: Scope, *, one_token: bool, run: RunUse | None = None
+    ) -> tuple[AnswerUse | None, Expr | None]:
+        """What a metric scores: an answer by name, an inline one, or a token id."""
+        if isinstance(node, nodes.Name) and node.id in scope.words:
+            node = scope.words[node.id]
+        if isinstance(node, nodes.Name) and node.id in scope.parameters:
+            bound = scope.parameters[node.id]
+            return self.answer(bound.node, data, scope.of_argument(bound), one_token=one_token, run=run)
+        base, _ = take_apart(node)
+        if isinstance(base, nodes.Name) and base.id in ("token", "argmax"):
+            return None, self.value(node, scope)
+        name = self.names.answer_name(node, data)
+        self.names.need_answer(name, node, one_token=one_token, run=run.run if run is not None else None)
+        return AnswerUse(span=node.span, name=name), None
+
+
+def item_dimension(span: Span) -> Dimension:
+    """The dimension over the items of the data set."""
+    from glassbox_dsl.language.scope import whole_axis
+
+    return whole_axis(span, ITEM)
+
+
+def pass_on(names: Sequence[str], inner: Scope, scope: Scope) -> None:
+    """Hand the dimensions that a reduction leaves to the expression around it."""
+    for name in names:
+        for dimension in inner.met.found.get(name, []):
+            scope.met.add(dimension)
+
+
+def site_reads(value: Expr) -> list[SiteRead]:
+    """The site reads in a value, left to right."""
+    if isinstance(value, SiteRead):
+        return [value]
+    return [read for child in nodes.children(value) if isinstance(child, Expr) for read in site_reads(child)]
+
+
+def tensor_shape(path: Path, key: nodes.String, arguments: Arguments) -> tuple[int, ...]:
+    """The shape of a tensor in a safetensors file, from its header alone."""
+    try:
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size)) if size < 100_000_000 else {}
+    except (OSError, ValueError) as error:
+        raise Problem(unreadable_tensors(arguments.span, path, str(error))) from error
+    if key.value not in header:
+        known = [name for name in header if name != "__metadata__"]
+        raise Problem(errors.unknown_name(key.span, key.value, known, "key"))
+    return tuple(header[key.value]["shape"])
+
+
+def unreadable_tensors(span: Span, path: Path, why: str) -> Diagnostic:
+    """A file that is no safetensors file."""
+    return errors.bad_arguments(span, "load", f"{path.name} cannot be read as safetensors: {why}", "")
+
+
+__all__ = ["Arguments", "CallReader", "FEATURE_AXES", "is_point", "site_reads"]

@@ -1,0 +1,187 @@
+"""The wording of what can be wrong with names, axes and types (GB200-GB229, GB290)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from glassbox_dsl.diagnostics import Diagnostic, did_you_mean
+from glassbox_dsl.source import Span
+
+
+class Problem(Exception):
+    """One finding that ends the statement it stands in; the stage goes on with the next one."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        self.diagnostic = diagnostic
+        super().__init__(diagnostic.headline)
+
+
+class Poisoned(Exception):
+    """The statement uses a name whose own declaration is broken: said once already, so nothing is added."""
+
+
+def unknown_name(span: Span, name: str, known: Iterable[str], kind: str = "name") -> Diagnostic:
+    """A name that nothing declares."""
+    return Diagnostic("GB200", f"unknown {kind} `{name}`", span, "nothing of this name here", did_you_mean(name, known))
+
+
+def declared_twice(span: Span, name: str, first: Span) -> Diagnostic:
+    """Two declarations share a name."""
+    line, _ = first.source.place(first.start)
+    return Diagnostic(
+        "GB201", f"`{name}` is declared twice", span, f"first declared in {first.source.path}, line {line}",
+        "give one of them another name",
+    )  # fmt: skip
+
+
+def cycle(span: Span, chain: Sequence[str]) -> Diagnostic:
+    """A declaration that needs itself."""
+    return Diagnostic(
+        "GB202", "a cycle of declarations", span, " -> ".join(f"`{n}`" for n in chain), "break the chain at one of them"
+    )
+
+
+def reserved(span: Span, name: str) -> Diagnostic:
+    """A word of the language declared as a name."""
+    return Diagnostic("GB203", f"`{name}` cannot be declared", span, "a word of the language", "choose another name")
+
+
+def bad_import(span: Span, path: str, why: str) -> Diagnostic:
+    """An import that cannot be read or leaves the project."""
+    return Diagnostic("GB204", f"cannot import `{path}`", span, why, "import files below the folder of the first file")
+
+
+def import_cycle(span: Span, chain: Sequence[str]) -> Diagnostic:
+    """Files that import each other."""
+    return Diagnostic("GB205", "files import each other", span, " -> ".join(chain), "move what both need to a third file")
+
+
+def bad_model(span: Span, headline: str, label: str, help_: str) -> Diagnostic:
+    """A model source that is not one."""
+    return Diagnostic("GB206", headline, span, label, help_)
+
+
+def bad_arguments(span: Span, function: str, why: str, usage: str) -> Diagnostic:
+    """A call whose arguments do not fit."""
+    return Diagnostic("GB207", f"wrong arguments for `{function}`", span, why, f"write `{usage}`" if usage else "")
+
+
+def unknown_function(span: Span, name: str, known: Iterable[str]) -> Diagnostic:
+    """A call of something that cannot be called."""
+    return Diagnostic("GB208", f"unknown function `{name}`", span, "no function or metric of this name", did_you_mean(name, known))
+
+
+def wrong_kind(span: Span, name: str, found: str, wanted: str, help_: str = "") -> Diagnostic:
+    """A name of one kind where another kind is needed."""
+    return Diagnostic("GB209", f"`{name}` is {found}, not {wanted}", span, f"{wanted} is needed here", help_)
+
+
+def too_many_indices(span: Span, name: str, axes: Sequence[str], given: int) -> Diagnostic:
+    """More indices than axes."""
+    order = ", ".join(axes)
+    what = f"its axes are [{order}]" if axes else "it has no axes"
+    return Diagnostic("GB210", f"`{name}` takes {len(axes)} indices, not {given}", span, what, "drop the extra index")
+
+
+def unknown_axis(span: Span, name: str, of: str, axes: Sequence[str]) -> Diagnostic:
+    """A named index or reduction over an axis that is not there."""
+    order = ", ".join(axes) or "none"
+    return Diagnostic("GB213", f"`{of}` has no axis `{name}`", span, f"its axes are: {order}", did_you_mean(name, axes))
+
+
+def position_on_other_axis(span: Span, text: str, axis: str, order: Sequence[str], site: str) -> Diagnostic:
+    """A position name as the index of an axis that is not a position."""
+    slots = ", ".join(f"{a}: {text}" if a in ("pos", "query", "key") else a for a in order)
+    where = next((i for i, a in enumerate(order) if a in ("pos", "query", "key")), None)
+    moved = ", ".join(":" if i != where else text for i in range((where or 0) + 1)) if where is not None else ""
+    help_ = f"the order is [{', '.join(order)}]: write `{site}[{moved}]` or by name" if slots and moved else ""
+    return Diagnostic("GB211", f"`{text}` is a position, not a {axis}", span, f"this index is on the axis `{axis}`", help_)
+
+
+def free_axes(span: Span, name: str, missing: Sequence[str], binders: Sequence[str]) -> Diagnostic:
+    """A measure whose written binders leave an axis out."""
+    axes = ", ".join(f"`{m}`" for m in missing)
+    wanted = ", ".join([*binders, *missing])
+    return Diagnostic(
+        "GB212", f"`{name}` leaves {axes} free", span, "the binders name some axes, but not all that the value has",
+        f"write `{name}[{wanted}]`, index the axis, or reduce it with `mean(..., over: {{{missing[0]}}})`",
+    )  # fmt: skip
+
+
+def features_differ(span: Span, left: str, right: str) -> Diagnostic:
+    """Vectors on different feature axes in one operation."""
+    return Diagnostic("GB214", f"axes `{left}` and `{right}` do not meet", span, "one is over the model's width, the other over its vocabulary" if {left, right} == {"dim", "vocab"} else "different feature axes", "reduce one of them to a number first")  # fmt: skip
+
+
+def no_axis_in_cells(span: Span, axis: str, site: str, cells: Sequence[str], help_: str) -> Diagnostic:
+    """The right side of an edit has an axis that the written cells lack."""
+    known = ", ".join(f"`{c}`" for c in cells) or "none"
+    return Diagnostic("GB226", f"the value has the axis `{axis}`, the written cells of `{site}` do not", span, f"axes of the cells: {known}", help_)
+
+
+def bad_domain(span: Span, why: str, help_: str = "") -> Diagnostic:
+    """A binder that cannot be swept."""
+    return Diagnostic("GB215", "not a domain", span, why, help_)
+
+
+def no_such_reduction(span: Span, axis: str, axes: Sequence[str]) -> Diagnostic:
+    """A reduction over an axis that the value does not have."""
+    known = ", ".join(f"`{a}`" for a in axes) or "none"
+    return Diagnostic("GB216", f"the value has no axis `{axis}` to reduce", span, f"its axes: {known}", "name an axis it has with `over:`")
+
+
+def vector_measure(span: Span, name: str, feature: str) -> Diagnostic:
+    """A measure of vectors."""
+    return Diagnostic(
+        "GB217", f"`{name}` is a vector over `{feature}`, not a number", span, f"the axis `{feature}` is left over",
+        f"store it with `record {name} = ...`, or reduce it (`norm`, `logit`, ...)",
+    )  # fmt: skip
+
+
+def read_only(span: Span, site: str, why: str) -> Diagnostic:
+    """A site that cannot be written."""
+    return Diagnostic("GB218", f"`{site}` can be read, not written", span, why, "write a site downstream of it")
+
+
+def unknown_site(span: Span, name: str, known: Iterable[str]) -> Diagnostic:
+    """A site that the language does not have."""
+    return Diagnostic("GB219", f"unknown site `{name}`", span, "no site of this name", did_you_mean(name, known))
+
+
+def bad_report(span: Span, headline: str, label: str, help_: str = "") -> Diagnostic:
+    """A report item that names something that is not there."""
+    return Diagnostic("GB220", headline, span, label, help_)
+
+
+def bad_index(span: Span, why: str, help_: str = "") -> Diagnostic:
+    """Something that is not an index."""
+    return Diagnostic("GB221", "not an index", span, why, help_)
+
+
+def span_in_read(span: Span, variable: str) -> Diagnostic:
+    """A whole span as one cell where one position is read."""
+    return Diagnostic(
+        "GB222", f"`{variable}` stands for several positions at once", span, "a value is read here, at one position a cell",
+        f"give the variable another name (`part: pos in {{...}}`) and reduce: `mean(..., over: {{pos}})`; or sweep `{variable} in label.span`",
+    )  # fmt: skip
+
+
+def not_for_data(span: Span, what: str, name: str, data: Sequence[str], known: Iterable[str]) -> Diagnostic:
+    """An answer, feature or prompt that the data set in question lacks."""
+    where = ", ".join(f"`{d}`" for d in data)
+    return Diagnostic("GB223", f"no {what} `{name}` in data {where}", span, f"the runs here are over {where}", did_you_mean(name, known))
+
+
+def nothing_to_run(span: Span, name: str) -> Diagnostic:
+    """An experiment without models or data."""
+    return Diagnostic("GB224", f"experiment `{name}` has no model or no data", span, "nothing to run it on", "declare a `model` and a `data` block")
+
+
+def unaligned_set(span: Span, why: str) -> Diagnostic:
+    """A set of tuples that does not fit the axes."""
+    return Diagnostic("GB225", "the set does not fit these axes", span, why, "")
+
+
+def not_built(span: Span, what: str) -> Diagnostic:
+    """A form of the language that this version does not run."""
+    return Diagnostic("GB290", f"{what} is not built yet", span, "part of the language, not of this version", "leave it out for now; `gbx version` names what is built")
