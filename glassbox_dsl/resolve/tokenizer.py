@@ -1,0 +1,272 @@
+"""A model's tokenizer, read from `tokenizer.json` without transformers: text to token ids with their places.
+
+It gives what `AutoTokenizer` gives by default: the added tokens of `tokenizer_config.json`, a BOS where the
+tokenizer adds one, no truncation or padding. Offsets are never trimmed, so that every character of a text
+belongs to the tokens that hold it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glassbox_dsl.resolve.chat import ChatRefused, render_chat
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_SPACE = "\u2581"
+_TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+class TokenizerProblem(Exception):
+    """Why a folder gives no tokenizer, in words that follow a colon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """Token ids of a text; `offsets[i]` is the stretch of characters that token i holds, (0, 0) for a BOS."""
+
+    ids: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...]
+
+
+class TextTokenizer:
+    """The tokenizer of the model in `folder`; read when first used. `bos` overrides whether a BOS is added."""
+
+    def __init__(self, folder: Path, *, bos: bool | None = None) -> None:
+        self.folder = folder
+        self.bos = bos
+
+    # ------------------------------------------------------------ text to tokens
+
+    def encode(self, text: str) -> Encoding:
+        """Tokens of a prompt, with the special tokens that the model's tokenizer adds by default."""
+        encoded = self._backend.encode(text, add_special_tokens=True)
+        return self._with_bos(tuple(encoded.ids), tuple(encoded.offsets), added=True)
+
+    def encode_plain(self, text: str) -> Encoding:
+        """Tokens of a text alone: nothing is added, whatever `bos` says."""
+        encoded = self._backend.encode(text, add_special_tokens=False)
+        return Encoding(tuple(encoded.ids), tuple(encoded.offsets))
+
+    def encode_chat(self, rendered: str) -> Encoding:
+        """Tokens of a text that the chat template made, which has written its own BOS if it wants one."""
+        plain = self.encode_plain(rendered)
+        if self.bos is False and "bos_token" not in (self.chat_template or ""):
+            return plain  # what looks like a BOS opens the first turn
+        return self._with_bos(plain.ids, plain.offsets, added=False)
+
+    def _with_bos(
+        self, ids: tuple[int, ...], offsets: tuple[tuple[int, int], ...], *, added: bool
+    ) -> Encoding:
+        """The tokens with or without a leading BOS as `bos` says; one that a prompt itself spells out stays."""
+        has = bool(ids) and ids[0] == self.bos_id and (not added or offsets[0] == (0, 0))
+        if self.bos is False and has:
+            return Encoding(ids[1:], offsets[1:])
+        if self.bos is True and not has:
+            if self.bos_id is None:
+                raise TokenizerProblem("it has no BOS token to add")
+            return Encoding((self.bos_id, *ids), ((0, 0), *offsets))
+        return Encoding(ids, offsets)
+
+    def render_chat(self, messages: list[dict[str, str]]) -> str:
+        """The chat template applied, ending where the answer begins; ChatRefused where it cannot be."""
+        template = self.chat_template
+        if template is None:
+            raise ChatRefused("it has no chat template")
+        return render_chat(template, messages, self.special_tokens)
+
+    # ------------------------------------------------------------ tokens to text
+
+    def token_text(self, token: int) -> str:
+        """The characters of a token as a person reads them: spaces as spaces, lone bytes as `\\xNN`."""
+        return self.token_bytes(token).decode("utf-8", errors="backslashreplace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for in running text."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            raise KeyError(token)
+        if token in self._added:
+            return piece.encode()
+        if self._byte_level:
+            letters = _byte_letters()
+            if all(letter in letters for letter in piece):
+                return bytes(letters[letter] for letter in piece)
+            return piece.encode()
+        if match := _BYTE_PIECE.fullmatch(piece):
+            return bytes([int(match[1], 16)])
+        return piece.replace(_SPACE, " ").encode()
+
+    def is_ordinary(self, token: int) -> bool:
+        """Whether a token is readable text: no added or special token, no lone byte, not only white space."""
+        piece = self._pieces.get(token)
+        if piece is None or token in self._added or _BYTE_PIECE.fullmatch(piece):
+            return False
+        try:
+            text = self.token_bytes(token).decode("utf-8")
+        except UnicodeDecodeError:
+            return False
+        return bool(text.strip()) and text.strip().isprintable()
+
+    @cached_property
+    def ordinary_tokens(self) -> tuple[int, ...]:
+        """All ordinary token ids, ascending."""
+        return tuple(token for token in range(self.size) if self.is_ordinary(token))
+
+    # ------------------------------------------------------------ facts
+
+    @cached_property
+    def size(self) -> int:
+        """One more than the highest token id."""
+        return max(self._pieces, default=-1) + 1
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of `tokenizer.json`."""
+        return hashlib.sha256(self._bytes).hexdigest()
+
+    @cached_property
+    def special_tokens(self) -> dict[str, str]:
+        """`bos_token` and its like, from `tokenizer_config.json` or the older `special_tokens_map.json`."""
+        older = _read_json(self.folder / "special_tokens_map.json")
+        merged = {**older, **self._config}
+        tokens = {key: _content(merged.get(key)) for key in _TOKEN_KEYS}
+        return {key: token for key, token in tokens.items() if token is not None}
+
+    @cached_property
+    def bos_id(self) -> int | None:
+        """Id of the beginning-of-sequence token; None where the tokenizer has none."""
+        token = self.special_tokens.get("bos_token")
+        return None if token is None else self._backend.token_to_id(token)
+
+    @cached_property
+    def chat_template(self) -> str | None:
+        """The model's chat template: `chat_template.jinja`, else that of `tokenizer_config.json`."""
+        file = self.folder / "chat_template.jinja"
+        if file.is_file():
+            return file.read_text("utf-8")
+        template = self._config.get("chat_template")
+        if isinstance(template, list):
+            named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+            template = named.get("default")
+        return template if isinstance(template, str) else None
+
+    # ------------------------------------------------------------ files
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        try:
+            return (self.folder / "tokenizer.json").read_bytes()
+        except OSError as error:
+            raise TokenizerProblem(f"tokenizer.json cannot be read ({error.strerror})") from error
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return _read_json(self.folder / "tokenizer_config.json")
+
+    @cached_property
+    def _backend(self) -> Tokenizer:
+        from tokenizers import Tokenizer
+
+        try:
+            backend = Tokenizer.from_buffer(self._bytes)
+        except Exception as error:  # the library raises plain Exception
+            raise TokenizerProblem(f"tokenizer.json is damaged ({error})") from error
+        backend.no_truncation()
+        backend.no_padding()
+        self._add_declared_tokens(backend)
+        self._set_post_processor(backend)
+        return backend
+
+    def _add_declared_tokens(self, backend: Tokenizer) -> None:
+        """Add the tokens that only the config files declare, as AutoTokenizer does: by id, then named ones."""
+        from tokenizers import AddedToken
+
+        known = {token.content for token in backend.get_added_tokens_decoder().values()}
+        declared = self._config.get("added_tokens_decoder") or {}
+        named = set(self.special_tokens.values())
+        for _, entry in sorted(declared.items(), key=lambda pair: int(pair[0])):
+            content = _content(entry)
+            if content is None or content in known:
+                continue
+            flags = {k: bool(entry.get(k, False)) for k in ("single_word", "lstrip", "rstrip", "normalized")}
+            special = bool(entry.get("special", False)) or content in named
+            backend.add_tokens([AddedToken(content, special=special, **flags)])
+            known.add(content)
+        for content in self.special_tokens.values():
+            if content not in known:
+                backend.add_special_tokens([AddedToken(content, special=True, normalized=False)])
+                known.add(content)
+
+    def _set_post_processor(self, backend: Tokenizer) -> None:
+        """An explicit `add_bos_token` / `add_eos_token` replaces the file's own; offsets are not trimmed."""
+        from tokenizers import processors
+
+        wants = {key: self._config.get(f"add_{key}") for key in ("bos_token", "eos_token")}
+        if backend.post_processor is None or any(v is not None for v in wants.values()):
+            bos, eos = (self.special_tokens.get(k) if wants[k] else None for k in ("bos_token", "eos_token"))
+            sequence = " ".join(part for part in (bos, "$A", eos) if part)
+            ids = [(t, backend.token_to_id(t)) for t in (bos, eos) if t]
+            backend.post_processor = processors.TemplateProcessing(single=sequence, special_tokens=ids)
+            return
+        state = json.loads(backend.post_processor.__getstate__())
+        if _untrimmed(state):
+            backend.post_processor.__setstate__(json.dumps(state).encode())
+
+    @cached_property
+    def _added(self) -> frozenset[int]:
+        return frozenset(self._backend.get_added_tokens_decoder())
+
+    @cached_property
+    def _pieces(self) -> dict[int, str]:
+        return {token: piece for piece, token in self._backend.get_vocab(with_added_tokens=True).items()}
+
+    @cached_property
+    def _byte_level(self) -> bool:
+        decoder = self._backend.decoder
+        return decoder is not None and b"ByteLevel" in decoder.__getstate__()
+
+
+def _untrimmed(state: dict[str, Any]) -> bool:
+    """Switch trimming off in the state of a post-processor, and in those inside it; whether anything changed."""
+    changed = False
+    if state.get("trim_offsets"):
+        state["trim_offsets"] = False
+        changed = True
+    for inner in state.get("processors", ()):
+        changed = _untrimmed(inner) or changed
+    return changed
+
+
+def _content(token: Any) -> str | None:
+    """The text of a token that a config file gives as a string or as a record."""
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token if isinstance(token, str) else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise TokenizerProblem(f"{path.name} cannot be read") from error
+    return value if isinstance(value, dict) else {}
+
+
+@cache
+def _byte_letters() -> dict[str, int]:
+    """The letter that byte-level tokenizers (GPT-2 and its kin) write for each byte, and back."""
+    shown = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [b for b in range(256) if b not in shown]
+    letters = {chr(b): b for b in shown}
+    return letters | {chr(256 + i): b for i, b in enumerate(hidden)}
