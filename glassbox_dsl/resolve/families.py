@@ -76,6 +76,13 @@ class ConfigKeys(_Part):
     fixed: dict[str, tuple[Any, ...]]
 
 
+class Gguf(_Part):
+    """How a GGUF file of the family describes itself: `keys` go from metadata (less the architecture) to config."""
+
+    architecture: str
+    keys: dict[str, str]
+
+
 class Family(_Part):
     """One family file. `sites` and `norms` go by site, `facts` by field of `ModelFacts`."""
 
@@ -89,6 +96,7 @@ class Family(_Part):
     facts: dict[str, FactKey]
     windows: Windows | None = None
     config: ConfigKeys
+    gguf: Gguf | None = None
     tiny: dict[str, Any]
 
 

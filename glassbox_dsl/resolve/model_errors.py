@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from glassbox_dsl.diagnostics import Diagnostic
+from glassbox_dsl.diagnostics import Diagnostic, did_you_mean
 from glassbox_dsl.source import Span
 
 
@@ -63,3 +63,201 @@ def brief(value: Any) -> str:
     """A config value as JSON writes it, cut to a line."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def adapter_not_built(adapter: str, span: Span | None) -> Diagnostic:
+    """`adapter:` is in the language and not in this version."""
+    return Diagnostic(
+        code="GB305",
+        headline="adapters are not built yet",
+        span=span,
+        label=f"`adapter: {json.dumps(adapter)}`",
+        help="merge the adapter into the weights and use `local(...)`",
+    )
+
+
+def unknown_bundled(id: str, known: Iterable[str], span: Span | None) -> Diagnostic:
+    """No bundled model has that id."""
+    return Diagnostic(
+        code="GB310",
+        headline=f"no bundled model `{id}`",
+        span=span,
+        label="not one of the models that Python packages ship",
+        help=did_you_mean(id, known, "bundled models"),
+    )
+
+
+def no_folder(path: str, is_file: bool, span: Span | None) -> Diagnostic:
+    """`local` points at nothing, or at a file."""
+    return Diagnostic(
+        code="GB311",
+        headline=f"no folder `{path}`",
+        span=span,
+        label="this is a file" if is_file else "nothing lies there",
+        help="for a single GGUF file use `gguf(...)`"
+        if is_file
+        else "paths start from the file that names them",
+    )
+
+
+def no_config(path: str, span: Span | None) -> Diagnostic:
+    """The folder is not a checkpoint."""
+    return Diagnostic(
+        code="GB312",
+        headline=f"no config.json in `{path}`",
+        span=span,
+        label="a checkpoint is a folder with config.json, safetensors and tokenizer.json",
+        help="point at the folder that `save_pretrained` wrote",
+    )
+
+
+def bad_config(path: str, reason: str, span: Span | None) -> Diagnostic:
+    """config.json cannot be read."""
+    return Diagnostic(
+        code="GB313",
+        headline=f"config.json of `{path}` cannot be read",
+        span=span,
+        label=reason,
+        help="take config.json from the checkpoint's own page",
+    )
+
+
+def no_weights(path: str, pickles: Sequence[str], span: Span | None) -> Diagnostic:
+    """There are no safetensors, and perhaps pickles, which can run code when they are loaded."""
+    if pickles:
+        return Diagnostic(
+            code="GB314",
+            headline=f"`{path}` has its weights only as pickle",
+            span=span,
+            label=f"`{pickles[0]}` can run code of its maker when it is loaded, so it is not",
+            help="convert it with safetensors, or take the safetensors version of the model",
+        )
+    return Diagnostic(
+        code="GB315",
+        headline=f"no weights in `{path}`",
+        span=span,
+        label="no file there ends in .safetensors",
+        help="point at the folder that `save_pretrained` wrote",
+    )
+
+
+def missing_shards(missing: Sequence[str], path: str, span: Span | None) -> Diagnostic:
+    """The index of the weights lists files that are not there."""
+    return Diagnostic(
+        code="GB315",
+        headline=f"weights of `{path}` are missing",
+        span=span,
+        label=f"its index lists {len(missing)} files that are not there, `{missing[0]}` first",
+        help="download the checkpoint again",
+    )
+
+
+def broken_weights(file: str, path: str, reason: str, span: Span | None) -> Diagnostic:
+    """A safetensors file is cut off or damaged."""
+    return Diagnostic(
+        code="GB316",
+        headline=f"`{file}` of `{path}` is damaged",
+        span=span,
+        label=reason,
+        help="download the checkpoint again",
+    )
+
+
+def no_tokenizer(shown: str, span: Span | None) -> Diagnostic:
+    """The checkpoint has no tokenizer.json."""
+    return Diagnostic(
+        code="GB317",
+        headline=f"no tokenizer.json in {shown}",
+        span=span,
+        label="older tokenizer files are not read",
+        help="write one: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+    )
+
+
+def no_gguf(path: str, span: Span | None) -> Diagnostic:
+    """`gguf` points at nothing."""
+    return Diagnostic(
+        code="GB318",
+        headline=f"no file `{path}`",
+        span=span,
+        label="nothing lies there",
+        help="paths start from the file that names them",
+    )
+
+
+def broken_gguf(path: str, reason: str, span: Span | None) -> Diagnostic:
+    """A GGUF file is cut off or damaged."""
+    return Diagnostic(
+        code="GB319",
+        headline=f"`{path}` is not a whole GGUF file",
+        span=span,
+        label=reason,
+        help="download it again",
+    )
+
+
+def unknown_architecture(architecture: str, known: Iterable[str], path: str, span: Span | None) -> Diagnostic:
+    """No family reads GGUF files of that architecture."""
+    return Diagnostic(
+        code="GB320",
+        headline=f"no family file for the GGUF architecture `{architecture}`",
+        span=span,
+        label=f"`{path}` states it",
+        help="architectures that can be read: " + ", ".join(f"`{name}`" for name in sorted(known)),
+    )
+
+
+def unknown_family(name: str, known: Iterable[str], span: Span | None) -> Diagnostic:
+    """`tiny` names a family that has no file."""
+    return Diagnostic(
+        code="GB321",
+        headline=f"no family `{name}`",
+        span=span,
+        label="a tiny model is made from a family file",
+        help=did_you_mean(name, known, "families"),
+    )
+
+
+def tiny_layers(layers: int, most: int, span: Span | None) -> Diagnostic:
+    """`tiny` asks for a depth that makes no sense."""
+    return Diagnostic(
+        code="GB322",
+        headline=f"a tiny model cannot have {layers} layers",
+        span=span,
+        label=f"from 1 to {most} layers",
+        help="leave `layers` out for the depth in the family file",
+    )
+
+
+def not_in_hub_cache(name: str, revision: str | None, span: Span | None) -> Diagnostic:
+    """A hub model is not on this machine, and downloads are off."""
+    wanted = f"{name} --revision {revision}" if revision else name
+    return Diagnostic(
+        code="GB323",
+        headline=f"`{name}` is not in the local Hugging Face cache",
+        span=span,
+        label="nothing is downloaded from the hub unless asked for",
+        help=f"fetch it with `hf download {wanted}`, or set GBX_DOWNLOAD=1",
+    )
+
+
+def hub_refused(name: str, reason: str, span: Span | None) -> Diagnostic:
+    """The hub did not give the model."""
+    return Diagnostic(
+        code="GB324",
+        headline=f"`{name}` could not be downloaded",
+        span=span,
+        label=reason,
+        help="check the name, the network, and `hf auth login` for gated models",
+    )
+
+
+def bad_hub_name(name: str, span: Span | None) -> Diagnostic:
+    """Not the form of a hub name."""
+    return Diagnostic(
+        code="GB325",
+        headline=f"`{name}` is no name of a hub model",
+        span=span,
+        label="a name has the form `organisation/model`",
+        help="for a folder on this machine use `local(...)`",
+    )
