@@ -1,6 +1,12 @@
-"""What every test shares: few threads, no network, no colours."""
+"""What every test shares: few threads, no network, no colours, and a stopwatch for cold starts."""
 
 import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+import pytest
 
 # Set before torch or transformers is imported anywhere; subprocesses inherit them.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -8,3 +14,33 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["NO_COLOR"] = "1"
 os.environ.pop("GBX_TRACEBACK", None)
+
+BASELINE = ["-c", "import typer; from pydantic import TypeAdapter"]
+BASELINE_SECONDS = 0.11  # what the baseline takes on the machine that the time limits were set on, idle
+
+
+def cpu_seconds(arguments: Sequence[str], times: int = 5) -> float:
+    """Median user and system time of a fresh Python with these arguments."""
+    spent = []
+    for _ in range(times):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], capture_output=True, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    return sorted(spent)[times // 2]
+
+
+@pytest.fixture
+def cold_seconds() -> Callable[[Sequence[str]], float]:
+    """Measures a cold start in processor time, brought to the pace of the machine that the limits are for.
+
+    A slower or busier machine makes the baseline slower too: a limit fails only when the program grew.
+    """
+
+    def measure(arguments: Sequence[str]) -> float:
+        before = cpu_seconds(BASELINE)
+        spent = cpu_seconds(arguments)
+        pace = max(1.0, (before + cpu_seconds(BASELINE)) / 2 / BASELINE_SECONDS)
+        return spent / pace
+
+    return measure

@@ -23,8 +23,8 @@ ONLY_IN = {
     "safetensors": {"run"},
     "accelerate": {"run"},
     "gguf": {"run"},
-    "duckdb": {"store"},
-    "jinja2": {"report"},
+    "duckdb": {"language", "store"},  # language: reads the tables that data blocks name
+    "jinja2": {"report", "resolve"},  # resolve: chat templates
     "altair": {"report"},
     "vl_convert": {"report"},
     "typer": {"cli"},

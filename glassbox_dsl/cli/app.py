@@ -8,22 +8,20 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
+from pkgutil import iter_modules
 from typing import Annotated
 
 import typer
 
 from glassbox_dsl import __version__
-from glassbox_dsl.cli import exits, not_built
-from glassbox_dsl.cli.output import complain
+from glassbox_dsl.cli import exits, not_built, verbs
+from glassbox_dsl.cli.output import complain, say
 from glassbox_dsl.diagnostics import Findings, render
 
-VERBS = Path(__file__).resolve().parent / "verbs"
 
-
-def verb_names(folder: Path = VERBS) -> tuple[str, ...]:
-    """The verbs that stand: the modules of the folder."""
-    return tuple(sorted(path.stem for path in folder.glob("[a-z]*.py")))
+def verb_names() -> tuple[str, ...]:
+    """The verbs that stand: the modules of `verbs/`."""
+    return tuple(sorted(module.name for module in iter_modules(verbs.__path__)))
 
 
 def build() -> typer.Typer:
@@ -52,18 +50,14 @@ def answer(arguments: Sequence[str] | None = None) -> int:
     """Run `gbx` and return its exit code; what goes wrong is said on stderr, never as a traceback."""
     try:
         build()(args=arguments, prog_name="gbx")
-    except SystemExit as end:
+    except SystemExit as end:  # typer leaves this way, after Ctrl-C too
         return end.code if isinstance(end.code, int) else exits.OK
     except KeyboardInterrupt:
-        complain("interrupted")
         return exits.INTERRUPTED
     except Findings as findings:
         for diagnostic in findings.diagnostics:
             complain(render(diagnostic))
         return exits.of(findings.diagnostics)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has seen enough
-        return exits.OK
     except Exception as error:
         return _own_fault(error)
     return exits.OK
@@ -83,7 +77,7 @@ def _own_fault(error: Exception) -> int:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"gbx {__version__}")
+        say(f"gbx {__version__}")
         raise typer.Exit()
 
 

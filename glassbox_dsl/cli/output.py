@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
+from glassbox_dsl.cli import exits
 from glassbox_dsl.diagnostics.render import visible
 
 FORMAT_VERSION = 1
@@ -23,30 +29,62 @@ class Format(StrEnum):
 
 
 def complain(text: str) -> None:
-    """Write lines to stderr, their control characters made visible."""
-    print(visible(text), file=sys.stderr, flush=True)
+    """Write lines to stderr, their control characters made visible; nobody listening is no failure."""
+    with suppress(BrokenPipeError):
+        print(visible(text), file=sys.stderr, flush=True)
 
 
-def write_json(content: Any) -> None:
-    """Write one JSON document to stdout; an object says which format version it has."""
-    if isinstance(content, dict):
-        content = {"format_version": FORMAT_VERSION, **content}
-    print(json.dumps(content, indent=2, ensure_ascii=True, default=str))
+def say(text: str) -> None:
+    """Write lines of data to stdout, their control characters made visible."""
+    emit(visible(text))
+
+
+def emit(text: str) -> None:
+    """Write text to stdout as it is. Ends the program quietly once whoever reads it has gone (`| head`)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(exits.OK) from None
+
+
+def write_json(content: Mapping[str, Any]) -> None:
+    """Write one JSON object to stdout; it says its format version. NaN and infinity become null."""
+    document = {"format_version": FORMAT_VERSION, **content}
+    emit(json.dumps(_plain(document), indent=2, ensure_ascii=True, allow_nan=False))
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Format) -> None:
     """Write rows to stdout as an aligned table, CSV, or a JSON object `{columns, rows}`.
 
-    NULL is empty in a table and in CSV. In CSV the cells are exact; in a table floats have 6 digits.
+    NULL is empty in a table and in CSV. In CSV the cells are exact (on a terminal, control characters are
+    made visible); in a table floats have 6 digits.
     """
+    lines = [list(row) for row in rows]
     if form is Format.json:
-        write_json({"columns": list(columns), "rows": [list(row) for row in rows]})
+        write_json({"columns": list(columns), "rows": lines})
     elif form is Format.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
+        text = _csv([list(columns), *lines])
+        emit(visible(text) if sys.stdout.isatty() else text)
     else:
-        print("\n".join(_aligned(columns, [list(row) for row in rows])))
+        emit("\n".join(_aligned(columns, lines)))
+
+
+def _csv(lines: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue().removesuffix("\n")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can carry: numbers of any kind as numbers, what is no number as null, the rest as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float | Decimal):
+        return float(value) if isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def _aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
@@ -72,6 +110,8 @@ def _is_number(cell: Any) -> bool:
 def _cell(cell: Any) -> str:
     if cell is None:
         return ""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
     if isinstance(cell, float):
         return f"{cell:.6g}"
     return visible(str(cell)).replace("\n", "\\n")

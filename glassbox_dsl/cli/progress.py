@@ -107,11 +107,11 @@ def remaining_seconds(done: int, total: int, seconds: float) -> float:
 
 def clock(seconds: float) -> str:
     """`0.4 s`, `12 s`, `3:05`, `1:02:03`."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
     return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glassbox_dsl.diagnostics.render import visible
+from glassbox_dsl.cli.output import say
 
 
 def register(app: typer.Typer) -> None:
@@ -25,5 +25,10 @@ def render_pages(
     """Render the HTML pages of the newest run in a database."""
     from glassbox_dsl.report import render_report
 
-    for page in render_report(db, out if out is not None else db.with_suffix("")):
-        print(visible(str(page)))
+    for page in render_report(db, out if out is not None else _beside(db)):
+        say(str(page))
+
+
+def _beside(db: Path) -> Path:
+    """The folder of a database's pages: its own name without the suffix."""
+    return db.with_suffix("") if db.suffix else db.with_name(f"{db.name}_report")

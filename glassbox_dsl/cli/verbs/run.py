@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from glassbox_dsl.cli.output import complain
+from glassbox_dsl.cli.output import complain, say
 from glassbox_dsl.diagnostics import render
-from glassbox_dsl.diagnostics.render import visible
 
 
 def register(app: typer.Typer) -> None:
@@ -28,6 +27,9 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Run the experiments of a file; results go to DuckDB, the report to a folder."""
+    from glassbox_dsl.run.fetch import require_run_extra
+
+    require_run_extra()  # the pipeline's later stages cannot even be imported without it
     from glassbox_dsl.cli.progress import watching
     from glassbox_dsl.pipeline import run_file
 
@@ -36,8 +38,8 @@ def run(
     for diagnostic in outcome.diagnostics:
         complain(render(diagnostic) + "\n")
     for line in outcome.headlines:
-        print(visible(line))
-    print(f"results: {visible(str(outcome.db))}")
+        say(line)
+    say(f"results: {outcome.db}")
     for page in outcome.reports:
-        print(f"report:  {visible(str(page))}")
+        say(f"report:  {page}")
     raise typer.Exit(outcome.exit_code)

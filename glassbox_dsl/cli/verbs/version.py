@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from glassbox_dsl import __version__
-from glassbox_dsl.cli.output import write_json
+from glassbox_dsl.cli.output import say, write_json
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
 
@@ -27,7 +27,7 @@ def show(json: Annotated[bool, typer.Option("--json", help="Write one JSON objec
         write_json(versions)
         return
     for name, number in versions.items():
-        print(f"{name:<13}{number or 'not installed'}")
+        say(f"{name:<13}{number or 'not installed'}")
 
 
 def _installed(name: str) -> str | None:
