@@ -1,0 +1,129 @@
+"""A batch into its tables, inside the transaction that the writer opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
+from typing import Any
+
+import numpy as np
+from duckdb import DuckDBPyConnection
+
+from glassbox_dsl.diagnostics import InternalError
+from glassbox_dsl.store.file import utc_now
+from glassbox_dsl.store.insert import insert_columns, insert_measure_rows, insert_records, insert_tensors
+from glassbox_dsl.store.rows import Batch, ItemRow, MeasureRow, Row, RunManifest
+
+Measures = Mapping[tuple[str, str], MeasureRow]
+
+
+def insert_manifest(connection: DuckDBPyConnection, manifest: RunManifest) -> None:
+    """What is known of a run before its first number: runs, run_env, specs."""
+    run = manifest.run_id
+    started = manifest.started.astimezone(UTC).replace(tzinfo=None)
+    insert_records(
+        connection,
+        "runs",
+        [{**manifest.model_dump(exclude={"sources", "versions", "platform"}), "started": started}],
+    )
+    env = {"version": manifest.versions, "platform": manifest.platform}
+    insert_records(
+        connection,
+        "run_env",
+        [
+            {"run_id": run, "kind": kind, "key": key, "value": value}
+            for kind, facts in env.items()
+            for key, value in facts.items()
+        ],
+    )
+    insert_records(
+        connection,
+        "specs",
+        [
+            {"run_id": run, "ordinal": i, "path": s.path, "sha256": s.sha256, "source": s.text}
+            for i, s in enumerate(manifest.sources)
+        ],
+    )
+
+
+def insert_batch(
+    connection: DuckDBPyConnection,
+    run: str,
+    flush: int,
+    batch: Batch,
+    fresh: Sequence[MeasureRow],
+    known: Measures,
+) -> None:
+    """Everything of a batch, with its row in `flushes`. `fresh`: definitions not in the store yet."""
+    _insert(connection, "models", run, batch.models)
+    _insert_items(connection, run, batch.items)
+    measures = [{**m.model_dump(), "run_id": run, "is_ratio": m.kind == "ratio"} for m in fresh]
+    insert_records(connection, "measures", measures)
+    _insert(connection, "receipts", run, batch.receipts)
+    _insert(connection, "expectations", run, batch.expectations)
+    _insert(connection, "verification", run, batch.checks)
+    _insert(connection, "diagnostics", run, batch.diagnostics)
+    insert_records(
+        connection, "cells", [{**c.model_dump(), "run_id": run, "flush": flush} for c in batch.cells]
+    )
+    measurements, lens = _insert_numbers(connection, run, batch, known)
+    insert_tensors(connection, run, batch.tensors)
+    connection.execute(
+        "INSERT INTO main.flushes VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [run, flush, utc_now(), len(batch.cells), measurements, lens, len(batch.tensors)],
+    )
+
+
+def _insert(connection: DuckDBPyConnection, table: str, run: str, rows: Iterable[Row]) -> None:
+    insert_records(connection, table, [{**row.model_dump(), "run_id": run} for row in rows])
+
+
+def _insert_numbers(
+    connection: DuckDBPyConnection, run: str, batch: Batch, known: Measures
+) -> tuple[int, int]:
+    """Returns how many rows went to `measurements` and to `lens`."""
+    written = {"measurements": 0, "lens": 0}
+    for rows in batch.rows:
+        measure = known.get((rows.experiment, rows.measure))
+        if measure is None:
+            raise InternalError(f"rows of `{rows.experiment}.{rows.measure}` came before its definition")
+        table = "lens" if measure.kind == "top" else "measurements"
+        written[table] += insert_measure_rows(connection, table, run, measure, rows)
+    return written["measurements"], written["lens"]
+
+
+def _insert_items(connection: DuckDBPyConnection, run: str, items: Sequence[ItemRow]) -> None:
+    """Items, their prompts and their tokens."""
+    records: list[dict[str, Any]] = []
+    prompts: list[dict[str, Any]] = []
+    tokens: dict[str, list[Any]] = {name: [] for name in (*_PROMPT_KEY, "pos", "token_id", "token", "label")}
+    for item in items:
+        answers = {a.answer: {"texts": a.texts, "token_ids": a.token_ids} for a in item.answers}
+        records.append({**item.model_dump(exclude={"prompts", "answers"}), "run_id": run, "answers": answers})
+        for p in item.prompts:
+            key = (item.data, item.model, item.item, p.prompt)
+            prompts.append(
+                {
+                    "run_id": run,
+                    **dict(zip(_PROMPT_KEY, key, strict=True)),
+                    "text": p.text,
+                    "n_tokens": len(p.tokens),
+                }
+            )
+            for name, value in zip(_PROMPT_KEY, key, strict=True):
+                tokens[name] += [value] * len(p.tokens)
+            tokens["pos"] += range(len(p.tokens))
+            tokens["token_id"] += p.token_ids
+            tokens["token"] += p.tokens
+            tokens["label"] += p.labels
+    insert_records(connection, "items", records)
+    insert_records(connection, "prompts", prompts)
+    if tokens["pos"]:
+        columns = {
+            name: np.array(values, dtype=_TOKEN_TYPES.get(name, object)) for name, values in tokens.items()
+        }
+        insert_columns(connection, "tokens", columns, {"run_id": run})
+
+
+_PROMPT_KEY = ("data", "model", "item", "prompt")
+_TOKEN_TYPES: Mapping[str, Any] = {"item": np.int64, "pos": np.int64, "token_id": np.int64}

@@ -1,0 +1,192 @@
+"""Opening the results file: for milliseconds to write, read-only to read, hardened to run what a user typed.
+
+The file is attached to an empty in-memory database under a name that no experiment can have. Opened directly,
+DuckDB names it after the file, and `ioi.recovered` in a file `ioi.duckdb` would be ambiguous between the file
+and the schema.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from glassbox_dsl.diagnostics import Diagnostic, Findings
+from glassbox_dsl.resources import PACKAGE
+from glassbox_dsl.store import errors
+from glassbox_dsl.store.layout import literal
+
+SCHEMA_VERSION: Final = 1
+STORAGE_VERSION: Final = "v1.5.0"
+ATTACHED: Final = '"glassbox-results"'
+SCHEMA: Final = PACKAGE / "store" / "schema.sql"
+_STEP_SECONDS: Final = 0.02
+
+
+@contextmanager
+def writing(path: Path, wait_seconds: float) -> Iterator[DuckDBPyConnection]:
+    """The existing file open for writing. Waits for a holder, then raises StoreLocked (GB600); see
+    `_explained`."""
+    with _attached(path, "READ_WRITE", wait_seconds) as connection:
+        yield connection
+
+
+@contextmanager
+def reading(path: Path, wait_seconds: float = 2.0) -> Iterator[DuckDBPyConnection]:
+    """The file open for reading only; other readers may have it too. Raises Findings (GB600, GB603 ...
+    GB608)."""
+    if not path.exists():
+        raise Findings([errors.no_file(str(path))])
+    with _attached(path, "READ_ONLY", wait_seconds) as connection:
+        yield connection
+
+
+def utc_now() -> datetime:
+    """The time as the tables hold it: UTC without a zone (reading a zoned one would need another package)."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def harden(connection: DuckDBPyConnection, seconds: float, memory_limit: str, threads: int) -> None:
+    """Shut a read-only connection off from everything but the attached file, and lock that."""
+    settings = {
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "allow_community_extensions": "false",
+        "python_enable_replacements": "false",
+        "max_temp_directory_size": "'0B'",
+        "memory_limit": literal(memory_limit),
+        "threads": str(threads),
+        "max_execution_time": str(max(1, round(seconds * 1000))),
+        "enable_external_access": "false",
+        "lock_configuration": "true",
+    }
+    for name, value in settings.items():
+        connection.execute(f"SET {name} = {value}")
+
+
+def create(path: Path, glassbox: str) -> None:
+    """Make an empty store whole or not at all: built under a temporary name, then linked into place.
+
+    A store that another process made meanwhile is left as it is. Raises Findings (GB601, GB602).
+    """
+    probe(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with _attached(temporary, "READ_WRITE", 0.0, versioned=False) as connection:
+            connection.execute(SCHEMA.read_text(encoding="utf-8"))
+            connection.execute(
+                "INSERT INTO main.store_version VALUES (?, ?, ?, ?)",
+                [SCHEMA_VERSION, glassbox, duckdb.__version__, utc_now()],
+            )
+        _flush_to_disk(temporary)
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+        _flush_to_disk(path.parent)
+    except OSError as problem:
+        raise Findings([errors.not_writable(str(path), problem.strerror or str(problem))]) from None
+    finally:
+        for left in (temporary, temporary.with_name(temporary.name + ".wal")):
+            left.unlink(missing_ok=True)
+
+
+def probe(path: Path) -> None:
+    """Check that a file can be made at a path, without leaving one. Raises Findings (GB601, GB602, GB603)."""
+    if not path.parent.is_dir():
+        raise Findings([errors.no_folder(str(path), str(path.parent))])
+    trial = path.with_name(f".{path.name}.{os.getpid()}.probe")
+    try:
+        trial.touch(exist_ok=True)
+        trial.unlink()
+    except OSError as problem:
+        raise Findings([errors.not_writable(str(path), problem.strerror or str(problem))]) from None
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Force a file or the entries of a folder to the disk, where the system can."""
+    with suppress(PermissionError, IsADirectoryError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def _attached(
+    path: Path, mode: str, wait_seconds: float, versioned: bool = True
+) -> Iterator[DuckDBPyConnection]:
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "storage_compatibility_version": STORAGE_VERSION,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    connection = duckdb.connect(":memory:", config=config)
+    try:
+        _attach(connection, path, mode, wait_seconds)
+        connection.execute(f"USE {ATTACHED}")
+        connection.execute("DETACH memory")  # so that an experiment may be called `memory`
+        if versioned:
+            _check_version(connection, path)
+        yield connection
+    finally:
+        connection.close()
+
+
+def _attach(connection: DuckDBPyConnection, path: Path, mode: str, wait_seconds: float) -> None:
+    if path.is_dir():
+        raise Findings([errors.not_duckdb(str(path), "it is a folder")])
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            connection.execute(f"ATTACH {literal(str(path))} AS {ATTACHED} ({mode})")
+            return
+        except duckdb.Error as problem:
+            finding = _explained(path, mode, str(problem))
+            if finding.code != "GB600":
+                raise Findings([finding]) from None
+            if time.monotonic() >= deadline:
+                raise errors.StoreLocked([finding]) from None
+        time.sleep(_STEP_SECONDS)
+
+
+def _explained(path: Path, mode: str, message: str) -> Diagnostic:
+    """What DuckDB's refusal to open a file means."""
+    name = str(path)
+    first = message.splitlines()[0]
+    if "Unique file handle conflict" in message or "different configuration" in message:
+        return errors.locked(name, os.getpid(), "", here=True)
+    if "Could not set lock" in message or "being used by another process" in message:
+        found = re.search(r"held in (.+?) \(PID (\d+)", message)
+        program, pid = (found[1], int(found[2])) if found else ("", None)
+        return errors.locked(name, pid, program, here=pid == os.getpid())
+    if "not a valid DuckDB database" in message:
+        return errors.not_duckdb(
+            name, "it is empty" if path.stat().st_size == 0 else "its contents are something else"
+        )
+    if "version number" in message:
+        return errors.newer_version(name, "a newer storage format", f"DuckDB {duckdb.__version__}")
+    if mode == "READ_WRITE" and not os.access(path, os.W_OK):
+        return errors.not_writable(name, "it is read-only")
+    if not os.access(path, os.R_OK):
+        return errors.not_writable(name, "it may not be read")
+    return errors.damaged(name, first)
+
+
+def _check_version(connection: DuckDBPyConnection, path: Path) -> None:
+    try:
+        row = connection.execute("SELECT max(version) FROM main.store_version").fetchone()
+    except duckdb.CatalogException:
+        raise Findings([errors.not_a_store(str(path))]) from None
+    version = row[0] if row else None
+    if version is None:
+        raise Findings([errors.not_a_store(str(path))])
+    if version > SCHEMA_VERSION:
+        raise Findings([errors.newer_version(str(path), f"schema {version}", f"schema {SCHEMA_VERSION}")])

@@ -1,0 +1,128 @@
+"""Writing a run: claim the file, begin, flush batches, finish.
+
+The file is open only while a flush is written, for milliseconds, so that others can read it during a run.
+Each flush is one transaction with its row in `flushes`: what a flush acknowledged survives a kill, what it
+did not left nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from glassbox_dsl.diagnostics import Findings, InternalError
+from glassbox_dsl.store import errors, views
+from glassbox_dsl.store.batch import insert_batch, insert_manifest
+from glassbox_dsl.store.file import create, probe, reading, utc_now, writing
+from glassbox_dsl.store.layout import place
+from glassbox_dsl.store.rows import Batch, MeasureRow, RunManifest, RunStatus
+from glassbox_dsl.store.summary_rows import insert_summaries, read_summaries
+
+CLAIM_SECONDS: Final = 2.0
+FLUSH_SECONDS: Final = 60.0
+
+
+class Store:
+    """One results file, and the run that is being written to it.
+
+    `claim()` before any model is loaded, then `begin(manifest)`, `flush(batch)` as results come,
+    `finish(status)`.
+    """
+
+    def __init__(self, path: Path, glassbox: str) -> None:
+        self.path = path
+        self._glassbox = glassbox
+        self._manifest: RunManifest | None = None
+        self._measures: dict[tuple[str, str], MeasureRow] = {}
+        self._flushes = 0
+
+    @classmethod
+    def create_or_open(cls, path: str | Path, glassbox: str = "") -> Store:
+        """A store at a path, claimed (see `claim`). Nothing is made before `begin`."""
+        store = cls(Path(path).resolve(), glassbox)
+        store.claim()
+        return store
+
+    def claim(self) -> None:
+        """Check that the file can be written and nobody holds it. Leaves nothing behind.
+
+        Raises StoreLocked (GB600: exit code 4) or Findings (GB601 ... GB605, GB607).
+        """
+        if not self.path.exists():
+            probe(self.path)
+            return
+        with writing(self.path, CLAIM_SECONDS) as connection:
+            views.refresh(connection)  # a kill between the end of a run and its views is mended here
+
+    def begin(self, manifest: RunManifest) -> None:
+        """Store what is known of the run before its first number; makes the file if there is none."""
+        if self._manifest is not None:
+            raise InternalError("a store was asked to begin a second run before the first was finished")
+        if not self.path.exists():
+            create(self.path, self._glassbox or manifest.glassbox)
+        with self._transaction() as connection:
+            insert_manifest(connection, manifest)
+        self._manifest, self._measures, self._flushes = manifest, {}, 0
+
+    def flush(self, batch: Batch) -> None:
+        """Store a batch: one transaction, all of it or nothing.
+
+        Waits up to a minute for a reader to let go of the file. Raises StoreLocked (GB600), Findings (GB606
+        the disk is full or fails, GB612 a measure has too many variables).
+        """
+        run_id = self._started().run_id
+        known = self._measures | {(m.experiment, m.measure): m for m in batch.measures}
+        fresh = tuple(m for key, m in known.items() if key not in self._measures)
+        for measure in fresh:
+            place(measure)
+        with self._transaction() as connection:
+            insert_batch(connection, run_id, self._flushes, batch, fresh, known)
+        self._measures = known
+        self._flushes += 1
+
+    def finish(self, status: RunStatus) -> None:
+        """Compute the summaries, store how the run ended, and (status "complete") point the views at it."""
+        manifest = self._started()
+        with reading(self.path, FLUSH_SECONDS) as connection:
+            summaries = read_summaries(connection, manifest.run_id, tuple(self._measures.values()))
+        seconds = (datetime.now(UTC) - manifest.started).total_seconds()
+        with self._transaction() as connection:
+            insert_summaries(connection, manifest.run_id, summaries)
+            connection.execute(
+                "INSERT INTO main.run_ends VALUES (?, ?, ?, ?)", [manifest.run_id, status, utc_now(), seconds]
+            )
+        with self._writing() as connection:
+            views.refresh(connection)
+        self._manifest = None
+
+    def _started(self) -> RunManifest:
+        if self._manifest is None:
+            raise InternalError("a store was written to before a run began")
+        return self._manifest
+
+    @contextmanager
+    def _transaction(self) -> Iterator[DuckDBPyConnection]:
+        """The file open for writing inside one transaction, which is rolled back when anything fails."""
+        with self._writing() as connection:
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _writing(self) -> Iterator[DuckDBPyConnection]:
+        try:
+            with writing(self.path, FLUSH_SECONDS) as connection:
+                yield connection
+        except (
+            duckdb.IOException,
+            duckdb.TransactionException,
+            duckdb.OutOfMemoryException,
+            OSError,
+        ) as problem:
+            raise Findings([errors.write_failed(str(self.path), str(problem).splitlines()[0])]) from problem
