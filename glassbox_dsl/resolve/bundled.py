@@ -68,7 +68,7 @@ def cache_folder() -> Path:
 
 
 def converted_gguf_folder(file: Path) -> Path:
-    """Where the conversion of a GGUF file of the user lies; another file under that name gets another folder."""
+    """Where the conversion of a GGUF file lies; another file under the same name gets another folder."""
     from hashlib import sha256
 
     stat = file.stat()

@@ -1,6 +1,6 @@
-"""The outside of weight files: is a safetensors file whole, and what does a GGUF file say about its model.
+"""The outside of weight files: is a safetensors file whole, what does a GGUF file say, and what is its hash.
 
-Only headers are read. Formats: https://github.com/huggingface/safetensors#format and
+Only headers are interpreted. Formats: https://github.com/huggingface/safetensors#format and
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
@@ -9,11 +9,21 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
 LIMIT = 100_000_000
 """No header, string or array is longer: a corrupt length must not fill the memory."""
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    sum = sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            sum.update(block)
+    return sum.hexdigest()
 
 
 class BrokenFile(Exception):
@@ -39,7 +49,7 @@ def check_safetensors(path: Path) -> None:
 
 
 def gguf_metadata(path: Path) -> dict[str, Any]:
-    """The key-value pairs of a GGUF file; of arrays only the length. `has_output` says whether the head is a tensor.
+    """The key-value pairs of a GGUF file, of arrays only the length; `has_output`: whether the head is stored.
 
     Raises BrokenFile where the header does not parse or tensors begin behind the end of the file.
     """

@@ -77,7 +77,7 @@ class ConfigKeys(_Part):
 
 
 class Gguf(_Part):
-    """How a GGUF file of the family describes itself: `keys` go from metadata (less the architecture) to config."""
+    """How a GGUF file describes a model of the family: `keys` go from its metadata to config keys."""
 
     architecture: str
     keys: dict[str, str]

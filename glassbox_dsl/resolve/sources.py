@@ -1,4 +1,4 @@
-"""`model m = SOURCE(...)` -> its config and the places of its tokenizer and weights, before any weight is read."""
+"""`model m = SOURCE(...)` -> its config and the places of its tokenizer and weights; no weight is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from glassbox_dsl.resolve.checkpoint import BrokenFile, check_safetensors, gguf_
 from glassbox_dsl.resolve.families import Family, families, family, family_names
 from glassbox_dsl.vocabulary.models import ModelSource
 
-TINY_DEFAULT_LAYERS_LIMIT = 64
+TINY_LAYERS_LIMIT = 64
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
@@ -25,8 +25,8 @@ class ModelFiles(BaseModel):
     """What lies on the disk of a model.
 
     `tokenizer` (a folder with tokenizer.json) and `weights` (a folder with safetensors) are None while a model
-    has not been fetched or converted; a `tiny` model has no weights on disk. `fingerprints` are SHA-256 sums, or a
-    commit, as far as they are known without reading weights.
+    has not been fetched or converted; a `tiny` model has no weights on disk. `fingerprints` are SHA-256 sums,
+    or a commit, as far as they are known without reading weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -135,7 +135,7 @@ SMALL_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "*.jinj
 
 
 def hub_folder(source: ModelSource, patterns: tuple[str, ...], *, online: bool) -> Path | None:
-    """The snapshot of a hub model in the local Hugging Face cache, or None; `online` downloads what is missing."""
+    """A hub model in the local Hugging Face cache, or None; `online` downloads what is missing."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -158,7 +158,7 @@ def hub_folder(source: ModelSource, patterns: tuple[str, ...], *, online: bool) 
 
 
 def downloads_allowed() -> bool:
-    """Whether the environment lets hub models be downloaded (`GBX_DOWNLOAD=1`); otherwise only the cache is used."""
+    """Whether hub models may be downloaded (`GBX_DOWNLOAD=1`); otherwise only the local cache is used."""
     return os.environ.get("GBX_DOWNLOAD", "") not in ("", "0")
 
 
@@ -217,8 +217,8 @@ def _gguf_config(said: dict[str, Any], source: ModelSource) -> dict[str, Any]:
 def _tiny(source: ModelSource) -> ModelFiles:
     if source.target not in family_names():
         raise Findings([errors.unknown_family(source.target, family_names(), source.span)])
-    if source.layers is not None and not 1 <= source.layers <= TINY_DEFAULT_LAYERS_LIMIT:
-        raise Findings([errors.tiny_layers(source.layers, TINY_DEFAULT_LAYERS_LIMIT, source.span)])
+    if source.layers is not None and not 1 <= source.layers <= TINY_LAYERS_LIMIT:
+        raise Findings([errors.tiny_layers(source.layers, TINY_LAYERS_LIMIT, source.span)])
     speaks = find_bundled(source, source.tokenizer)
     vocabulary = json.loads(speaks.config_file.read_text("utf-8"))["vocab_size"]
     return ModelFiles(

@@ -1,7 +1,7 @@
-"""One attention function for every family: transformers' eager arithmetic, open at q, k, v, scores, pattern and z.
+"""One attention function for every family: the arithmetic of `eager`, open at q, k, v, scores, pattern and z.
 
-It is registered under `ATTENTION` together with the float mask of `eager`: without that mask transformers would
-call it with none, and every token would see the whole prompt. Operations and their order are those of
+It is registered under `ATTENTION` together with the float mask of `eager`: without that mask transformers
+would call it with none, and every token would see the whole prompt. Operations and their order are those of
 `eager_attention_forward`, so a pass that edits nothing is bitwise the eager model's.
 """
 
@@ -26,7 +26,7 @@ ATTENTION: Final = "glassbox"
 
 @dataclass(frozen=True)
 class Tap:
-    """What one layer's attention is to show. `visit` gets a site of `wanted` and its value, and returns the value to go on with."""
+    """What one layer's attention shows: `visit` gets a wanted site and its value, and returns the next value."""
 
     layer: int
     wanted: frozenset[str]

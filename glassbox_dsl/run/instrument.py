@@ -44,14 +44,14 @@ HEAD: Final = frozenset({"final_norm_scale", "final_norm", "logits"})
 ORDER: Final = (
     "embed", "resid_pre",
     "attn.in", "attn.norm_scale", "attn.norm", *sorted(CORE), "attn.result", "attn.out_raw", "attn.out",
-    "resid_mid", "mlp.in", "mlp.norm_scale", "mlp.norm", "mlp.pre", "mlp.up", "mlp.post", "mlp.out_raw", "mlp.out",
-    "resid_post", "final_norm_scale", "final_norm", "logits",
+    "resid_mid", "mlp.in", "mlp.norm_scale", "mlp.norm", "mlp.pre", "mlp.up", "mlp.post",
+    "mlp.out_raw", "mlp.out", "resid_post", "final_norm_scale", "final_norm", "logits",
 )  # fmt: skip
 """The order in which sites that share a module's input or output are written."""
 
 
 class Instrument:
-    """A model with its facts. Values have the batch first, then the site's axes without `layer`, then its feature."""
+    """A model with its facts. Values have the axes: batch, those of the site without `layer`, its feature."""
 
     def __init__(self, model: nn.Module, facts: ModelFacts, family: Family) -> None:
         self.model = model
@@ -80,10 +80,10 @@ class Instrument:
     ) -> dict[SiteKey, torch.Tensor]:
         """Run int64 ids [batch, pos] and return the values of `reads`, each after all writes at its site.
 
-        A write gets the value in the layout of the site and returns one of the same shape, without changing the one
-        it got; it is called once. `logits` has only `logit_positions` (default: all). `start = (l, hidden)`
-        takes hidden [batch, pos, dim] as the input of layer l (l = n_layers: of the final norm) and runs nothing
-        below. Raises ValueError for keys that do not exist or lie below the start.
+        A write gets the value in the layout of the site and returns one of the same shape, without changing
+        the one it got; it is called once. `logits` has only `logit_positions` (default: all).
+        `start = (l, hidden)` takes hidden [batch, pos, dim] as the input of layer l (l = n_layers: of the final
+        norm) and runs nothing below. Raises ValueError for keys that do not exist or lie below the start.
         """
         run = _Pass(self, reads, writes or {}, start)
         for key in (*run.reads, *run.writes):
@@ -326,8 +326,8 @@ class _Pass:
     def _plan_written_mid(self, key: SiteKey) -> None:
         """`resid_mid := v`: the MLP reads v, and the layer puts out v + mlp.out.
 
-        This is attn.out := v - resid_pre without the rounding of the difference, which is coarse where the stream is
-        large. attn.out is read as it was, and the model's own sum stands wherever v is the old value.
+        This is attn.out := v - resid_pre without the rounding of the difference, which is coarse where the
+        stream is large. attn.out is read as it was, and the model's own sum stands where v is the old value.
         """
         assert key.layer is not None
         held: dict[str, torch.Tensor] = {}
@@ -349,7 +349,7 @@ class _Pass:
 
 
 def _laid_out_as(old: torch.Tensor, new: torch.Tensor, key: SiteKey) -> torch.Tensor:
-    """The written value with dtype, device and strides of the old one: kernels choose by stride, and so do bits."""
+    """The written value with dtype, device and strides of the old one: kernels, and so bits, depend on them."""
     if new is old:
         return old
     if new.shape != old.shape:

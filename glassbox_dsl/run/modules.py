@@ -1,4 +1,4 @@
-"""Where a loaded model keeps the parts that a family file names, and the arithmetic of norms and output projections."""
+"""Where a loaded model keeps the parts that a family file names; the arithmetic of norms and projections."""
 
 from __future__ import annotations
 

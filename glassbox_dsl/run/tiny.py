@@ -1,7 +1,7 @@
 """A small random model of a family, for dry runs and tests: `[tiny]` of the family file -> a loaded model.
 
-Every weight is drawn so that every term of the computation counts: norms are not 1, biases are not 0, attention
-is not flat.
+Every weight is drawn so that every term of the computation counts: norms are not 1, biases are not 0,
+attention is not flat.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def tiny_model(config: dict[str, object], seed: int, attention: str = ATTENTION)
 
 @torch.no_grad()
 def randomise(model: nn.Module, seed: int) -> None:
-    """Draw every parameter: matrices scaled by what they sum, vectors (norms, biases) around their own value."""
+    """Draw every parameter: matrices scaled by what they sum, norms and biases around their own value."""
     random = torch.Generator().manual_seed(seed)
     for parameter in dict.fromkeys(model.parameters()):
         drawn = torch.randn(parameter.shape, generator=random)

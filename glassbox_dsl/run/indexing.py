@@ -1,0 +1,252 @@
+"""Indices on real items: which cell of an axis an index names, for every item and cell of a sweep at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from glassbox_dsl.diagnostics import InternalError
+from glassbox_dsl.language.indices import is_point
+from glassbox_dsl.language.program import (
+    AllCells,
+    AnyOf,
+    Arithmetic,
+    At,
+    Between,
+    ByValue,
+    Covered,
+    Depth,
+    Index,
+    Not,
+    Position,
+    Swept,
+    Tuples,
+)
+from glassbox_dsl.resolve.cells import Cell, Sizes
+from glassbox_dsl.run.data_arrays import DataArrays, PromptArrays
+from glassbox_dsl.run.named import Named, along, combine, scalar, take
+from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A variable in an environment: `ids` numbers its cells; `cells` None means that a number is its own index."""
+
+    ids: Named
+    dimension: str
+    cells: tuple[Cell, ...] | None = None
+
+    def codes(self) -> tuple[str, ...] | None:
+        """What identifies each cell where two families meet."""
+        return None if self.cells is None else tuple(c.key for c in self.cells)
+
+
+@dataclass(frozen=True)
+class Env:
+    """What the names of an expression stand for while it is evaluated.
+
+    `variables` has every variable in reach, axes swept whole included. `item` numbers the kept items. In an edit,
+    `coordinates` are the written site's own axes and `own` its value; `extra` counts answer tokens behind the prompt.
+    """
+
+    item: Named
+    variables: Mapping[str, Binding] = field(default_factory=dict)
+    coordinates: Mapping[str, Named] = field(default_factory=dict)
+    own: Named | None = None
+    site: tuple[str, int | None] | None = None
+    prompt: str | None = None
+    extension: tuple[str, int] | None = None
+
+    def with_variables(self, more: Mapping[str, Binding]) -> Env:
+        """The same environment with more or other variables."""
+        return replace(self, variables={**self.variables, **more})
+
+
+@dataclass(frozen=True)
+class Indexer:
+    """Evaluates indices against a model's sizes and a data set's prompts."""
+
+    sizes: Sizes
+    data: DataArrays
+
+    # ------------------------------------------------------------ points
+
+    def point(self, index: Index, axis: str, env: Env, prompt: str) -> Named:
+        """The cell that a point index names: integers with dimensions of items and variables; no cell is absent."""
+        found = self._point(index, axis, env, prompt)
+        if axis in POSITION_AXES:
+            return found.where(found.data >= 0)
+        return found.where((found.data >= 0) & (found.data < self.sizes.of(axis)))
+
+    def _point(self, index: Index, axis: str, env: Env, prompt: str) -> Named:
+        match index:
+            case At(value=value) if value >= 0:
+                return scalar(value)
+            case At(value=value):
+                return combine(lambda n: n + value, self.length(axis, env, prompt))
+            case Depth(value=percent):
+                return scalar(int(percent / 100 * (self.sizes.of(axis) - 1) + 0.5))
+            case Position():
+                return self._named_position(index, env, prompt)
+            case Swept(variable=name):
+                return self.variable(name, axis, env, prompt)
+            case Arithmetic(op=op):
+                left, right = (
+                    self._point(index.left, axis, env, prompt),
+                    self._point(index.right, axis, env, prompt),
+                )
+                functions = {"+": torch.add, "-": torch.sub, "*": torch.mul}
+                return combine(functions[op], left, right)
+            case ByValue(number=float() as number):
+                return scalar(int(number))
+        raise InternalError(f"{type(index).__name__} is not a point")
+
+    def length(self, axis: str, env: Env, prompt: str) -> Named:
+        """How many cells the axis has: for positions, the tokens of each item's prompt."""
+        if axis not in POSITION_AXES:
+            return scalar(self.sizes.of(axis))
+        return take(Named(self.data.prompt(prompt).length, (ITEM,)), {ITEM: env.item})
+
+    def _named_position(self, index: Position, env: Env, prompt: str) -> Named:
+        arrays = self.data.prompt(prompt)
+        if index.label is None:
+            ends = {"first": torch.zeros_like(arrays.length), "last": arrays.length - 1}
+            return take(Named(ends[index.part], (ITEM,)), {ITEM: env.item})
+        start, end = span_of(arrays, index.label)
+        table = start if index.part == "first" else torch.where(end > 0, end - 1, end)
+        return take(Named(table, (ITEM,)), {ITEM: env.item})
+
+    def variable(self, name: str, axis: str, env: Env, prompt: str) -> Named:
+        """The index that a variable stands for, on an axis."""
+        binding = env.variables[name]
+        if binding.cells is None:
+            return binding.ids
+        if all(c.at is not None for c in binding.cells):
+            return take(
+                Named(torch.tensor([c.at for c in binding.cells]), ("#cell",)), {"#cell": binding.ids}
+            )
+        if all(c.number is not None for c in binding.cells):
+            return take(
+                Named(torch.tensor([int(c.number or 0) for c in binding.cells]), ("#cell",)),
+                {"#cell": binding.ids},
+            )
+        table = torch.stack([self._cell_positions(cell, axis, prompt) for cell in binding.cells])
+        return take(Named(table, ("#cell", ITEM)), {"#cell": binding.ids, ITEM: env.item})
+
+    def _cell_positions(self, cell: Cell, axis: str, prompt: str) -> Tensor:
+        """Where one cell lies in every item's prompt, [item]; -1: nowhere."""
+        items = Env(item=along(ITEM, self.data.n_items))
+        n = self.data.n_items
+        if cell.at is not None:
+            return torch.full((n,), cell.at)
+        if cell.index is None or cell.whole:
+            raise InternalError(f"cell {cell.text} is not one position")
+        if cell.nth is None:
+            found = self.point(cell.index, axis, items, prompt)
+            return torch.where(found.full_presence(), found.data, -1).expand(n)
+        member = self.member(cell.index, along(axis, self.sizes.of(axis)), axis, items, prompt)
+        inside = member.spread((ITEM, axis))[0].expand(n, -1)
+        order = inside.long().cumsum(1) - 1
+        hit = inside & (order == cell.nth)
+        return torch.where(hit.any(1), hit.long().argmax(1), -1)
+
+    # ------------------------------------------------------------ selections
+
+    def member(self, index: Index, coordinate: Named, axis: str, env: Env, prompt: str) -> Named:
+        """Whether each coordinate of an axis is selected by an index."""
+        match index:
+            case AllCells() | Covered():
+                return Named(torch.tensor(True))
+            case Not():
+                return combine(torch.logical_not, self.member(index.inner, coordinate, axis, env, prompt))
+            case AnyOf():
+                return self._any([self.member(i, coordinate, axis, env, prompt) for i in index.items])
+            case Between():
+                low, high = (self._bound(i, axis, env, prompt) for i in (index.low, index.high))
+                return combine(lambda c, a, b: (c >= a) & (c <= b), coordinate, low, high)
+            case Position(part="span", label=label):
+                start, end = span_of(self.data.prompt(prompt), str(label))
+                low, high = (take(Named(t, (ITEM,)), {ITEM: env.item}) for t in (start, end))
+                return combine(lambda c, a, b: (c >= a) & (c < b), coordinate, low, high)
+            case Swept(variable=name) if self._has_sets(env.variables[name]):
+                return self._set_member(env.variables[name], coordinate, axis, env, prompt)
+        return self._equal(coordinate, self.point(index, axis, env, prompt))
+
+    def _bound(self, index: Index, axis: str, env: Env, prompt: str) -> Named:
+        """An end of a range: it may lie outside the axis, and is cut to it by the coordinates themselves."""
+        found = self._point(index, axis, env, prompt)
+        return Named(found.data, found.dims)
+
+    @staticmethod
+    def _equal(coordinate: Named, point: Named) -> Named:
+        same = combine(torch.eq, coordinate, Named(point.data, point.dims))
+        if point.present is None:
+            return same
+        return combine(torch.logical_and, same, Named(point.full_presence(), point.dims))
+
+    @staticmethod
+    def _any(parts: Sequence[Named]) -> Named:
+        result = Named(torch.tensor(False))
+        for part in parts:
+            result = combine(torch.logical_or, result, part)
+        return result
+
+    @staticmethod
+    def _has_sets(binding: Binding) -> bool:
+        return binding.cells is not None and any(c.whole for c in binding.cells)
+
+    def _set_member(self, binding: Binding, coordinate: Named, axis: str, env: Env, prompt: str) -> Named:
+        assert binding.cells is not None
+        parts = []
+        for number, cell in enumerate(binding.cells):
+            chosen = combine(lambda ids, n=number: ids == n, binding.ids)
+            index = cell.index
+            inside = (
+                self.member(index, coordinate, axis, env, prompt)
+                if index is not None
+                else self._equal(coordinate, scalar(cell.at or 0))
+            )
+            parts.append(combine(torch.logical_and, chosen, inside))
+        return self._any(parts)
+
+    def tuples(self, index: Tuples, coordinates: Sequence[tuple[str, Named]], env: Env, prompt: str) -> Named:
+        """Whether joint coordinates on several axes stand in a set of tuples."""
+        rows = []
+        for row in index.items:
+            joined = Named(torch.tensor(True))
+            for part, (axis, coordinate) in zip(row, coordinates, strict=False):
+                joined = combine(torch.logical_and, joined, self.member(part, coordinate, axis, env, prompt))
+            rows.append(joined)
+        found = self._any(rows)
+        return combine(torch.logical_not, found) if index.complement else found
+
+    def selection(
+        self,
+        indices: Sequence[Index],
+        axes: Sequence[str],
+        coordinates: Mapping[str, Named],
+        env: Env,
+        prompt: str,
+    ) -> Named:
+        """Whether each joint coordinate of a site is selected by its indices."""
+        chosen = Named(torch.tensor(True))
+        for place, (index, axis) in enumerate(zip(indices, axes, strict=True)):
+            if isinstance(index, Tuples):
+                spans = [(a, coordinates[a]) for a in axes[place : place + index.width]]
+                part = self.tuples(index, spans, env, prompt)
+            else:
+                part = self.member(index, coordinates[axis], axis, env, prompt)
+            chosen = combine(torch.logical_and, chosen, part)
+        return chosen
+
+
+def span_of(arrays: PromptArrays, label: str) -> tuple[Tensor, Tensor]:
+    """Start and end of a label in every item's prompt; -1 where a prompt lacks it."""
+    missing = torch.full_like(arrays.length, -1)
+    return arrays.starts.get(label, missing), arrays.ends.get(label, missing)
+
+
+__all__ = ["Binding", "Env", "Indexer", "is_point", "span_of"]
