@@ -17,7 +17,7 @@ class ChatRefused(Exception):
 
 
 def render_chat(template: str, messages: list[dict[str, str]], special_tokens: Mapping[str, str]) -> str:
-    """Messages as one text, with the header of the answer at its end; ChatRefused where the template objects."""
+    """Messages as one text, with the header of the answer at its end, or ChatRefused."""
     import jinja2
 
     try:
@@ -36,7 +36,7 @@ def render_chat(template: str, messages: list[dict[str, str]], special_tokens: M
 
 @cache
 def _compiled(template: str) -> Template:
-    """The template in an environment like that of transformers: same filters, functions and block trimming."""
+    """The template in an environment with the filters, functions and block trimming of transformers."""
     import jinja2
     from jinja2.ext import Extension
     from jinja2.sandbox import ImmutableSandboxedEnvironment

@@ -38,7 +38,7 @@ class Encoding:
 
 
 class TextTokenizer:
-    """The tokenizer of the model in `folder`; read when first used. `bos` overrides whether a BOS is added."""
+    """The tokenizer of the model in `folder`; read when first used. `bos` overrides whether one is added."""
 
     def __init__(self, folder: Path, *, bos: bool | None = None) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ class TextTokenizer:
     def _with_bos(
         self, ids: tuple[int, ...], offsets: tuple[tuple[int, int], ...], *, added: bool
     ) -> Encoding:
-        """The tokens with or without a leading BOS as `bos` says; one that a prompt itself spells out stays."""
+        """The tokens with or without a leading BOS as `bos` says; one that a prompt spells out stays."""
         has = bool(ids) and ids[0] == self.bos_id and (not added or offsets[0] == (0, 0))
         if self.bos is False and has:
             return Encoding(ids[1:], offsets[1:])
@@ -91,7 +91,7 @@ class TextTokenizer:
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token stands for in running text."""
-        piece = self._pieces.get(token)
+        piece = self._backend.id_to_token(token)
         if piece is None:
             raise KeyError(token)
         if token in self._added:
@@ -107,7 +107,7 @@ class TextTokenizer:
 
     def is_ordinary(self, token: int) -> bool:
         """Whether a token is readable text: no added or special token, no lone byte, not only white space."""
-        piece = self._pieces.get(token)
+        piece = self._backend.id_to_token(token)
         if piece is None or token in self._added or _BYTE_PIECE.fullmatch(piece):
             return False
         try:
@@ -125,8 +125,19 @@ class TextTokenizer:
 
     @cached_property
     def size(self) -> int:
-        """One more than the highest token id."""
-        return max(self._pieces, default=-1) + 1
+        """Number of tokens, added ones included."""
+        return int(self._backend.get_vocab_size(with_added_tokens=True))
+
+    @cached_property
+    def lead(self) -> tuple[int, ...]:
+        """The special tokens that a prompt starts with: a BOS, or nothing."""
+        encoding = self.encode("a")
+        first = next(i for i, place in enumerate(encoding.offsets) if place != (0, 0))
+        return encoding.ids[:first]
+
+    def knows(self, token: int) -> bool:
+        """Whether there is a token of this id."""
+        return self._backend.id_to_token(token) is not None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -187,7 +198,7 @@ class TextTokenizer:
         return backend
 
     def _add_declared_tokens(self, backend: Tokenizer) -> None:
-        """Add the tokens that only the config files declare, as AutoTokenizer does: by id, then named ones."""
+        """Add the tokens that only the config files declare, as AutoTokenizer does: by id, then by name."""
         from tokenizers import AddedToken
 
         known = {token.content for token in backend.get_added_tokens_decoder().values()}
@@ -226,17 +237,13 @@ class TextTokenizer:
         return frozenset(self._backend.get_added_tokens_decoder())
 
     @cached_property
-    def _pieces(self) -> dict[int, str]:
-        return {token: piece for piece, token in self._backend.get_vocab(with_added_tokens=True).items()}
-
-    @cached_property
     def _byte_level(self) -> bool:
         decoder = self._backend.decoder
         return decoder is not None and b"ByteLevel" in decoder.__getstate__()
 
 
 def _untrimmed(state: dict[str, Any]) -> bool:
-    """Switch trimming off in the state of a post-processor, and in those inside it; whether anything changed."""
+    """Switch trimming off in the state of a post-processor, and in those inside it; whether it changed."""
     changed = False
     if state.get("trim_offsets"):
         state["trim_offsets"] = False

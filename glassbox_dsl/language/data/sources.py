@@ -97,7 +97,6 @@ def read_slots(node: nodes.Slots, place: Place, variables: Variables, found: lis
         for name in line.names:
             _declare(name, line.span, values or [], variables, found)
         if values is None:
-            variables.broken = True
             continue
         distinct = _distinct(values)
         if len(distinct) < len(line.names):

@@ -52,8 +52,10 @@ def _places(literal: String) -> list[int] | None:
         places.append(literal.span.start + position)
         escape = _ESCAPE.match(written, position)
         if escape is None:
-            value += written[position]
-            position += 1
+            # A line break counts as one character however the file writes it, as the parser has it.
+            width = 2 if written.startswith("\r\n", position) else 1
+            value += "\n" if written[position] == "\r" else written[position]
+            position += width
             continue
         value += _escaped(escape)
         position = escape.end()
