@@ -153,7 +153,7 @@ def too_slow(sql: str, seconds: float) -> Diagnostic:
         f"the query took longer than {seconds:g} s",
         span=_place(sql, 0),
         label="stopped",
-        help="select fewer rows, or raise the limit with --timeout",
+        help="select fewer rows, or aggregate earlier",
     )
 
 

@@ -36,6 +36,7 @@ def writing(path: Path, wait_seconds: float) -> Iterator[DuckDBPyConnection]:
     """The existing file open for writing. Waits for a holder, then raises StoreLocked (GB600); see
     `_explained`."""
     with _attached(path, "READ_WRITE", wait_seconds) as connection:
+        connection.execute("SET enable_external_access = false")
         yield connection
 
 
@@ -54,22 +55,31 @@ def utc_now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def harden(connection: DuckDBPyConnection, seconds: float, memory_limit: str, threads: int) -> None:
-    """Shut a read-only connection off from everything but the attached file, and lock that."""
+def harden(
+    connection: DuckDBPyConnection,
+    seconds: float | None = None,
+    memory_limit: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Shut a connection off from everything but the attached file, limit it, and lock that.
+
+    Views are SQL that lies in the file, so this also holds for our own queries on a file from a stranger.
+    """
     settings = {
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "allow_community_extensions": "false",
         "python_enable_replacements": "false",
-        "max_temp_directory_size": "'0B'",
-        "memory_limit": literal(memory_limit),
-        "threads": str(threads),
-        "max_execution_time": str(max(1, round(seconds * 1000))),
+        "memory_limit": literal(memory_limit) if memory_limit else None,
+        "threads": str(threads) if threads else None,
+        "max_execution_time": str(max(1, round(seconds * 1000))) if seconds else None,
+        "max_temp_directory_size": "'0B'" if memory_limit else None,
         "enable_external_access": "false",
         "lock_configuration": "true",
     }
     for name, value in settings.items():
-        connection.execute(f"SET {name} = {value}")
+        if value is not None:
+            connection.execute(f"SET {name} = {value}")
 
 
 def create(path: Path, glassbox: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ def insert_columns(
     """Insert numpy columns by name. `constants` are the same text in every row; `expressions` replace a
     column."""
     constants, expressions = constants or {}, expressions or {}
-    safe = {f"c{i}": column for i, column in enumerate(columns.values())}
+    safe = {f"c{i}": _encodable(column) for i, column in enumerate(columns.values())}
     terms = [
         f"{expressions.get(name, '{}').format(short)} AS {quoted(name)}"
         for name, short in zip(columns, safe, strict=True)
@@ -141,5 +142,31 @@ def _column(values: Sequence[Any]) -> NDArray[Any]:
     return column
 
 
+def _encodable(column: NDArray[Any]) -> NDArray[Any]:
+    """The column with lone surrogates replaced: some tokens and file names are no whole UTF-8 text."""
+    if column.dtype != object:
+        return column
+    texts = [value for value in column if isinstance(value, str)]
+    try:
+        "".join(texts).encode()
+        return column
+    except UnicodeEncodeError:
+        clean = np.empty(len(column), dtype=object)
+        clean[:] = [v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for v in column]
+        return clean
+
+
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    """JSON, where infinities and NaN, which it lacks, become text."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    return [_finite(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.store import errors
-from glassbox_dsl.store.file import reading
+from glassbox_dsl.store.file import harden, reading
 from glassbox_dsl.store.layout import Placed, place, quoted
 from glassbox_dsl.store.rows import (
     AnswerRow,
@@ -95,9 +95,10 @@ class RecordInfo(Row):
 
 @contextmanager
 def open_reader(path: str | Path) -> Iterator[Reader]:
-    """Open a results file for reading only. Raises Findings (GB600, GB603 ... GB608)."""
+    """Open a results file, read-only and shut off from all else. Raises Findings (GB600, GB603 ... GB608)."""
     resolved = Path(path).resolve()
     with reading(resolved) as connection:
+        harden(connection)
         yield Reader(resolved, connection)
 
 

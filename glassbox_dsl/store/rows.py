@@ -30,7 +30,8 @@ from pydantic import BaseModel, ConfigDict
 
 MISSING: Final = -1
 
-RunStatus = Literal["started", "complete", "failed", "incomplete", "interrupted"]
+EndStatus = Literal["complete", "failed", "incomplete", "interrupted"]
+RunStatus = Literal["started"] | EndStatus
 VariableKind = Literal["int", "float", "text", "position"]
 MeasureKind = Literal["value", "ratio", "top", "text"]
 

@@ -237,7 +237,7 @@ def _data_select(connection: DuckDBPyConnection, run_id: str, data: str) -> str:
     columns = [
         *("i.run_id", "i.model", "i.item"),
         *(column(_json_column("i.variables", k, variables), k) for k in _keys(variables)),
-        *(column(_json_column("i.features", k, features), k) for k in _keys(features)),
+        *(column(_json_column("i.features", k, features), k) for k in _keys(features) if k != "template"),
         "i.template",
         *(
             column(

@@ -21,7 +21,7 @@ from glassbox_dsl.store import errors, views
 from glassbox_dsl.store.batch import insert_batch, insert_manifest
 from glassbox_dsl.store.file import create, probe, reading, utc_now, writing
 from glassbox_dsl.store.layout import place
-from glassbox_dsl.store.rows import Batch, MeasureRow, RunManifest, RunStatus
+from glassbox_dsl.store.rows import Batch, EndStatus, MeasureRow, RunManifest
 from glassbox_dsl.store.summary_rows import insert_summaries, read_summaries
 
 CLAIM_SECONDS: Final = 2.0
@@ -86,7 +86,7 @@ class Store:
         self._measures = known
         self._flushes += 1
 
-    def finish(self, status: RunStatus) -> None:
+    def finish(self, status: EndStatus) -> None:
         """Compute the summaries, store how the run ended, and (status "complete") point the views at it."""
         manifest = self._started()
         with reading(self.path, FLUSH_SECONDS) as connection:

@@ -1,4 +1,5 @@
-"""A small results file with something in every table: two models, 8 items, numbers that look like the real thing."""
+"""A small results file with something in every table: two models, 8 items, numbers that look like the real
+thing."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from glassbox_dsl.store.rows import (
     CellRow,
     CheckRow,
     DiagnosticRow,
+    EndStatus,
     ExpectationRow,
     ItemRow,
     MeasureRow,
@@ -110,17 +112,17 @@ MEASURES = (
         source="measure recovered = (logit_diff(patched) - ...) / ...",
         line=20,
     ),
-    MeasureRow(experiment="patch_resid", measure="baseline", unit="logits", source="measure baseline", line=21),
-    MeasureRow(experiment="patch_resid", measure="gap", has_items=False, unit="logits", source="measure gap", line=22),
-    MeasureRow(experiment="lens", measure="shown", variables=(LAYER, POS), kind="top", source="measure shown", line=28),
-    MeasureRow(experiment="lens", measure="by_layer", variables=(LAYER,), unit="nats", source="by_layer", line=29),
+    MeasureRow(experiment="patch_resid", measure="baseline", unit="logits", line=21),
+    MeasureRow(experiment="patch_resid", measure="gap", has_items=False, unit="logits", line=22),
+    MeasureRow(experiment="lens", measure="shown", variables=(LAYER, POS), kind="top", line=28),
+    MeasureRow(experiment="lens", measure="by_layer", variables=(LAYER,), unit="nats", line=29),
     MeasureRow(experiment="lens", measure="at_names", variables=(LAYER, NAMED_POS), unit="nats", line=30),
     MeasureRow(experiment="order", measure="heads", variables=(LAYER, HEAD, ALPHA), source="heads", line=35),
 )  # fmt: skip
 
 
 def write_example(
-    path: str | Path, seed: int = 0, status: str = "complete", run_id: str | None = None
+    path: str | Path, seed: int = 0, status: EndStatus = "complete", run_id: str | None = None
 ) -> str:
     """Write one finished run to a results file, new or existing; returns its run_id."""
     store = Store.create_or_open(path)
@@ -173,29 +175,33 @@ MODELS = tuple(
 )
 
 CHECKS = tuple(
-    CheckRow(model=model, check=check, subject=subject, value=value, tolerance=tolerance, ok=value <= tolerance)
+    CheckRow(model=model, check=check, subject=subject, value=value, tolerance=limit, ok=value <= limit)
     for model in LAYERS
-    for check, subject, value, tolerance in (
+    for check, subject, value, limit in (
         ("T1", "logits equal the untouched model's", 0.0, 0.0),
         ("T3", "the last token changes nothing before it", 2.1e-6, 1e-4),
         ("T7", "resid_post = resid_pre + attn.out + mlp.out", 3.2e-6, 1e-4),
     )
-)  # fmt: skip
+)
 
-EXPECTATIONS = (
-    *(
-        ExpectationRow(
-            experiment="patch_resid", line=23, text="mean(logit_diff(clean)) > 1", model=m, data="ioi", holds=True, left=3.1, right=1.0
-        )
-        for m in LAYERS
-    ),
-    *(
-        ExpectationRow(
-            experiment="patch_resid", line=24, text="gap > 10", model=m, data="ioi", holds=False, broken=1, left=5.9, right=10.0
-        )
-        for m in LAYERS
-    ),
-)  # fmt: skip
+EXPECTATIONS = tuple(
+    ExpectationRow(
+        experiment="patch_resid",
+        line=line,
+        text=text,
+        model=model,
+        data="ioi",
+        holds=holds,
+        broken=int(not holds),
+        left=left,
+        right=right,
+    )
+    for model in LAYERS
+    for line, text, holds, left, right in (
+        (23, "mean(logit_diff(clean)) > 1", True, 3.1, 1.0),
+        (24, "gap > 10", False, 5.9, 10.0),
+    )
+)
 
 DIAGNOSTICS = (
     DiagnosticRow(
@@ -317,16 +323,34 @@ def numbers(rng: np.random.Generator, model: str) -> Batch:
         value=np.clip(rng.normal(0.2 + 0.6 * (layer == 1) * (head == 0), 0.05), 0, 1),
     )
     receipt = ReceiptRow(
-        experiment="patch_resid", run="patched", line=19, edit="resid_pre[layer, pos] := clean", model=model, data="ioi",
-        cells=n_layers * n_pos, cells_fired=n_layers * 5, cells_proven=n_layers * 9, moved_max=31.5, moved_mean=12.25, relative=0.4,
-    )  # fmt: skip
+        experiment="patch_resid",
+        run="patched",
+        line=19,
+        edit="resid_pre[layer, pos] := clean",
+        model=model,
+        data="ioi",
+        cells=n_layers * n_pos,
+        cells_fired=n_layers * 5,
+        cells_proven=n_layers * 9,
+        moved_max=31.5,
+        moved_mean=12.25,
+        relative=0.4,
+    )
     ledger = tuple(
         CellRow(
-            key=hashlib.sha256(f"{model}{n}".encode()).hexdigest(), experiment="patch_resid", run="patched", model=model,
-            data="ioi", cell={"layer": n, "pos": 0}, items=n_items, status="proven", executor="hooked", seconds=0.01,
+            key=hashlib.sha256(f"{model}{n}".encode()).hexdigest(),
+            experiment="patch_resid",
+            run="patched",
+            model=model,
+            data="ioi",
+            cell={"layer": n, "pos": 0},
+            items=n_items,
+            status="proven",
+            executor="hooked",
+            seconds=0.01,
         )
         for n in range(n_layers)
-    )  # fmt: skip
+    )
     return Batch(
         rows=(ratio, base, scalar, top, line, named, scores),
         tensors=patterns(rng, model),

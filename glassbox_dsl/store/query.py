@@ -1,0 +1,104 @@
+"""SQL that a user typed, on a results file: one statement that reads, shut off from everything else.
+
+DuckDB can read files, write files and load code from SQL. The connection is read-only, has no access outside
+the file, cannot be reconfigured, and stops at a limit of time and memory; and only statements that read are
+let through at all.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import duckdb
+from duckdb import DuckDBPyConnection, StatementType
+
+from glassbox_dsl.diagnostics import Diagnostic, Findings
+from glassbox_dsl.store import errors
+from glassbox_dsl.store.file import harden, reading
+from glassbox_dsl.store.reader import Table
+
+SECONDS: Final = 30.0
+MEMORY: Final = "2GB"
+_READS: Final = (StatementType.SELECT, StatementType.EXPLAIN, StatementType.MULTI)
+_ZONED: Final = "TIMESTAMP WITH TIME ZONE"
+
+
+def query(
+    path: str | Path,
+    sql: str,
+    limit: int | None = None,
+    seconds: float = SECONDS,
+    memory: str = MEMORY,
+    threads: int = 2,
+) -> Table:
+    """The answer to one reading statement; `limit` cuts the rows and sets `truncated`.
+
+    Raises Findings: the file (GB600, GB603 ... GB608), the statement (GB620, GB621, GB624), its limits
+    (GB622, GB623).
+    """
+    with reading(Path(path).resolve()) as connection:
+        harden(connection, seconds, memory, threads)
+        _check(connection, sql)
+        try:
+            return _table(connection, sql, limit)
+        except duckdb.Error as problem:
+            raise Findings([_explained(sql, problem, seconds)]) from None
+
+
+def _check(connection: DuckDBPyConnection, sql: str) -> None:
+    """Let one reading statement through. Raises Findings (GB620, GB621, GB624)."""
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error as problem:
+        raise Findings([_explained(sql, problem, 0)]) from None
+    if len(statements) != 1:
+        raise Findings([errors.not_one_statement(sql, len(statements))])
+    kind = statements[0].type
+    if kind not in _READS:
+        raise Findings([errors.refused_sql(sql, kind.name.replace("_", " "))])
+
+
+def _table(connection: DuckDBPyConnection, sql: str, limit: int | None) -> Table:
+    relation = connection.execute(sql)
+    described = relation.description or []
+    names, types = tuple(d[0] for d in described), tuple(str(d[1]) for d in described)
+    if _ZONED in types:  # fetching these needs a package that is not there; as text they need none
+        columns = ", ".join(
+            f"CAST(#{i + 1} AS VARCHAR)" if kind == _ZONED else f"#{i + 1}" for i, kind in enumerate(types)
+        )
+        relation = connection.execute(f"SELECT {columns} FROM ({sql.rstrip().rstrip(';')}\n)")
+    rows = relation.fetchall() if limit is None else relation.fetchmany(limit + 1)
+    cut = limit is not None and len(rows) > limit
+    return Table(names, types, tuple(rows[:limit] if cut else rows), truncated=cut)
+
+
+def _explained(sql: str, problem: duckdb.Error, seconds: float) -> Diagnostic:
+    """What DuckDB's refusal of a statement means, with its place in the SQL."""
+    message = str(problem)
+    if isinstance(problem, duckdb.InterruptException):
+        return errors.too_slow(sql, seconds)
+    if isinstance(problem, duckdb.OutOfMemoryException):
+        return errors.too_big(sql, message.splitlines()[0])
+    if isinstance(problem, duckdb.PermissionException):
+        return errors.refused_sql(sql, "what lies outside this file")
+    headline, _, rest = message.partition("\n")
+    hint = next(
+        (line for line in rest.splitlines() if line.startswith(("Did you mean", "Candidate bindings"))), ""
+    )
+    return errors.bad_sql(sql, _offset(sql, message), re.sub(r"^\w+ Error: ", "", headline), hint)
+
+
+def _offset(sql: str, message: str) -> int | None:
+    """Where DuckDB's `LINE n:` and its caret point; a long line is shown from the middle."""
+    found = re.search(r"^LINE (\d+): (.*)\n( *)\^", message, re.MULTILINE)
+    if found is None:
+        return None
+    shown, caret = found[2], len(found[3]) - len(f"LINE {found[1]}: ")
+    lines = sql.splitlines(keepends=True)
+    start = sum(len(line) for line in lines[: int(found[1]) - 1])
+    cut_left = 3 if shown.startswith("...") else 0
+    text = shown[cut_left:].removesuffix("...")
+    at = sql.find(text, start)
+    return at + caret - cut_left if at >= 0 and caret >= cut_left else None
