@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from glassbox_dsl.diagnostics import Diagnostic
-from glassbox_dsl.language.data import errors
+from glassbox_dsl.language.data import errors, source_errors
 from glassbox_dsl.language.data.answers import named_answers, read_answer
 from glassbox_dsl.language.data.names import (
     ExpressionCheck,
@@ -115,7 +115,7 @@ def _source(block: _Block) -> SlotSource | RowSource | None:
         if reader is None:
             continue
         if first is not None:
-            block.found.append(errors.second_source(item.span, first.span))
+            block.found.append(source_errors.second_source(item.span, first.span))
             block.variables.broken = True
             continue
         first = item
@@ -257,24 +257,24 @@ def _walk(node: nodes.Node) -> list[nodes.Node]:
 def _draw(block: _Block, source: object, prompts: dict[str, PromptSpec]) -> Draw | None:
     statements = block.statements(nodes.Draw)
     for extra in statements[1:]:
-        block.found.append(errors.second_draw(extra.span))
+        block.found.append(source_errors.second_draw(extra.span))
     chunks = [p for p in prompts.values() if isinstance(p, Chunks)]
     repeated = [p for p in prompts.values() if isinstance(p, RepeatedTokens)]
     if source is not None and chunks:
-        block.found.append(errors.chunks_and_source(chunks[0].span))
+        block.found.append(source_errors.chunks_and_source(chunks[0].span))
     if not statements:
         if isinstance(source, SlotSource):
-            block.found.append(errors.how_many(_head(source.span), "slots"))
+            block.found.append(source_errors.how_many(_head(source.span), "slots"))
         elif source is None and repeated and not chunks:
-            block.found.append(errors.how_many(_head(repeated[0].span), "`repeated_tokens`"))
+            block.found.append(source_errors.how_many(_head(repeated[0].span), "`repeated_tokens`"))
         return None
     draw = statements[0]
     if draw.count < 1:
-        block.found.append(errors.draw_nothing(draw.span))
+        block.found.append(source_errors.draw_nothing(draw.span))
     many = any(isinstance(p, TextPrompt) and len(p.variants) > 1 for p in prompts.values())
     varied = source is not None or many or chunks or repeated or block.variables.broken
     if prompts and not varied:
-        block.found.append(errors.nothing_to_draw(draw.span))
+        block.found.append(source_errors.nothing_to_draw(draw.span))
     return Draw(count=max(1, draw.count), seed=draw.seed or 0, span=draw.span)
 
 

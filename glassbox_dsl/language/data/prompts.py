@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glassbox_dsl.diagnostics import Diagnostic
-from glassbox_dsl.language.data import errors
+from glassbox_dsl.language.data import errors, source_errors
 from glassbox_dsl.language.data.files import Unreadable, inside
 from glassbox_dsl.language.data.sources import NotLiteral, Place, literal
 from glassbox_dsl.language.data.spec import (
@@ -128,7 +128,7 @@ def _chunks(
     try:
         file = inside(path.value, place.folder, place.root)
     except Unreadable as error:
-        found.append(errors.unreadable(path.span, path.value, str(error)))
+        found.append(source_errors.unreadable(path.span, path.value, str(error)))
         return None
     return None if tokens is None else Chunks(name=node.name, path=str(file), tokens=tokens, span=node.span)
 

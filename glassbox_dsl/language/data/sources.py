@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from glassbox_dsl.diagnostics import Diagnostic
-from glassbox_dsl.language.data import errors
+from glassbox_dsl.language.data import errors, source_errors
 from glassbox_dsl.language.data.files import Unreadable, inside, read_rows, read_words, word_lists
 from glassbox_dsl.language.data.spec import RowSource, Slot, SlotSource
 from glassbox_dsl.source import Span
@@ -100,7 +100,7 @@ def read_slots(node: nodes.Slots, place: Place, variables: Variables, found: lis
             continue
         distinct = _distinct(values)
         if len(distinct) < len(line.names):
-            found.append(errors.too_few_values(line.span, line.names, len(distinct)))
+            found.append(source_errors.too_few_values(line.span, line.names, len(distinct)))
         slots.append(Slot(names=line.names, values=distinct, span=line.span))
     return SlotSource(slots=tuple(slots), span=node.span)
 
@@ -112,19 +112,19 @@ def read_row_list(node: nodes.Rows, place: Place, variables: Variables, found: l
         try:
             value = literal(expr, place.lets)
         except NotLiteral as error:
-            found.append(errors.not_literal(error.expr.span, "a row"))
+            found.append(source_errors.not_literal(error.expr.span, "a row"))
             variables.broken = True
             continue
         if not isinstance(value, dict):
-            found.append(errors.not_a_row(expr.span))
+            found.append(source_errors.not_a_row(expr.span))
         elif isinstance(expr, nodes.Record) and (twice := _key_twice(expr)):
-            found.append(errors.key_twice(twice.span, twice.key))
+            found.append(source_errors.key_twice(twice.span, twice.key))
         elif rows and set(value) != set(rows[0]):
-            found.append(errors.other_keys(expr.span, tuple(rows[0]), tuple(value)))
+            found.append(source_errors.other_keys(expr.span, tuple(rows[0]), tuple(value)))
         else:
             rows.append(value)
     if not node.rows.items:
-        found.append(errors.no_rows(node.span))
+        found.append(source_errors.no_rows(node.span))
     _declare_columns(rows, node, variables, found)
     return RowSource(rows=tuple(rows), described="rows", span=node.span)
 
@@ -136,7 +136,7 @@ def read_file(node: nodes.From, place: Place, variables: Variables, found: list[
         if any(not isinstance(row, dict) for row in rows):
             raise Unreadable("its lines are not all records, as the rows of a data set must be")
     except Unreadable as error:
-        found.append(errors.unreadable(node.span, node.path, str(error)))
+        found.append(source_errors.unreadable(node.span, node.path, str(error)))
         variables.broken = True
         rows = []
     columns = tuple(dict.fromkeys(key for row in rows for key in row))
@@ -154,14 +154,14 @@ def _line_values(
     try:
         values = _values_of(source, place, found)
     except NotLiteral as error:
-        found.append(errors.not_literal(error.expr.span, "a value of a slot"))
+        found.append(source_errors.not_literal(error.expr.span, "a value of a slot"))
         return None
     except Unreadable as error:
         path = source.value if isinstance(source, nodes.String) else source.span.text
-        found.append(errors.unreadable(source.span, path, str(error)))
+        found.append(source_errors.unreadable(source.span, path, str(error)))
         return None
     if values is not None and not values:
-        found.append(errors.empty_list(source.span))
+        found.append(source_errors.empty_list(source.span))
         return None
     return values
 
@@ -180,7 +180,7 @@ def _values_of(
         raise NotLiteral(source)
     lists = word_lists()
     if source.id not in lists:
-        found.append(errors.unknown_word_list(source.span, source.id, (*lists, *place.lets)))
+        found.append(source_errors.unknown_word_list(source.span, source.id, (*lists, *place.lets)))
         return None
     return read_words(lists[source.id])
 

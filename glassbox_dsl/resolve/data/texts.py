@@ -92,14 +92,14 @@ def fill_chat(variant: TextVariant, values: Mapping[str, Any], tokenizer: TextTo
 
 
 def _as_rendered(text: str, rendered: str, at: int) -> tuple[str, int]:
-    """The turn as it stands at a place of the rendered text (whole or stripped) and what was cut before it."""
+    """The turn as it stands at a place of the rendered text, whole or stripped, and what was cut before it."""
     if rendered.startswith(text, at):
         return text, 0
     return text.strip(), len(text) - len(text.lstrip())
 
 
 def token_span(encoding: Encoding, start: int, end: int) -> tuple[int, int]:
-    """The tokens that share a character with `[start, end)`, as a range; empty for an empty text."""
+    """The tokens that share a character with `[start, end)`, as a range; empty if no text."""
     shared = [i for i, (a, b) in enumerate(encoding.offsets) if a < end and b > start and a < b]
     if start < end and shared:
         return shared[0], shared[-1] + 1
