@@ -1,0 +1,52 @@
+"""A Source to a tree: at once where the file is sound, else statement by statement with a finding for each broken one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glassbox_dsl.diagnostics import Diagnostic
+from glassbox_dsl.source import Source
+from glassbox_dsl.syntax import errors, nodes
+from glassbox_dsl.syntax.brackets import too_deep
+from glassbox_dsl.syntax.scan import Lexeme, scan
+
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The tree, holding everything that could be read, and what is wrong with the rest.
+
+    `file` is None where nothing can be read: the file is of another version, or nests too deep. A block keeps its
+    sound statements when others in it are broken.
+    """
+
+    file: nodes.File | None
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def parse(source: Source) -> Parsed:
+    """Read a text as a program; whatever the text is, problems are returned and nothing is raised."""
+    lexemes, faults = scan(source)
+    version = _version(lexemes)
+    if version is not None and version.text != VERSION:
+        return Parsed(None, (errors.other_version(version.span(source), version.text),))
+    deep = too_deep(source, lexemes)
+    if deep is not None:
+        return Parsed(None, (deep,))
+
+    from glassbox_dsl.syntax import grammar, recover  # only here are the parser and its tables needed
+
+    with grammar.reading(source):
+        whole = grammar.whole_file(source, lexemes) if version is not None and not faults else None
+        if whole is not None:
+            return Parsed(whole, ())
+        return Parsed(*recover.by_statements(source, lexemes, faults, headed=version is not None))
+
+
+def _version(lexemes: Sequence[Lexeme]) -> Lexeme | None:
+    """The number behind the `gbx` that a file starts with, None if it does not."""
+    if len(lexemes) > 1 and lexemes[0].text == "gbx" and lexemes[1].kind == "number":
+        return lexemes[1]
+    return None
