@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from glassbox_dsl.resources import shipped
 
+MANIFEST = "glassbox.json"
+"""Written last into the folder of a converted model: hashes of what it came from and became."""
 CONVERSION = 1
 """Counts the ways in which a GGUF file was turned into safetensors: a new way must not meet old copies."""
 

@@ -49,7 +49,7 @@ def check_safetensors(path: Path) -> None:
 
 
 def gguf_metadata(path: Path) -> dict[str, Any]:
-    """The key-value pairs of a GGUF file, of arrays only the length; `has_output`: whether the head is stored.
+    """The key-value pairs of a GGUF file, of arrays only the length; `has_output`: is the head stored.
 
     Raises BrokenFile where the header does not parse or tensors begin behind the end of the file.
     """

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.resolve import model_errors as errors
-from glassbox_dsl.resolve.bundled import BundledModel, bundled_models, converted_gguf_folder
+from glassbox_dsl.resolve.bundled import MANIFEST, BundledModel, bundled_models, converted_gguf_folder
 from glassbox_dsl.resolve.checkpoint import BrokenFile, check_safetensors, gguf_metadata
 from glassbox_dsl.resolve.families import Family, families, family, family_names
 from glassbox_dsl.vocabulary.models import ModelSource
@@ -24,9 +24,9 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 class ModelFiles(BaseModel):
     """What lies on the disk of a model.
 
-    `tokenizer` (a folder with tokenizer.json) and `weights` (a folder with safetensors) are None while a model
-    has not been fetched or converted; a `tiny` model has no weights on disk. `fingerprints` are SHA-256 sums,
-    or a commit, as far as they are known without reading weights.
+    `tokenizer` (a folder with tokenizer.json) and `weights` (a folder with safetensors) are None while
+    a model has not been fetched or converted; a `tiny` model has no weights on disk. `fingerprints` are
+    SHA-256 sums, or a commit, as far as they are known without reading weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -75,9 +75,9 @@ def _bundled(source: ModelSource) -> ModelFiles:
 
 def _converted(folder: Path, config: dict[str, Any], shown: str, fingerprints: dict[str, str]) -> ModelFiles:
     """A model that a GGUF file is turned into, in the cache; the folder is there whole or not at all."""
-    if not folder.is_dir():
+    if not (folder / MANIFEST).is_file():
         return ModelFiles(shown=shown, config=config, tokenizer=None, weights=None, fingerprints=fingerprints)
-    manifest = json.loads((folder / "glassbox.json").read_text("utf-8"))
+    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
     return ModelFiles(
         shown=shown, config=config, tokenizer=folder, weights=folder, fingerprints=manifest["sha256"]
     )
@@ -189,7 +189,7 @@ def _gguf(source: ModelSource) -> ModelFiles:
     except (BrokenFile, OSError) as problem:
         raise Findings([errors.broken_gguf(source.target, str(problem), source.span)]) from None
     folder = converted_gguf_folder(file)
-    if folder.is_dir():
+    if (folder / MANIFEST).is_file():
         return _converted(folder, _read_config(folder / "config.json", source), shown, {})
     return _converted(folder, _gguf_config(said, source), shown, {})
 
@@ -224,7 +224,7 @@ def _tiny(source: ModelSource) -> ModelFiles:
     return ModelFiles(
         shown=f"`tiny({source.target})`",
         config=tiny_config(family(source.target), source.layers, vocabulary),
-        tokenizer=speaks.folder if speaks.folder.is_dir() else None,
+        tokenizer=speaks.folder if (speaks.folder / MANIFEST).is_file() else None,
         weights=None,
         fingerprints={"tiny": f"{source.target}-{source.layers}-{source.seed}"},
     )

@@ -26,7 +26,7 @@ ATTENTION: Final = "glassbox"
 
 @dataclass(frozen=True)
 class Tap:
-    """What one layer's attention shows: `visit` gets a wanted site and its value, and returns the next value."""
+    """What one layer's attention shows: `visit` gets a wanted site's value and returns the next."""
 
     layer: int
     wanted: frozenset[str]

@@ -10,22 +10,22 @@ import os
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.resolve.bundled import MANIFEST
 from glassbox_dsl.resolve.checkpoint import digest
 from glassbox_dsl.run import model_errors as errors
 from glassbox_dsl.run.quiet import quiet
 from glassbox_dsl.source import Span
 
-MANIFEST = "glassbox.json"
-
 
 def convert_gguf(file: Path, folder: Path, shown: str, span: Span | None) -> None:
-    """Write the model and tokenizer of a GGUF file to a new folder, durably. Raises Findings if it is damaged."""
+    """Write model and tokenizer of a GGUF file to a new folder, durably. Raises Findings if it is damaged."""
     folder.mkdir(parents=True)
     try:
         # One of the loader's progress bars cannot be switched off.
@@ -44,14 +44,14 @@ def convert_gguf(file: Path, folder: Path, shown: str, span: Span | None) -> Non
 
 
 def _write_model(file: Path, folder: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         str(file.parent),
         gguf_file=file.name,
         dtype=torch.float32,
         local_files_only=True,
         trust_remote_code=False,
     )
-    # The loader leaves the marks of a quantised model, and save_pretrained refuses those; the weights are plain.
+    # The loader leaves the marks of a quantised model, which save_pretrained refuses; the weights are plain.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer = None
@@ -64,7 +64,8 @@ def _write_model(file: Path, folder: Path) -> None:
 
 
 def _write_tokenizer(file: Path, folder: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
+    load: Any = AutoTokenizer.from_pretrained
+    tokenizer = load(str(file.parent), gguf_file=file.name, local_files_only=True)
     tokenizer.save_pretrained(folder)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from glassbox_dsl.diagnostics import Findings
-from glassbox_dsl.resolve.bundled import BundledModel, Wheel, converted_gguf_folder
+from glassbox_dsl.resolve.bundled import MANIFEST, BundledModel, Wheel, converted_gguf_folder
 from glassbox_dsl.resolve.checkpoint import digest
 from glassbox_dsl.resolve.sources import (
     SMALL_FILES,
@@ -42,14 +42,14 @@ STALE_SECONDS: Final = 6 * 3600
 
 
 def require_run_extra() -> None:
-    """Raise Findings unless what running needs is installed; called before this package's other modules load."""
+    """Raise Findings unless what running needs is installed; called before other modules here load."""
     missing = [name for name in RUN_EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         raise Findings([errors.extra_missing(missing)])
 
 
 def prepare(source: ModelSource, say: Say) -> ModelFiles:
-    """The files of a model with tokenizer and weights in place; `say` gets a line for each step that takes time.
+    """The files of a model, tokenizer and weights in place; `say` gets a line for each step that takes time.
 
     Raises Findings. What is there already is found in well under a second.
     """
@@ -94,7 +94,7 @@ def _from_hub(source: ModelSource, say: Say) -> ModelFiles:
 def _fetch(model: BundledModel, say: Say, span: Span | None) -> None:
     """Download, check, join and convert a bundled model, unless that was done before."""
     final = model.folder
-    if final.is_dir():
+    if (final / MANIFEST).is_file():
         return
     say(f"fetching {model.title}: {model.download_mb} MB, licence {model.licence}")
     if model.terms:
@@ -109,7 +109,7 @@ def _fetch(model: BundledModel, say: Say, span: Span | None) -> None:
 
 def _convert_own(file: Path, say: Say, span: Span | None) -> None:
     final = converted_gguf_folder(file)
-    if not final.is_dir():
+    if not (final / MANIFEST).is_file():
         say(f"converting {file.name} to float32, once; this can take minutes")
         needed_mb = 8 * file.stat().st_size // 1_000_000
         with _workplace(final, needed_mb, span) as work:
@@ -120,11 +120,10 @@ def _convert(gguf: Path, final: Path, work: Path, shown: str, span: Span | None)
     from glassbox_dsl.run.convert import convert_gguf
 
     convert_gguf(gguf, work / "out", f"`{shown}`", span)
-    try:
-        os.rename(work / "out", final)
-    except OSError:
-        if not final.is_dir():  # another process may have been faster: its folder is as good
-            raise
+    if (final / MANIFEST).is_file():
+        return  # another process was faster: its folder is as good
+    shutil.rmtree(final, ignore_errors=True)
+    os.rename(work / "out", final)
 
 
 @contextmanager

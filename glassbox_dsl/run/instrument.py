@@ -82,8 +82,8 @@ class Instrument:
 
         A write gets the value in the layout of the site and returns one of the same shape, without changing
         the one it got; it is called once. `logits` has only `logit_positions` (default: all).
-        `start = (l, hidden)` takes hidden [batch, pos, dim] as the input of layer l (l = n_layers: of the final
-        norm) and runs nothing below. Raises ValueError for keys that do not exist or lie below the start.
+        `start = (l, hidden)` takes hidden [batch, pos, dim] as the input of layer l (l = n_layers: of the
+        final norm) and runs nothing below. Raises ValueError for keys that do not exist or lie below the start.
         """
         run = _Pass(self, reads, writes or {}, start)
         for key in (*run.reads, *run.writes):
@@ -349,7 +349,7 @@ class _Pass:
 
 
 def _laid_out_as(old: torch.Tensor, new: torch.Tensor, key: SiteKey) -> torch.Tensor:
-    """The written value with dtype, device and strides of the old one: kernels, and so bits, depend on them."""
+    """The written value with dtype, device and strides of the old one: kernels, so bits, depend on them."""
     if new is old:
         return old
     if new.shape != old.shape:

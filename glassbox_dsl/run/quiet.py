@@ -5,13 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from transformers.utils import logging
+from transformers.utils import logging as transformers_logging
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Switch the logging and progress bars of transformers off, and back to what they were."""
+    logging: Any = transformers_logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""A model's files -> an `Instrument`: weights in memory, on their device, with the attention function in place."""
+"""A model's files -> an `Instrument`: weights on their device, the attention function in place."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def _load(files: ModelFiles, source: ModelSource, device: torch.device | None) -
         raise InternalError(f"the weights of {files.shown} were not prepared")
     try:
         with quiet():
-            model, info = AutoModelForCausalLM.from_pretrained(
+            load: Any = AutoModelForCausalLM.from_pretrained
+            model, info = load(
                 str(files.weights),
                 dtype=getattr(torch, source.dtype),
                 attn_implementation=ATTENTION,
@@ -73,8 +74,9 @@ def _load(files: ModelFiles, source: ModelSource, device: torch.device | None) -
             raise Findings([errors.out_of_memory(files.shown, str(problem), source.span)]) from problem
         raise Findings([errors.cannot_load(files.shown, str(problem), source.span)]) from problem
     _check_complete(files, source, info)
+    placed: nn.Module = model
     try:
-        return model if device is None else model.to(device)
+        return placed if device is None else placed.to(device)
     except torch.OutOfMemoryError as problem:
         raise Findings([errors.out_of_memory(files.shown, str(problem), source.span)]) from problem
 
