@@ -1,0 +1,1 @@
+"""What has to be computed for what a file asks: pure data, no tensors."""

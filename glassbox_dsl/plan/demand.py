@@ -1,0 +1,183 @@
+"""What a context has to run: walks the wanted values and lists runs, reads and taps in the order they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from glassbox_dsl.language.program import (
+    At,
+    Depth,
+    Expr,
+    Experiment,
+    Index,
+    MetricCall,
+    Reference,
+    Run,
+    RunUse,
+    SiteRead,
+    Value,
+)
+from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.taps import Tap, cells_of, constant, logits_of, tap_of
+from glassbox_dsl.syntax import nodes
+from glassbox_dsl.vocabulary.sites import sites
+
+
+@dataclass
+class Wanted:
+    """What is read of one run.
+
+    `layers[site]` is None for all layers; `positions[site]` the one position that is read everywhere, or None.
+    """
+
+    run: Run
+    layers: dict[str, set[int | Depth] | None] = field(default_factory=dict)
+    positions: dict[str, Index | None] = field(default_factory=dict)
+    taps: list[Tap] = field(default_factory=list)
+    extensions: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Demand:
+    """The runs of one experiment in an order in which each comes after those it reads."""
+
+    experiment: Experiment
+    steps: dict[str, Wanted] = field(default_factory=dict)
+    visiting: tuple[str, ...] = ()
+
+    def ordered(self) -> list[Wanted]:
+        """Runs after the runs they need."""
+        done: dict[str, Wanted] = {}
+        for name in self.steps:
+            self._place(name, done)
+        return list(done.values())
+
+    def _place(self, name: str, done: dict[str, Wanted]) -> None:
+        if name in done:
+            return
+        for source in dict.fromkeys(self._sources(self.steps[name])):
+            self._place(source, done)
+        done[name] = self.steps[name]
+
+    def _sources(self, wanted: Wanted) -> Iterator[str]:
+        for variant in wanted.run.variants:
+            for edit in variant.edits:
+                yield from (use.run for use in run_uses(edit.value, self.experiment))
+        for tap in wanted.taps:
+            if tap.other is not None:
+                yield tap.other.run.run
+
+
+def demand(experiment: Experiment, wanted: list[Value]) -> Demand:
+    """Everything that the wanted values of an experiment read, directly or through edits and lets."""
+    found = Demand(experiment)
+    for value in wanted:
+        for variant in value.variants:
+            _walk(variant.value, found, set())
+    return found
+
+
+def _walk(node: nodes.Node, found: Demand, seen: set[tuple[str, str]]) -> None:
+    match node:
+        case SiteRead():
+            _want_site(node, found)
+        case MetricCall():
+            _want_metric(node, found)
+            for child in (node.value, node.other_value, node.token):
+                if child is not None:
+                    _walk(child, found, seen)
+            return
+        case Reference() if node.experiment == found.experiment.name:
+            if (node.kind, node.name) not in seen:
+                seen.add((node.kind, node.name))
+                for variant in found.experiment.value(node.kind, node.name).variants:
+                    _walk(variant.value, found, seen)
+            return
+    for child in nodes.children(node):
+        _walk(child, found, seen)
+
+
+def _step(use: RunUse, found: Demand) -> Wanted:
+    """The step of a run, with what its edits read."""
+    if use.run not in found.steps:
+        run = found.experiment.run(use.run)
+        found.steps[use.run] = Wanted(run)
+        for variant in run.variants:
+            for edit in variant.edits:
+                _walk(edit.value, found, set())
+    return found.steps[use.run]
+
+
+def _want_site(read: SiteRead, found: Demand) -> None:
+    step = _step(read.run, found)
+    axes = sites()[read.site].axes
+    first = read.index[0] if axes[:1] == ("layer",) else None
+    if isinstance(first, At | Depth):
+        layers = step.layers.setdefault(read.site, set())
+        if layers is not None:
+            layers.add(first.value if isinstance(first, At) else first)
+    else:
+        step.layers[read.site] = None
+    place = axes.index("pos") if "pos" in axes else None
+    at = read.index[place] if place is not None and constant(read.index[place]) and not read.copied else None
+    if read.site not in step.positions:
+        step.positions[read.site] = at
+    elif step.positions[read.site] != at:
+        step.positions[read.site] = None
+
+
+def _want_metric(call: MetricCall, found: Demand) -> None:
+    counts = {run.name: cells_of(run) for run in found.experiment.runs}
+    tapped = tap_of(call, counts)
+    if tapped is None:
+        for use, at in ((call.run, call.at), (call.other, call.other_at)):
+            if use is not None:
+                _want_site(logits_of(use, at, call), found)
+        return
+    host, tap = tapped
+    step = _step(host, found)
+    if tap not in step.taps:
+        step.taps.append(tap)
+    if tap.other is not None:
+        _want_site(tap.other, found)
+    if call.answer is not None and metrics()[call.metric].several_tokens:
+        step.extensions.append(call.answer.name)
+
+
+def run_uses(node: nodes.Node, experiment: Experiment) -> Iterator[RunUse]:
+    """The runs that a value reads, through lets and measures too."""
+    if isinstance(node, RunUse):
+        yield node
+    if isinstance(node, Reference) and node.experiment == experiment.name:
+        for variant in experiment.value(node.kind, node.name).variants:
+            yield from run_uses(variant.value, experiment)
+    for child in nodes.children(node):
+        yield from run_uses(child, experiment)
+
+
+def answers_used(experiment: Experiment, wanted: list[Value]) -> Iterator[tuple[str, str | None, bool]]:
+    """(answer, run or None, whether one token is needed) for every metric call."""
+    for value in wanted:
+        for variant in value.variants:
+            yield from _answers(variant.value)
+    for run in experiment.runs:
+        for run_variant in run.variants:
+            for edit in run_variant.edits:
+                yield from _answers(edit.value)
+
+
+def _answers(node: nodes.Node) -> Iterator[tuple[str, str | None, bool]]:
+    from glassbox_dsl.language.program import AnswerUse
+
+    if isinstance(node, MetricCall) and node.answer is not None:
+        one = not metrics()[node.metric].several_tokens or node.run is None
+        yield node.answer.name, node.run.run if node.run is not None else None, one
+    elif isinstance(node, AnswerUse):
+        yield node.name, None, True
+    for child in nodes.children(node):
+        if not (isinstance(node, MetricCall) and isinstance(child, AnswerUse)):
+            yield from _answers(child)
+
+
+__all__ = ["Demand", "Expr", "Wanted", "answers_used", "demand", "run_uses"]

@@ -1,0 +1,71 @@
+"""Taps: metrics of a run that are taken where the run is made, so that its logits need not be kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from glassbox_dsl.language.indices import is_point, swept_variables
+from glassbox_dsl.language.program import Expr, Index, MetricCall, Run, RunUse, SiteRead, Swept
+from glassbox_dsl.syntax.nodes import Node
+
+
+class Tap(Node):
+    """A metric relative to its own run. `at` None: taken at every position.
+
+    `other` (for metrics of two runs) is read at the cell of the host; `swapped`: the host is the second run.
+    """
+
+    metric: str
+    answer: str | None = None
+    token: Expr | None = None
+    at: Index | None = None
+    other: SiteRead | None = None
+    swapped: bool = False
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+def constant(index: Index | None) -> bool:
+    """Whether an index is one position that no variable changes."""
+    return index is not None and is_point(index) and not swept_variables(index)
+
+
+def tap_of(call: MetricCall, n_cells: dict[str, int]) -> tuple[RunUse, Tap] | None:
+    """The host run and tap of a metric call; None where it is computed from whole values instead."""
+    if call.run is None or call.metric == "top" or call.other_value is not None:
+        return None
+    at = call.at if constant(call.at) else None
+    answer = call.answer.name if call.answer is not None else None
+    if call.token is not None and not _of_items_only(call.token):
+        return None
+    if call.other is None:
+        # `loss(r)` without a position is the mean over the prompt.
+        options = (*call.options, ("mean", True)) if call.metric == "loss" and call.at is None else call.options
+        return call.run, Tap(span=call.span, metric=call.metric, answer=answer, token=call.token, at=at, options=options)
+    swapped = n_cells.get(call.other.run, 1) > n_cells.get(call.run.run, 1)
+    host, guest = (call.other, call.run) if swapped else (call.run, call.other)
+    own = {name for name, index in host.where if isinstance(index, Swept) and index.variable == name}
+    used = {v for _, index in guest.where for v in swept_variables(index)}
+    if at is None or not used <= own or any(not is_point(i) for _, i in guest.where):
+        return None
+    read = SiteRead(span=call.span, run=guest, site="logits", index=(at,), dims=guest.dims, feature="vocab")
+    return host, Tap(span=call.span, metric=call.metric, at=at, other=read, swapped=swapped, options=call.options)
+
+
+def _of_items_only(value: Expr) -> bool:
+    """Whether a token differs between items only, not between cells."""
+    return set(value.dims) <= {"item"}
+
+
+def logits_of(run: RunUse, at: Index | None, call: MetricCall) -> SiteRead:
+    """The logits that a metric reads, as a value: where it cannot be a tap."""
+    assert at is not None
+    dims = tuple(dict.fromkeys((*run.dims, *(d for d in call.dims if d not in ("item",)))))
+    return SiteRead(span=call.span, run=run, site="logits", index=(at,), dims=dims, feature="vocab")
+
+
+def cells_of(run: Run) -> int:
+    """A lower bound of a run's cells, to choose the host of a metric of two runs."""
+    product = 1
+    for dimension in run.dimensions:
+        product *= len(dimension.members) if dimension.members is not None else 1000
+    return product

@@ -1,0 +1,55 @@
+"""The wording of what does not fit a model or data set (GB380-GB399)."""
+
+from __future__ import annotations
+
+from glassbox_dsl.diagnostics import Diagnostic
+from glassbox_dsl.source import Span
+
+
+def absent_site(span: Span, site: str, family: str, reason: str, help_: str = "") -> Diagnostic:
+    """A site that the family of a model does not have."""
+    return Diagnostic("GB303", f"family `{family}` has no site `{site}`", span, reason, help_)
+
+
+def member_outside(span: Span, axis: str, model: str, size: int) -> Diagnostic:
+    """A member of a domain that a model does not have."""
+    return Diagnostic(
+        "GB380", f"`{model}` has no such {axis}", span, f"its {axis}s are 0 to {size - 1}; this member is left out",
+        "use depths (`50%`) to name layers on every model", severity="warning",
+    )  # fmt: skip
+
+
+def outside(span: Span, axis: str, value: int, model: str, size: int) -> Diagnostic:
+    """A written index outside its axis."""
+    return Diagnostic(
+        "GB381", f"`{model}` has no {axis} {value}", span, f"its {axis}s are 0 to {size - 1}",
+        "use depths (`50%`) to name layers on every model" if axis == "layer" else "",
+    )  # fmt: skip
+
+
+def members_meet(span: Span, text: str, model: str) -> Diagnostic:
+    """Two members of a domain that are one cell on a model."""
+    return Diagnostic(
+        "GB382", f"`{text}` meets another member on `{model}`", span, "both are one cell there; it is counted once",
+        "", severity="warning",
+    )  # fmt: skip
+
+
+def touches_nothing(span: Span, model: str) -> Diagnostic:
+    """An edit that selects no cell in any cell of the sweep."""
+    return Diagnostic("GB383", f"the edit touches no cell of `{model}`", span, "its indices select nothing in every cell", "widen the indices or fix the layer")
+
+
+def widths_differ(span: Span, found: int, wanted: int, model: str) -> Diagnostic:
+    """A source of another width than the written site."""
+    return Diagnostic("GB384", f"a value of width {found} cannot be written to a site of width {wanted}", span, f"on `{model}`", "write a site of the same width")
+
+
+def not_residual(span: Span, found: int, wanted: int, model: str) -> Diagnostic:
+    """A value that is not of the residual stream's width where one is needed."""
+    return Diagnostic("GB385", f"`unembed` needs width {wanted}, not {found}", span, f"the residual stream of `{model}` is {wanted} wide", "read a site of that width, e.g. `attn.result` instead of `attn.z`")
+
+
+def no_cells(span: Span, name: str, model: str) -> Diagnostic:
+    """A family without a cell on a model."""
+    return Diagnostic("GB386", f"`{name}` has no cell on `{model}`", span, "every member of its domain lies outside the model", "name members that the model has, or leave the model out")

@@ -1,0 +1,56 @@
+"""The wording of what goes wrong while values are made (GB530-GB559)."""
+
+from __future__ import annotations
+
+from glassbox_dsl.diagnostics import Diagnostic
+from glassbox_dsl.source import Span
+
+
+def group_of_one(span: Span, within: str | None) -> Diagnostic:
+    """Resampling inside a group with one item."""
+    where = f"a group of `{within}`" if within else "the data set"
+    return Diagnostic("GB530", f"{where} has one item only", span, "no other item to take the value from", "draw more items, or resample within a coarser feature")
+
+
+def not_aligned(span: Span, prompt: str) -> Diagnostic:
+    """A mean over items at positions that do not mean the same."""
+    return Diagnostic(
+        "GB531", f"positions of `{prompt}` differ between items", span,
+        "token counts or labels are not at the same places in all items, so a mean by position mixes meanings",
+        "index positions by name (`last`, a span label), or average over `{item, pos}`",
+    )  # fmt: skip
+
+
+def no_such_item(span: Span, item: int, n: int) -> Diagnostic:
+    """An item that was not drawn or kept."""
+    return Diagnostic("GB532", f"there is no item {item}", span, f"{n} items are kept", "name the number of a kept item")
+
+
+def items_never_meet(span: Span, one: str, other: str) -> Diagnostic:
+    """Items of two data sets in one value."""
+    return Diagnostic("GB533", f"items of `{one}` and `{other}` never meet", span, "they are different rows", "reduce `item` first: `mean(...)[data: ...]`")
+
+
+def no_such_feature(span: Span, width: int) -> Diagnostic:
+    """A feature index outside the feature axis."""
+    return Diagnostic("GB534", "no such cell on the feature axis", span, f"it has the cells 0 to {width - 1}", "")
+
+
+def never_moved(span: Span, text: str) -> Diagnostic:
+    """An edit that changed nothing anywhere."""
+    return Diagnostic("GB535", "the edit never moved anything", span, "in no cell and no item did it change the value at its site", "check that its source differs from what it replaces")
+
+
+def spans_differ(span: Span, rows: str) -> Diagnostic:
+    """Spans of different length set from one another."""
+    return Diagnostic("GB536", "the spans have different lengths", span, rows, "set one token from one token: `label.first` or `label.last`")
+
+
+def out_of_memory(span: Span | None, name: str, wanted_gib: float, free_gib: float) -> Diagnostic:
+    """More to keep than fits."""
+    return Diagnostic("GB537", f"keeping `{name}` needs {wanted_gib:.1f} GiB, {free_gib:.1f} GiB are free", span, "the whole tensor of every cell and item is asked for", "fix a layer or position, or reduce to a metric of the run")
+
+
+def expects_item(span: Span, what: str) -> Diagnostic:
+    """A row of attention that leaves no key."""
+    return Diagnostic("GB538", what, span)

@@ -1,0 +1,76 @@
+"""Which source position a written position takes its value from, when both are named in different prompts."""
+
+from __future__ import annotations
+
+import torch
+
+from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.language.program import AnyOf, Between, Index, Not, Position, Swept
+from glassbox_dsl.run import errors
+from glassbox_dsl.run.indexing import Env, Indexer
+from glassbox_dsl.run.named import Named, along, combine
+
+
+def named_parts(index: Index, env: Env) -> list[Index]:
+    """The parts of a selection that depend on where a prompt has its labels or its end, in written order."""
+    match index:
+        case AnyOf():
+            return [part for item in index.items for part in named_parts(item, env)]
+        case Position():
+            return [index]
+        case Swept(variable=name):
+            cells = env.variables[name].cells if name in env.variables else None
+            return [index] if cells is not None and any(c.whole for c in cells) else []
+        case Between() | Not():
+            return [index] if _names_positions(index) else []
+    return []
+
+
+def _names_positions(index: Index) -> bool:
+    match index:
+        case Position():
+            return True
+        case Between():
+            return _names_positions(index.low) or _names_positions(index.high)
+        case AnyOf():
+            return any(_names_positions(i) for i in index.items)
+        case Not():
+            return _names_positions(index.inner)
+    return False
+
+
+def paired_positions(index: Index, axis: str, env: Env, source: str, indexer: Indexer) -> Named:
+    """For each written position the one in the source's prompt: the k-th selected is set from the k-th.
+
+    Positions given by number pair with themselves. Raises Findings when the selections differ in length.
+    """
+    written = env.coordinates[axis]
+    parts = named_parts(index, env)
+    if not parts or env.prompt is None or env.prompt == source:
+        return written
+    result = Named(written.data, written.dims)
+    for part in parts:
+        result = _paired(part, axis, env, source, indexer, result)
+    return result
+
+
+def _paired(part: Index, axis: str, env: Env, source: str, indexer: Indexer, result: Named) -> Named:
+    assert env.prompt is not None
+    written = env.coordinates[axis]
+    longest = max(indexer.sizes.longest, len(written.data))
+    candidates = along("#source", longest)
+    here = indexer.member(part, written, axis, env, env.prompt)
+    there = indexer.member(part, candidates, axis, env, source)
+    dims = tuple(d for d in dict.fromkeys((*here.dims, *there.dims)) if d not in (axis, "#source"))
+    a, b = here.spread((*dims, axis))[0], there.spread((*dims, "#source"))[0]
+    shape = torch.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+    a, b = a.expand(*shape, a.shape[-1]), b.expand(*shape, b.shape[-1])
+    if not torch.equal(a.sum(-1), b.sum(-1)):
+        worst = (a.sum(-1) != b.sum(-1)).nonzero()[0].tolist()
+        counts = f"{int(a.sum(-1)[tuple(worst)])} tokens in `{env.prompt}`, {int(b.sum(-1)[tuple(worst)])} in `{source}`"
+        raise Findings([errors.spans_differ(part.span, counts)])
+    order_here, order_there = a.long().cumsum(-1), b.long().cumsum(-1)
+    match = (order_here[..., :, None] == order_there[..., None, :]) & b[..., None, :]
+    position = torch.where(a, match.long().argmax(-1), -1)
+    found = Named(position, (*dims, axis))
+    return combine(lambda p, r: torch.where(p >= 0, p, r), found, result)
