@@ -17,6 +17,7 @@ help: ## List the targets
 		printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 run: $(VENV)/run.stamp ## Run the IOI patching experiment on a real model, and write its report
+	@mkdir -p results
 	$(BIN)/gbx run specs/experiments/ioi_patching.gbx --db results/ioi.duckdb --report results/ioi
 
 test: $(VENV)/dev.stamp ## Run the whole test suite
