@@ -39,6 +39,11 @@ def test_the_verbs_of_this_version():
     assert app.verb_names() == ("check", "models", "query", "report", "run", "version")
 
 
+def test_every_verb_of_the_language_reference_answers():
+    verbs = "init check fmt explain run resume query report figure diff models families inspect gap lsp version"
+    assert {*app.verb_names(), *not_built.NOT_BUILT} == set(verbs.split())
+
+
 @pytest.mark.parametrize("verb", sorted(not_built.NOT_BUILT))
 def test_a_verb_that_is_not_built_says_so(verb, capsys):
     assert verb not in app.verb_names()
