@@ -194,7 +194,14 @@ class TextTokenizer:
         backend.no_truncation()
         backend.no_padding()
         self._add_declared_tokens(backend)
-        self._set_post_processor(backend)
+        post_processor = backend.post_processor
+        if post_processor is not None:
+            # What it adds is the default that AutoTokenizer keeps: next to a tokenizer.json it drops the keys
+            # `add_bos_token` and `add_eos_token` of the config.
+            state = json.loads(post_processor.__getstate__())
+            if _untrimmed(state):
+                post_processor.__setstate__(json.dumps(state).encode())
+                backend.post_processor = post_processor
         return backend
 
     def _add_declared_tokens(self, backend: Tokenizer) -> None:
@@ -216,21 +223,6 @@ class TextTokenizer:
             if content not in known:
                 backend.add_special_tokens([AddedToken(content, special=True, normalized=False)])
                 known.add(content)
-
-    def _set_post_processor(self, backend: Tokenizer) -> None:
-        """An explicit `add_bos_token` / `add_eos_token` replaces the file's own; offsets are not trimmed."""
-        from tokenizers import processors
-
-        wants = {key: self._config.get(f"add_{key}") for key in ("bos_token", "eos_token")}
-        if backend.post_processor is None or any(v is not None for v in wants.values()):
-            bos, eos = (self.special_tokens.get(k) if wants[k] else None for k in ("bos_token", "eos_token"))
-            sequence = " ".join(part for part in (bos, "$A", eos) if part)
-            ids = [(t, backend.token_to_id(t)) for t in (bos, eos) if t]
-            backend.post_processor = processors.TemplateProcessing(single=sequence, special_tokens=ids)
-            return
-        state = json.loads(backend.post_processor.__getstate__())
-        if _untrimmed(state):
-            backend.post_processor.__setstate__(json.dumps(state).encode())
 
     @cached_property
     def _added(self) -> frozenset[int]:

@@ -271,7 +271,7 @@ def _draw(block: _Block, source: object, prompts: dict[str, PromptSpec]) -> Draw
     draw = statements[0]
     if draw.count < 1:
         block.found.append(source_errors.draw_nothing(draw.span))
-    many = any(isinstance(p, TextPrompt) and len(p.variants) > 1 for p in prompts.values())
+    many = any(isinstance(p, TextPrompt) and len(p.variants) != 1 for p in prompts.values())
     varied = source is not None or many or chunks or repeated or block.variables.broken
     if prompts and not varied:
         block.found.append(source_errors.nothing_to_draw(draw.span))

@@ -207,7 +207,10 @@ class ExpressionCheck:
         self._position(given["at"], prompt)
 
     def _position(self, expr: nodes.Expr, prompt: str) -> None:
-        labels = self.names.prompts[prompt].labels
+        declared = self.names.prompts[prompt]
+        if isinstance(declared, TextPrompt) and not declared.variants:
+            return  # broken, and said so already: its labels are not known
+        labels = declared.labels
         match expr:
             case nodes.Number(value=int()):
                 return
