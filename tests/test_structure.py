@@ -32,6 +32,9 @@ ONLY_IN = {
 }
 BANNED = {"util", "utils", "common", "helper", "helpers", "misc"}
 LONGEST = 400
+# Lists by nature: one entry per form of the language or per message. They may be longer, but not for ever.
+LISTS = {"syntax/nodes.py", "language/program.py", "language/errors.py", "language/data/errors.py"}
+LONGEST_LIST = 500
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -123,8 +126,13 @@ def _module_of(name: str, known: dict[str, Path]) -> str:
 
 def long_files(root: Path) -> list[str]:
     """Files that have grown too long to read in one go."""
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules(root).values()}
-    return [f"{path.relative_to(root)}: {n} lines" for path, n in lengths.items() if n > LONGEST]
+    found = []
+    for path in modules(root).values():
+        name = path.relative_to(root / NAME).as_posix()
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if lines > (LONGEST_LIST if name in LISTS else LONGEST):
+            found.append(f"{name}: {lines} lines")
+    return found
 
 
 def catch_alls(root: Path) -> list[str]:
@@ -138,6 +146,10 @@ RULES = [upstream_breaches, library_breaches, cycle, long_files, catch_alls]
 @pytest.mark.parametrize("rule", RULES)
 def test_the_package_keeps_the_rule(rule):
     assert rule(ROOT) == []
+
+
+def test_the_lists_exist():
+    assert [name for name in LISTS if not (ROOT / NAME / name).is_file()] == []
 
 
 def test_a_real_number_of_files_was_inspected():
@@ -161,6 +173,7 @@ BREACHES = [
         "glassbox_dsl.run.a",
     ),
     (long_files, {"run/a.py": "x = 1\n" * 401}, "401 lines"),
+    (long_files, {"syntax/nodes.py": "x = 1\n" * 501}, "501 lines"),
     (catch_alls, {"run/helpers/a.py": ""}, "glassbox_dsl.run.helpers.a"),
 ]
 
