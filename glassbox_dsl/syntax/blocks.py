@@ -1,55 +1,102 @@
-"""The blocks of a file and the words that their statements start with: what a broken file is cut by."""
+"""The blocks of a file and the statements that stand in each: what a broken file is cut by."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
-class Block(NamedTuple):
-    """A place where statements stand: the grammar rule of one, the words that start one, and what inner blocks there are.
+@dataclass(frozen=True)
+class Block:
+    """A place where statements stand.
 
-    `heads` is empty where any name starts a statement. `field` is where the node keeps the statements.
+    `rule` is the grammar's for one of them and `keeps` the field of the node that holds them. `forms` has
+    the word that a statement starts with, and its form; the empty word is for those that start with any name.
+    `inner` names the block that a statement has in its braces.
     """
 
     called: str
     rule: str
-    heads: frozenset[str]
-    field: str
-    inner: dict[str, str]
+    keeps: str
+    forms: Mapping[str, str]
+    inner: Mapping[str, str] = field(default_factory=dict)
 
+
+_SHARED = {
+    "let": "let NAME[BINDERS] = VALUE",
+    "metric": "metric NAME(RUN) = VALUE",
+    "hypothesis": "hypothesis NAME { ... }",
+}
 
 BLOCKS = {
     "file": Block(
         "a file",
         "declaration",
-        frozenset({"import", "model", "data", "metric", "let", "experiment", "hypothesis", "report"}),
         "declarations",
-        {word: word for word in ("data", "experiment", "hypothesis", "report")},
+        {
+            "import": 'import "FILE.gbx"',
+            "model": "model NAME = SOURCE(...)",
+            "data": "data NAME { ... }",
+            "experiment": 'experiment NAME "TITLE" { ... }',
+            "report": 'report NAME "TITLE" { ... }',
+            **_SHARED,
+        },
+        {"data": "data", "experiment": "experiment", "report": "report", "hypothesis": "hypothesis"},
     ),
     "data": Block(
         "a data block",
         "data_item",
-        frozenset({"from", "rows", "slots", "draw", "prompt", "answer", "feature", "keep"}),
         "items",
+        {
+            "from": 'from "FILE"',
+            "rows": "rows [{NAME: VALUE}, ...]",
+            "slots": "slots { NAME, NAME from SOURCE }",
+            "draw": "draw COUNT, seed: NUMBER",
+            "prompt": "prompt NAME = TEMPLATE",
+            "answer": "answer NAME = TEMPLATE",
+            "feature": "feature NAME[BINDERS] = VALUE",
+            "keep": "keep where CLAIM",
+        },
         {"slots": "slots"},
     ),
-    "slots": Block("slots", "slot_line", frozenset(), "lines", {}),
+    "slots": Block("slots", "slot_line", "lines", {"": "NAME, NAME from SOURCE"}),
     "experiment": Block(
         "an experiment",
         "exp_item",
-        frozenset(
-            {"models", "data", "run", "measure", "record", "let", "metric", "fit", "circuit", "expect", "hypothesis"}
-        ),
         "items",
+        {
+            "models": "models NAME, NAME",
+            "data": "data NAME, NAME",
+            "run": "run NAME[BINDERS] = forward(PROMPT) { EDITS }",
+            "measure": "measure NAME[BINDERS] = VALUE",
+            "record": "record NAME[BINDERS] = VALUE",
+            "fit": "fit NAME[BINDERS] = KIND(...)",
+            "circuit": "circuit NAME[BINDERS] = KIND(...)",
+            "expect": "expect CLAIM",
+            **_SHARED,
+        },
         {"run": "run", "hypothesis": "hypothesis"},
     ),
-    "run": Block("the edits of a run", "edit", frozenset({"path", "keep"}), "edits", {}),
-    "hypothesis": Block("a hypothesis", "node", frozenset({"node"}), "nodes", {}),
-    "report": Block("a report", "item", frozenset(), "items", {}),
+    "run": Block(
+        "the edits of a run",
+        "edit",
+        "edits",
+        {
+            "": "SITE[INDICES] := VALUE",
+            "path": "path SITE -> SITE := RUN",
+            "keep": "keep CIRCUIT, else RUN",
+        },
+    ),
+    "hypothesis": Block(
+        "a hypothesis",
+        "node",
+        "nodes",
+        {"node": "node NAME = SITE -> NODE.PORT agree FEATURE"},
+    ),
+    "report": Block("a report", "item", "items", {"": "CHART EXPERIMENT.MEASURE { OPTION: VALUE }"}),
 }
 
 
 def where_it_stands(word: str) -> str:
-    """The block whose statements start with a word, empty if there is none."""
-    homes = [block.called for block in BLOCKS.values() if word in block.heads]
-    return " or ".join(homes)
+    """The blocks in which a statement starts with a word, empty if there is none."""
+    return " or ".join(block.called for block in BLOCKS.values() if word in block.forms)

@@ -1,7 +1,7 @@
 """Which bracket belongs to which, how deep they nest, and how tall the tree of an expression will be.
 
-All of it is read from the lexemes before anything is parsed: a text that would make a tree too deep to walk is
-refused here, and a text with a bracket too few or too many is still cut at the right places.
+All of it is read from the lexemes before anything is parsed: a text that would make a tree too deep to walk
+is refused here, and a text with a bracket too few or too many is still cut at the right places.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def too_deep(source: Source, lexemes: Sequence[Lexeme]) -> Diagnostic | None:
         elif (lexeme.kind == "mark" and lexeme.text in _OPERATORS) or lexeme.text == "not":
             steps[-1] += 1
         elif lexeme.kind == "mark" or (previous is not None and ends_value(previous)):
-            steps[-1] = inner[-1] = 0  # a separator, or the next statement: two values never stand side by side
+            steps[-1] = inner[-1] = 0  # a separator, or two values side by side: the next statement
         if steps[-1] + inner[-1] > TALLEST_EXPRESSION:
             return errors.expression_too_tall(lexeme.span(source), TALLEST_EXPRESSION)
         previous = lexeme
@@ -55,14 +55,14 @@ def too_deep(source: Source, lexemes: Sequence[Lexeme]) -> Diagnostic | None:
 
 @dataclass(frozen=True)
 class Brackets:
-    """The partner of each bracket that has one, by place in the list of lexemes, and what is wrong with the rest."""
+    """The partner of each bracket by place in the list of lexemes, and what is wrong with the rest."""
 
     partner: dict[int, int] = field(default_factory=dict)
     faults: tuple[Diagnostic, ...] = ()
 
 
 def match_brackets(source: Source, lexemes: Sequence[Lexeme], heads: Sequence[int]) -> Brackets:
-    """Pair the brackets; `heads` are the lexemes that can only start a declaration, where nothing may be open.
+    """Pair the brackets; `heads` are the lexemes that can only start a declaration, with nothing open.
 
     Only where plain pairing fails the layout is asked which bracket is the one too few.
     """
@@ -85,7 +85,8 @@ def _pair_plainly(lexemes: Sequence[Lexeme]) -> dict[int, int] | None:
         elif lexeme.text in {")", "]", "}"}:
             if not stack or CLOSER[lexemes[stack[-1]].text] != lexeme.text:
                 return None
-            partner[stack[-1]], partner[i] = i, stack.pop()
+            opened = stack.pop()
+            partner[opened], partner[i] = i, opened
     return None if stack else partner
 
 
@@ -123,11 +124,9 @@ class _ByLayout:
         ):
             # `(a}` on one line: the wrong closing bracket, not the end of the block around it
             opened = self.stack.pop()
-            self.faults.append(
-                errors.closed_by_another(
-                    self.lexemes[i].span(self.source), self.lexemes[opened].text, CLOSER[self.lexemes[opened].text]
-                )
-            )
+            bracket = self.lexemes[opened].text
+            place = self.lexemes[i].span(self.source)
+            self.faults.append(errors.closed_by_another(place, bracket, CLOSER[bracket]))
             self.partner[opened], self.partner[i] = i, opened
             return
         self._give_up(chosen + 1)
@@ -137,8 +136,8 @@ class _ByLayout:
     def _give_up(self, keep: int) -> None:
         """Report the brackets above the first `keep` as never closed."""
         for opened in self.stack[keep:]:
-            lexeme = self.lexemes[opened]
-            self.faults.append(errors.never_closed(lexeme.span(self.source), lexeme.text, CLOSER[lexeme.text]))
+            place = self.lexemes[opened].span(self.source)
+            self.faults.append(errors.never_closed(place, place.text, CLOSER[place.text]))
         del self.stack[keep:]
 
     def _fits(self, opened: int, closing: int) -> bool:

@@ -1,12 +1,13 @@
 """Where the statements of a broken block start, told from the lexemes alone.
 
-In a sound file two values never stand side by side, so a name behind the end of a value starts a statement. In a
-broken one a known word at the start of a line, with what must follow it, starts one whatever stands before.
+In a sound file two values never stand side by side, so a name behind the end of a value starts a statement.
+In a broken one a known word at the start of a line, with what must follow it, starts one in any place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from glassbox_dsl.source import Source
 from glassbox_dsl.syntax.blocks import BLOCKS, Block
@@ -36,7 +37,7 @@ class Cutter:
         cuts = list(self._heads(block, start, end))
         if start < end and (not cuts or cuts[0] != start):
             cuts.insert(0, start)
-        return list(zip(cuts, [*cuts[1:], end], strict=True))
+        return list(pairwise([*cuts, end]))
 
     def _heads(self, block: Block, start: int, end: int) -> Iterator[int]:
         latest = -1
@@ -46,7 +47,8 @@ class Cutter:
             if self.lexemes[i].kind != "name":
                 continue
             after_value = i == start or (ends_value(self.lexemes[i - 1]) and latest != i - 1)
-            if (after_value and (i in targets or self._may_start(block, i, start))) or self._must_start(block, i):
+            possible = after_value and (i in targets or self._may_start(block, i, start))
+            if possible or self._must_start(block, i):
                 latest = i
                 yield i
 
@@ -55,7 +57,7 @@ class Cutter:
         text = self.lexemes[i].text
         if block.rule == "slot_line":
             return text != "from" and (i == start or self.lexemes[i - 1].text != "from")
-        if text in block.heads or i == start:
+        if text in block.forms or i == start:
             return True
         if text in {"during", "else", "agree", "from", "where", "seed", "in"}:
             return False
@@ -66,22 +68,28 @@ class Cutter:
         return self.starts_line(i) and (two_names or block.rule == "edit")
 
     def _must_start(self, block: Block, i: int) -> bool:
-        """Whether a known word starts its line and has what must follow it."""
-        return self.lexemes[i].text in block.heads and self.starts_line(i) and self.is_whole_head(i)
+        """Whether a lexeme starts its line and looks like nothing but the head of a statement."""
+        if not self.starts_line(i):
+            return False
+        if block.rule == "item":
+            shape = [lexeme.kind for lexeme in self.lexemes[i : i + 2]]
+            return shape in (["name", "name"], ["name", "string"])
+        return self.lexemes[i].text in block.forms and self.is_whole_head(i)
 
     def is_whole_head(self, i: int) -> bool:
-        """Whether a word is followed as the head of a statement is: `model NAME =`, `experiment NAME {`, ..."""
+        """Whether what must follow the head of a statement does: `model NAME =`, `experiment NAME {`, ..."""
         word, *rest = self.lexemes[i : i + 4]
         kinds, texts = [lexeme.kind for lexeme in rest], [lexeme.text for lexeme in rest]
         if word.text == "import":
             return kinds[:1] == ["string"]
         if word.text in {"experiment", "report"}:
-            return kinds[:1] == ["name"] and (texts[1:2] == ["{"] or (kinds[1:2], texts[2:3]) == (["string"], ["{"]))
+            titled = kinds[1:2] == ["string"] and texts[2:3] == ["{"]
+            return kinds[:1] == ["name"] and (titled or texts[1:2] == ["{"])
         return kinds[:1] == ["name"] and len(texts) > 1 and texts[1] in _AFTER_NAME.get(word.text, ())
 
     def declarations(self) -> list[int]:
         """The lexemes at the margin that can only start a declaration, whatever bracket seems to be open."""
-        heads = BLOCKS["file"].heads
+        heads = BLOCKS["file"].forms
         return [
             i
             for i, lexeme in enumerate(self.lexemes)

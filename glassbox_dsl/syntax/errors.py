@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from glassbox_dsl.diagnostics import Diagnostic, did_you_mean
@@ -13,17 +14,23 @@ from glassbox_dsl.source import Span
 
 def no_such_file(path: str) -> Diagnostic:
     """Nothing lies at the path."""
-    return Diagnostic("GB101", f"no file `{path}`", label="there is nothing of this name", help="check the path")
+    return Diagnostic(
+        "GB101", f"no file `{path}`", label="there is nothing of this name", help="check the path"
+    )
 
 
 def is_a_folder(path: str) -> Diagnostic:
     """A folder lies at the path."""
-    return Diagnostic("GB101", f"`{path}` is a folder", label="a .gbx file is needed", help="name a file in it")
+    return Diagnostic(
+        "GB101", f"`{path}` is a folder", label="a .gbx file is needed", help="name a file in it"
+    )
 
 
 def unreadable(path: str, reason: str) -> Diagnostic:
     """The system refuses to read the file."""
-    return Diagnostic("GB101", f"cannot read `{path}`", label=reason.lower(), help="check the path and its rights")
+    return Diagnostic(
+        "GB101", f"cannot read `{path}`", label=reason.lower(), help="check the path and its rights"
+    )
 
 
 def not_utf8(path: str, line: int, byte: int) -> Diagnostic:
@@ -137,9 +144,9 @@ def not_a_word(place: Span) -> Diagnostic:
     """Letters and digits that are neither a name nor a number."""
     text = place.text
     if text[0].isdigit():
-        label, hint = "a number ends where its digits end", "a name starts with a letter: put the digits behind it"
+        label, hint = "a number ends where its digits end", "put a blank between them"
     elif text.isascii():
-        label, hint = "names are written in lower case", f"write `{shortened(text.lower())}`"
+        label, hint = "names are written in lower case", f"write `{shortened(_snake_case(text))}`"
     else:
         label, hint = "names are made of a-z, 0-9 and `_`", "put other letters into a string"
     return Diagnostic("GB109", f"`{shortened(text)}` is neither a name nor a number", place, label, hint)
@@ -149,13 +156,13 @@ def string_not_closed(place: Span) -> Diagnostic:
     """A quote without its other end."""
     if place.end - place.start == 3:
         return Diagnostic(
-            "GB110", "a string is not closed", place, "no other `\"\"\"` follows", 'end the text with `"""`'
+            "GB110", "a string is not closed", place, 'no other `"""` follows', 'end the text with `"""`'
         )
     return Diagnostic(
         "GB110",
         "a string is not closed",
         place,
-        "no other `\"` follows on this line",
+        'no other `"` follows on this line',
         'end it with `"`; text of several lines stands between `"""` and `"""`',
     )
 
@@ -165,7 +172,8 @@ def unknown_escape(place: Span) -> Diagnostic:
     if place.text.startswith("\\u"):
         label, hint = "this names no character", "write the code point in braces, as in `\\u{e9}`"
     else:
-        label, hint = "a backslash stands for itself only when doubled", "the escapes are `\\n \\t \\\" \\\\ \\u{...}`"
+        label = "a backslash stands for itself only when doubled"
+        hint = 'the escapes are `\\n \\t \\" \\\\ \\u{...}`'
     return Diagnostic("GB111", f"`{shortened(place.text)}` is not an escape", place, label, hint)
 
 
@@ -193,7 +201,11 @@ def never_closed(place: Span, bracket: str, closer: str) -> Diagnostic:
 def nothing_to_close(place: Span) -> Diagnostic:
     """A closing bracket without a partner."""
     return Diagnostic(
-        "GB114", f"`{place.text}` closes nothing", place, "no bracket is open here that it could close", "remove it"
+        "GB114",
+        f"`{place.text}` closes nothing",
+        place,
+        "no bracket is open here that it could close",
+        "remove it",
     )
 
 
@@ -211,26 +223,35 @@ def closed_by_another(place: Span, bracket: str, closer: str) -> Diagnostic:
 # Statements
 
 
-def unexpected(found: str, expected: Sequence[str], place: Span, hint: str = "") -> Diagnostic:
+def unexpected(found: str, expected: Sequence[str], after: str, place: Span, hint: str) -> Diagnostic:
     """Something else stands where the grammar wants one of a few things."""
-    wanted = one_of(expected)
-    return Diagnostic("GB115", f"expected {wanted}, found {found}", place, f"{wanted} belongs here", hint)
+    return Diagnostic(
+        "GB115", f"expected {one_of(expected)}, found {found}", place, f"this follows {after}", hint
+    )
 
 
-def breaks_off(what: str, expected: Sequence[str], place: Span, hint: str = "") -> Diagnostic:
+def breaks_off(what: str, expected: Sequence[str], place: Span, hint: str) -> Diagnostic:
     """A statement that is over too soon; the place is its last lexeme."""
     wanted = one_of(expected)
-    return Diagnostic("GB115", f"{what} breaks off where {wanted} is expected", place, "nothing follows this", hint)
+    return Diagnostic(
+        "GB115", f"{what} breaks off where {wanted} is expected", place, "nothing follows this", hint
+    )
 
 
-def no_statement(found: str, block: str, heads: Iterable[str], elsewhere: str, place: Span) -> Diagnostic:
-    """A statement that starts with something that starts none in this block; `elsewhere` is where it would."""
-    words = sorted(heads)
-    if elsewhere:
+def no_statement(
+    word: str, shown: str, block: str, forms: Mapping[str, str], elsewhere: str, place: Span
+) -> Diagnostic:
+    """A statement that starts with what starts none in this block; `elsewhere` is where the word would."""
+    near = did_you_mean(word, forms)
+    if near.startswith("did you mean"):
+        hint = near
+    elif elsewhere:
         hint = f"it stands in {elsewhere}"
+    elif len(forms) == 1:
+        hint = f"the form is `{next(iter(forms.values()))}`"
     else:
-        hint = did_you_mean(found, words) or "the statements are " + ", ".join(f"`{word}`" for word in words)
-    return Diagnostic("GB116", f"{found} starts nothing in {block}", place, "a statement starts here", hint)
+        hint = "what can stand here starts with " + one_of([f"`{head}`" for head in sorted(forms) if head])
+    return Diagnostic("GB116", f"{shown} starts nothing in {block}", place, "a statement starts here", hint)
 
 
 def out_of_place(place: Span) -> Diagnostic:
@@ -256,6 +277,10 @@ def one_of(things: Sequence[str]) -> str:
     if len(things) < 2:
         return "".join(things)
     return f"{', '.join(things[:-1])} or {things[-1]}"
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def shortened(text: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import NamedTuple
+from difflib import get_close_matches
+from typing import Any, NamedTuple
 
 from lark.exceptions import UnexpectedInput
-from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.source import Source, Span
@@ -18,8 +18,8 @@ from glassbox_dsl.syntax.scan import Lexeme
 
 _SIGNS = {
     "EQUAL": "=", "SET": ":=", "ADD": "+=", "SUBTRACT": "-=", "SCALE": "*=", "ARROW": "->", "COLON": ":",
-    "COMMA": ",", "RPAR": ")", "RSQB": "]", "RBRACE": "}", "LPAR": "(", "LSQB": "[", "LBRACE": "{", "DOT": ".",
-    "DOTDOT": "..", "PLUS": "+", "MINUS": "-", "STAR": "*", "SLASH": "/",
+    "COMMA": ",", "RPAR": ")", "RSQB": "]", "RBRACE": "}", "LPAR": "(", "LSQB": "[", "LBRACE": "{",
+    "DOT": ".", "DOTDOT": "..", "PLUS": "+", "MINUS": "-", "STAR": "*", "SLASH": "/",
 }  # fmt: skip
 _PHRASES = {"NAME": "a name", "STRING": "a string", "INT": "a whole number", "COMPARISON": "a comparison"}
 _VALUE = {"INT", "FLOAT", "PERCENT", "STRING", "NAME", "LPAR", "LSQB", "LBRACE", "MINUS", "NOT"}
@@ -29,7 +29,7 @@ _CHANGES = {":=", "+=", "-=", "*="}
 
 
 class Stop(NamedTuple):
-    """Where the parser stopped: the offset of what it could not take, and the terminals that it could have."""
+    """Where the parser stopped: the offset of what it could not take, and what it could have taken."""
 
     offset: int
     accepts: frozenset[str]
@@ -39,68 +39,59 @@ def stop_of(source: Source, lexemes: Sequence[Lexeme], start: int, end: int, rul
     """Parse `lexemes[start:end]` as a rule and tell where that fails; None if it does not."""
     last = lexemes[end - 1].end
     parser = steps(source, lexemes[start].start, last, rule)
-    # What was possible before each of the last tokens: a sign that the parser cut in two is one lexeme.
-    before: list[tuple[int, InteractiveParser]] = []
-    offset = last
+    before: list[tuple[int, Any]] = []  # the parser as it was before each of the last tokens
     try:
         for token in parser.lexer_thread.lex(parser.parser_state):
-            offset = token.start_pos or 0
-            before = [*before[-2:], (offset, parser.copy(deepcopy_values=False))]
+            before = [*before[-2:], (token.start_pos, parser.copy(deepcopy_values=False))]
             parser.feed_token(token)
-        offset = last
-        before.append((last, parser.copy(deepcopy_values=False)))
-        parser.feed_eof()
     except UnexpectedInput as refused:
-        token = getattr(refused, "token", None)
-        position = getattr(refused, "pos_in_stream", None)
-        if token is None or token.type != "$END":
-            offset = token.start_pos if token is not None else position
-        if not before or before[-1][0] != offset:
+        offset = refused.pos_in_stream or 0
+        if not before or before[-1][0] != offset:  # no token could be cut
             before.append((offset, parser))
-        return _at_lexeme(lexemes, offset, last, before)
+        return _at_lexeme(lexemes, before)
+    finished = parser.copy(deepcopy_values=False)
+    try:
+        parser.feed_eof()
+    except UnexpectedInput:
+        return Stop(last, frozenset(finished.accepts()))
     return None
 
 
-def _at_lexeme(
-    lexemes: Sequence[Lexeme], offset: int, last: int, before: list[tuple[int, InteractiveParser]]
-) -> Stop:
-    """Move back to the start of the lexeme in which the parser stopped."""
-    state = before[-1][1]
-    if offset < last:
-        lexeme = lexemes[bisect_right(lexemes, offset, key=lambda lexeme: lexeme.start) - 1]
-        for place, earlier in reversed(before):
-            if place >= lexeme.start:
-                offset, state = place, earlier
+def _at_lexeme(lexemes: Sequence[Lexeme], before: list[tuple[int, Any]]) -> Stop:
+    """Where the parser stopped; a sign of which it took a part, as of `+=`, counts as not taken at all."""
+    offset, state = before[-1]
+    lexeme = lexemes[_place(lexemes, offset)]
+    for place, earlier in reversed(before):
+        if place >= lexeme.start:
+            offset, state = place, earlier
     return Stop(offset, frozenset(state.accepts()))
+
+
+def _place(lexemes: Sequence[Lexeme], offset: int) -> int:
+    return bisect_right(lexemes, offset, key=lambda lexeme: lexeme.start) - 1
 
 
 def explain(
     source: Source, lexemes: Sequence[Lexeme], start: int, end: int, block: Block, rule: str = ""
 ) -> Diagnostic | None:
-    """The finding about the statement `lexemes[start:end]` of a block; None if there is nothing wrong with it."""
+    """The finding about the statement `lexemes[start:end]` of a block; None if it is sound."""
     stop = stop_of(source, lexemes, start, end, rule or block.rule)
     if stop is None:
         return None
-    at = bisect_right(lexemes, stop.offset, key=lambda lexeme: lexeme.start) - 1
-    over = stop.offset >= lexemes[end - 1].end
-    if over:
-        return _broken_off(source, lexemes, end, stop.accepts)
-    found = lexemes[at]
-    place = found.span(source)
+    form = block.forms.get(lexemes[start].text, block.forms.get("", ""))
+    hint = f"the form is `{form}`" if form else ""
+    if stop.offset >= lexemes[end - 1].end:
+        what = "the file" if end == len(lexemes) else "the statement"
+        return errors.breaks_off(what, _expected(stop.accepts), lexemes[end - 1].span(source), hint)
+    at = _place(lexemes, stop.offset)
+    found, place = lexemes[at], lexemes[at].span(source)
     if at == start:
         elsewhere = where_it_stands(found.text) if found.kind == "name" else ""
-        heads = block.heads or {"NAME"}
-        return errors.no_statement(_quoted(found), block.called, heads, elsewhere, place)
-    previous = lexemes[at - 1] if at > start else None
+        return errors.no_statement(found.text, _quoted(found), block.called, block.forms, elsewhere, place)
+    hint = _mend(found, lexemes[at - 1], stop.accepts) or hint
     return _sign(found, stop.accepts, place) or errors.unexpected(
-        _quoted(found), _expected(stop.accepts), place, _hint(found, previous, stop.accepts)
+        _quoted(found), _expected(stop.accepts), _quoted(lexemes[at - 1]), place, hint
     )
-
-
-def _broken_off(source: Source, lexemes: Sequence[Lexeme], end: int, accepts: frozenset[str]) -> Diagnostic:
-    what = "the file" if end == len(lexemes) else "the statement"
-    last = lexemes[end - 1]
-    return errors.breaks_off(what, _expected(accepts), last.span(source))
 
 
 def _quoted(lexeme: Lexeme) -> str:
@@ -117,7 +108,6 @@ def _expected(accepts: frozenset[str]) -> list[str]:
         rest -= _VALUE
     if {"PLUS", "STAR"} <= rest:
         rest -= _OPERATORS
-        words.append("an operator")
     words += [f"`{sign}`" for name, sign in _SIGNS.items() if name in rest]
     words += [phrase for name, phrase in _PHRASES.items() if name in rest]
     keywords = sorted(rest - set(_SIGNS) - set(_PHRASES))
@@ -125,6 +115,8 @@ def _expected(accepts: frozenset[str]) -> list[str]:
         words.append("a statement")
     else:
         words += [f"`{keyword.lower()}`" for keyword in keywords]
+    if {"PLUS", "STAR"} <= accepts:
+        words.append("an operator")
     if "$END" in accepts:
         words.append("the next statement")
     return words or ["the end of the file"]
@@ -134,16 +126,24 @@ def _sign(found: Lexeme, accepts: frozenset[str], place: Span) -> Diagnostic | N
     """`=`, `:=`, `==` and `:` taken for each other."""
     if found.text in {"=", "=="} and "SET" in accepts:
         return errors.wrong_sign(
-            found.text, ":=", place, "an edit sets what is on its left", "`=` declares a name, `:=` sets a site in a run"
+            found.text,
+            ":=",
+            place,
+            "an edit sets what is on its left",
+            "`=` declares a name, `:=` sets a site in a run",
         )
     if found.text in {*_CHANGES, "==", ":"} and "EQUAL" in accepts:
         return errors.wrong_sign(
             found.text, "=", place, "a name is declared here", "`:=` stands only in the block of a run"
         )
     if found.text in {"=", *_CHANGES} and "COMPARISON" in accepts:
-        return errors.wrong_sign(found.text, "==", place, "a value ends here", "`==` compares; `=` only declares")
+        return errors.wrong_sign(
+            found.text, "==", place, "a value ends here", "`==` compares; `=` only declares"
+        )
     if found.text in {"=", ":=", "=="} and "COLON" in accepts:
-        return errors.wrong_sign(found.text, ":", place, "a key ends here", "a key and its value are joined by `:`")
+        return errors.wrong_sign(
+            found.text, ":", place, "a key ends here", "a key and its value are joined by `:`"
+        )
     return None
 
 
@@ -157,8 +157,11 @@ _NOT_IN_VERSION_1 = {
 }
 
 
-def _hint(found: Lexeme, previous: Lexeme | None, accepts: frozenset[str]) -> str:
-    """The edit that mends a common mistake."""
+def _mend(found: Lexeme, previous: Lexeme, accepts: frozenset[str]) -> str:
+    """The edit that mends a common mistake, empty if it is none of them."""
+    near = get_close_matches(found.text, [name.lower() for name in accepts if name not in _PHRASES], n=1)
+    if found.kind == "name" and near:
+        return f"did you mean `{near[0]}`?"
     if found.text in _NOT_IN_VERSION_1:
         return _NOT_IN_VERSION_1[found.text]
     if found.text == "not" and "INT" in accepts:
@@ -167,13 +170,13 @@ def _hint(found: Lexeme, previous: Lexeme | None, accepts: frozenset[str]) -> st
         return "comparisons do not chain: multiply two of them, `(a < b) * (b < c)`"
     if found.text == ".." and "PLUS" in accepts:
         return "put the range into brackets"
-    if found.text == "*" and previous is not None and previous.text == "*":
+    if found.text == "*" and previous.text == "*":
         return "there is no power operator: multiply, or use `exp`"
-    if found.text == "/" and previous is not None and previous.text == "/":
+    if found.text == "/" and previous.text == "/":
         return "a comment starts with `#`"
     if found.text == "." and "INT" in accepts:
         return "a number starts with a digit: `0.5`"
-    if found.text == "]" and previous is not None and previous.text == "[":
+    if found.text == "]" and previous.text == "[":
         return "leave the brackets out where nothing stands in them"
     if "COMMA" in accepts and _starts_value(found):
         return "put a comma between them"
@@ -184,5 +187,3 @@ def _hint(found: Lexeme, previous: Lexeme | None, accepts: frozenset[str]) -> st
 
 def _starts_value(lexeme: Lexeme) -> bool:
     return lexeme.kind != "mark" or lexeme.text in {"(", "[", "{", "-"}
-
-

@@ -137,7 +137,11 @@ def _every_index(span: Span, _colon: Token) -> nodes.IndexItem:
 
 @node
 def _call(
-    span: Span, function: nodes.Expr, _open: Token, arguments: tuple[nodes.Argument, ...] | None, _close: Token
+    span: Span,
+    function: nodes.Expr,
+    _open: Token,
+    arguments: tuple[nodes.Argument, ...] | None,
+    _close: Token,
 ) -> nodes.Call:
     return nodes.Call(span=span, function=function, arguments=arguments or ())
 
@@ -192,7 +196,10 @@ def _axis(span: Span, name: Token, _colon: Token | None, axis: Token | None) -> 
 
 @node
 def _target(
-    span: Span, path: tuple[str, ...], _open: Token | None, indices: tuple[nodes.IndexItem, ...] | None,
+    span: Span,
+    path: tuple[str, ...],
+    _open: Token | None,
+    indices: tuple[nodes.IndexItem, ...] | None,
     _close: Token | None,
 ) -> nodes.Target:
     return nodes.Target(span=span, path=path, indices=indices or ())

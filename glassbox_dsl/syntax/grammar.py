@@ -14,7 +14,6 @@ from typing import Any
 
 import lark
 from lark.exceptions import UnexpectedInput
-from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 from glassbox_dsl.resources import shipped
 from glassbox_dsl.source import Source
@@ -50,8 +49,8 @@ def tree(source: Source, start: int, end: int, rule: str) -> Any:
     return _parser().parse(lark.TextSlice(source.text, start, end), start=rule)
 
 
-def steps(source: Source, start: int, end: int, rule: str) -> InteractiveParser:
-    """Begin to parse a stretch of the source, to be fed by hand."""
+def steps(source: Source, start: int, end: int, rule: str) -> Any:
+    """Begin to parse a stretch of the source token by token: lark's InteractiveParser, which has no types."""
     return _parser().parse_interactive(lark.TextSlice(source.text, start, end), start=rule)
 
 

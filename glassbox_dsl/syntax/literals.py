@@ -1,4 +1,4 @@
-"""String literals to text and back: the escapes `\\n \\t \\" \\\\ \\u{...}`, in one place for reader and printer."""
+"""String literals to text and back: the escapes in one place for reader and printer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_character(code_point: int) -> bool:
 def string_value(literal: str) -> str:
     """The text that a checked literal stands for, quotes included in `literal`.
 
-    A line break inside triple quotes is `\\n` whatever the file uses, so that a checkout does not change prompts.
+    A line break inside triple quotes is `\\n` whatever the file uses: a checkout must not change prompts.
     """
     width = 3 if literal.startswith('"""') else 1
     body = literal[width:-width].replace("\r\n", "\n").replace("\r", "\n")

@@ -6,18 +6,32 @@ and parsed again equals itself.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from glassbox_dsl.source import Span
+
+T = TypeVar("T")
+
+
+class _Instance:
+    """Check that a child is of its class and no more: its own fields were checked when it was made."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.is_instance_schema(source)
+
+
+# A child node. Without it pydantic would build the validators of a child's class again for each parent's.
+Is = Annotated[T, _Instance()]
 
 
 class Node(BaseModel):
     """Anything in the tree."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=True)
-    span: Span = Field(repr=False)
+    span: Is[Span] = Field(repr=False)
 
     def __eq__(self, other: object) -> bool:
         """Equal kind and equal fields, the place apart."""
@@ -60,68 +74,68 @@ class Name(Expr):
 class List(Expr):
     """`[a, b]`."""
 
-    items: tuple[Expr, ...]
+    items: tuple[Is[Expr], ...]
 
 
 class Set(Expr):
     """`{a, b}` (`{}` too)."""
 
-    items: tuple[Expr, ...]
+    items: tuple[Is[Expr], ...]
 
 
 class Tuple(Expr):
     """`(a, b)`: two or more; one in brackets is the expression itself."""
 
-    items: tuple[Expr, ...]
+    items: tuple[Is[Expr], ...]
 
 
 class Pair(Node):
     """`key: value` of a record."""
 
     key: str
-    value: Expr
+    value: Is[Expr]
 
 
 class Record(Expr):
     """`{key: value}`: at least one pair."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Is[Pair], ...]
 
 
 class Unary(Expr):
     """`-x` or `not x`."""
 
     op: Literal["-", "not"]
-    operand: Expr
+    operand: Is[Expr]
 
 
 class Binary(Expr):
     """`+ - * /`."""
 
     op: Literal["+", "-", "*", "/"]
-    left: Expr
-    right: Expr
+    left: Is[Expr]
+    right: Is[Expr]
 
 
 class Compare(Expr):
     """`== != < <= > >=`."""
 
     op: Literal["==", "!=", "<", "<=", ">", ">="]
-    left: Expr
-    right: Expr
+    left: Is[Expr]
+    right: Is[Expr]
 
 
 class Range(Expr):
     """`low..high`, both ends included."""
 
-    low: Expr
-    high: Expr
+    low: Is[Expr]
+    high: Is[Expr]
 
 
 class Attribute(Expr):
     """`base.name`."""
 
-    base: Expr
+    base: Is[Expr]
     name: str
 
 
@@ -133,32 +147,32 @@ class IndexItem(Node):
     """One index: `value`, `name: value`, or `:`."""
 
     name: str | None
-    value: Expr | All
+    value: Is[Expr | All]
 
 
 class Index(Expr):
     """`base[i, j]`."""
 
-    base: Expr
-    items: tuple[IndexItem, ...]
+    base: Is[Expr]
+    items: tuple[Is[IndexItem], ...]
 
 
 class Argument(Node):
     """One argument: `value` or `name: value`."""
 
     name: str | None
-    value: Expr
+    value: Is[Expr]
 
 
 class Call(Expr):
     """`function(arguments)`."""
 
-    function: Expr
-    arguments: tuple[Argument, ...]
+    function: Is[Expr]
+    arguments: tuple[Is[Argument], ...]
 
 
 class Axis(Node):
-    """`layer`, or `src: layer` (variable `src` on the axis `layer`). `axis` is None when only one name stands."""
+    """`layer` (`axis` is None), or `src: layer`: the variable `src` on the axis `layer`."""
 
     name: str
     axis: str | None
@@ -167,15 +181,15 @@ class Axis(Node):
 class Binder(Node):
     """`axis`, `axis in domain`, or `(a, b) in domain` (`axes` has two or more)."""
 
-    axes: tuple[Axis, ...]
-    domain: Expr | None
+    axes: tuple[Is[Axis], ...]
+    domain: Is[Expr] | None
 
 
 class Target(Node):
     """A site with its indices, as an edit, path or hypothesis node names it: `attn.z[layer, head]`."""
 
     path: tuple[str, ...]
-    indices: tuple[IndexItem, ...]
+    indices: tuple[Is[IndexItem], ...]
 
 
 class Statement(Node):
@@ -192,7 +206,7 @@ class Model(Statement):
     """`model NAME = SOURCE(...)`."""
 
     name: str
-    call: Call
+    call: Is[Call]
 
 
 class Metric(Statement):
@@ -200,15 +214,15 @@ class Metric(Statement):
 
     name: str
     parameters: tuple[str, ...]
-    value: Expr
+    value: Is[Expr]
 
 
 class Let(Statement):
     """`let NAME[binders] = EXPR`."""
 
     name: str
-    binders: tuple[Binder, ...]
-    value: Expr
+    binders: tuple[Is[Binder], ...]
+    value: Is[Expr]
 
 
 class From(Statement):
@@ -220,20 +234,20 @@ class From(Statement):
 class Rows(Statement):
     """`rows [{...}, ...]`."""
 
-    rows: List
+    rows: Is[List]
 
 
 class SlotLine(Node):
     """`a, b from SOURCE`: names drawn distinct from one source."""
 
     names: tuple[str, ...]
-    source: List | Name | String
+    source: Is[List | Name | String]
 
 
 class Slots(Statement):
     """`slots { ... }`."""
 
-    lines: tuple[SlotLine, ...]
+    lines: tuple[Is[SlotLine], ...]
 
 
 class Draw(Statement):
@@ -247,47 +261,47 @@ class Prompt(Statement):
     """`prompt NAME = EXPR`."""
 
     name: str
-    value: Expr
+    value: Is[Expr]
 
 
 class Answer(Statement):
     """`answer NAME = EXPR`."""
 
     name: str
-    value: Expr
+    value: Is[Expr]
 
 
 class Feature(Statement):
     """`feature NAME[binders] = EXPR`."""
 
     name: str
-    binders: tuple[Binder, ...]
-    value: Expr
+    binders: tuple[Is[Binder], ...]
+    value: Is[Expr]
 
 
 class Keep(Statement):
     """`keep where EXPR`."""
 
-    condition: Expr
+    condition: Is[Expr]
 
 
 class Data(Statement):
     """`data NAME { ... }`."""
 
     name: str
-    items: tuple[Statement, ...]
+    items: tuple[Is[Statement], ...]
 
 
 class UseModels(Statement):
     """`models a, b` in an experiment."""
 
-    names: tuple[Name, ...]
+    names: tuple[Is[Name], ...]
 
 
 class UseData(Statement):
     """`data d, e` in an experiment."""
 
-    names: tuple[Name, ...]
+    names: tuple[Is[Name], ...]
 
 
 class Edit(Statement):
@@ -297,88 +311,88 @@ class Edit(Statement):
 class Write(Edit):
     """`SITE[...] := EXPR` and `+= -= *=`; `during` is `prompt`, `generated` or None."""
 
-    target: Target
+    target: Is[Target]
     op: Literal[":=", "+=", "-=", "*="]
-    value: Expr
+    value: Is[Expr]
     during: str | None
 
 
 class PathEdit(Edit):
     """`path A -> B -> C := run`."""
 
-    targets: tuple[Target, ...]
-    value: Expr
+    targets: tuple[Is[Target], ...]
+    value: Is[Expr]
 
 
 class KeepEdit(Edit):
     """`keep CIRCUIT, else RUN`."""
 
-    circuit: Expr
-    otherwise: Expr | None
+    circuit: Is[Expr]
+    otherwise: Is[Expr] | None
 
 
 class Run(Statement):
     """`run NAME[binders] = forward(...) { edits }`."""
 
     name: str
-    binders: tuple[Binder, ...]
-    call: Call
-    edits: tuple[Edit, ...]
+    binders: tuple[Is[Binder], ...]
+    call: Is[Call]
+    edits: tuple[Is[Edit], ...]
 
 
 class Measure(Statement):
     """`measure NAME[binders] = EXPR`."""
 
     name: str
-    binders: tuple[Binder, ...]
-    value: Expr
+    binders: tuple[Is[Binder], ...]
+    value: Is[Expr]
 
 
 class RecordTensor(Statement):
     """`record NAME[binders] = EXPR`."""
 
     name: str
-    binders: tuple[Binder, ...]
-    value: Expr
+    binders: tuple[Is[Binder], ...]
+    value: Is[Expr]
 
 
 class Fit(Statement):
     """`fit NAME[binders] = KIND(...)`."""
 
     name: str
-    binders: tuple[Binder, ...]
-    call: Call
+    binders: tuple[Is[Binder], ...]
+    call: Is[Call]
 
 
 class Circuit(Statement):
     """`circuit NAME[binders] = KIND(...)`."""
 
     name: str
-    binders: tuple[Binder, ...]
-    call: Call
+    binders: tuple[Is[Binder], ...]
+    call: Is[Call]
 
 
 class Expect(Statement):
     """`expect EXPR`."""
 
-    claim: Expr
+    claim: Is[Expr]
 
 
 class HypothesisNode(Statement):
     """`node NAME = TARGET -> READER.PORT agree EXPR`."""
 
     name: str
-    target: Target
+    target: Is[Target]
     reader: str | None
     port: str | None
-    agree: Expr | None
+    agree: Is[Expr] | None
 
 
 class Hypothesis(Statement):
     """`hypothesis NAME { node ... }`."""
 
     name: str
-    nodes: tuple[HypothesisNode, ...]
+    nodes: tuple[Is[HypothesisNode], ...]
 
 
 class Experiment(Statement):
@@ -386,14 +400,14 @@ class Experiment(Statement):
 
     name: str
     title: str | None
-    items: tuple[Statement, ...]
+    items: tuple[Is[Statement], ...]
 
 
 class Option(Node):
     """`key: value` of a report item."""
 
     key: str
-    value: Expr
+    value: Is[Expr]
 
 
 class ReportItem(Node):
@@ -401,7 +415,7 @@ class ReportItem(Node):
 
     kind: str
     source: tuple[str, ...] | str
-    options: tuple[Option, ...]
+    options: tuple[Is[Option], ...]
 
 
 class Report(Statement):
@@ -409,14 +423,14 @@ class Report(Statement):
 
     name: str
     title: str | None
-    items: tuple[ReportItem, ...]
+    items: tuple[Is[ReportItem], ...]
 
 
 class File(Node):
     """A whole file: version of the language and its declarations in order."""
 
     version: int
-    declarations: tuple[Statement, ...]
+    declarations: tuple[Is[Statement], ...]
 
 
 def children(node: Node) -> list[Node]:

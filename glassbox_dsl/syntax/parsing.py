@@ -1,4 +1,4 @@
-"""A Source to a tree: at once where the file is sound, else statement by statement with a finding for each broken one."""
+"""A Source to a tree: at once where the file is sound, else statement by statement."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ VERSION = "1"
 class Parsed:
     """The tree, holding everything that could be read, and what is wrong with the rest.
 
-    `file` is None where nothing can be read: the file is of another version, or nests too deep. A block keeps its
-    sound statements when others in it are broken.
+    `file` is None where nothing can be read: the file is of another version, or nests too deep. A block keeps
+    its sound statements when others in it are broken.
     """
 
     file: nodes.File | None

@@ -25,7 +25,9 @@ def read_source(path: Path, shown_as: str | None = None) -> Source:
     except IsADirectoryError:
         raise Findings([errors.is_a_folder(shown)]) from None
     except (OSError, ValueError) as problem:  # ValueError: a path with a NUL
-        raise Findings([errors.unreadable(shown, getattr(problem, "strerror", None) or str(problem))]) from None
+        raise Findings(
+            [errors.unreadable(shown, getattr(problem, "strerror", None) or str(problem))]
+        ) from None
     if len(raw) > LARGEST_BYTES:
         raise Findings([errors.too_large(shown, LARGEST_BYTES)])
     try:

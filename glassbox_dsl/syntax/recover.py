@@ -35,9 +35,14 @@ def by_statements(
     declarations = reader.statements(BLOCKS["file"], first, len(lexemes))
     findings = sorted(reader.findings, key=_offset)
     if not findings:  # sound piece by piece, but not as a whole
-        findings = [explain(source, lexemes, 0, len(lexemes), BLOCKS["file"], "start") or errors.out_of_place(span)]
+        findings = [
+            explain(source, lexemes, 0, len(lexemes), BLOCKS["file"], "start") or errors.out_of_place(span)
+        ]
     if len(findings) > MOST_FINDINGS:
-        findings = [*findings[: MOST_FINDINGS - 1], errors.first_of_many(findings[MOST_FINDINGS - 1], MOST_FINDINGS)]
+        findings = [
+            *findings[: MOST_FINDINGS - 1],
+            errors.first_of_many(findings[MOST_FINDINGS - 1], MOST_FINDINGS),
+        ]
     return nodes.File(span=span, version=1, declarations=tuple(declarations)), tuple(findings)
 
 
@@ -69,7 +74,9 @@ class _Reader:
         fault = self._fault(start, end)
         if fault is None:
             with suppress(UnexpectedInput):
-                return grammar.tree(self.source, self.lexemes[start].start, self.lexemes[end - 1].end, block.rule)
+                return grammar.tree(
+                    self.source, self.lexemes[start].start, self.lexemes[end - 1].end, block.rule
+                )
         inner = block.inner.get(self.lexemes[start].text)
         brace = opening(self.lexemes, self.partner, start, end) if inner else None
         if inner and brace is not None:
@@ -78,16 +85,18 @@ class _Reader:
         return None
 
     def _block(self, outer: Block, block: Block, start: int, brace: int, end: int) -> Any:
-        """A statement with statements in braces: its head, each of them, and what follows the closing brace."""
+        """A statement with others in braces: its head, each of them, and what follows the closing brace."""
         closing = self.partner.get(brace)
-        head = self._head(outer, start, brace, self.lexemes[end - 1] if closing is None else self.lexemes[closing])
+        head = self._head(
+            outer, start, brace, self.lexemes[end - 1] if closing is None else self.lexemes[closing]
+        )
         items = self.statements(block, brace + 1, end if closing is None else closing)
         if closing is not None and closing + 1 < end:
             self._report(self._fault(closing + 1, end) or self._explain(closing + 1, end, outer))
-        return None if head is None else head.model_copy(update={block.field: tuple(items)})
+        return None if head is None else head.model_copy(update={block.keeps: tuple(items)})
 
     def _head(self, outer: Block, start: int, brace: int, last: Lexeme) -> nodes.Statement | None:
-        """The statement up to its `last` lexeme as if its braces were empty; reports what is wrong with its head."""
+        """The statement up to its `last` lexeme as if its braces were empty; reports a broken head."""
         fault = self._fault(start, brace + 1)
         self._report(fault)
         parser = grammar.steps(self.source, self.lexemes[start].start, self.lexemes[brace].end, outer.rule)
@@ -111,7 +120,9 @@ class _Reader:
         if start >= end:
             return None
         k = bisect_left(self.offsets, self.lexemes[start].start)
-        return self.faults[k] if k < len(self.faults) and self.offsets[k] < self.lexemes[end - 1].end else None
+        return (
+            self.faults[k] if k < len(self.faults) and self.offsets[k] < self.lexemes[end - 1].end else None
+        )
 
     def _report(self, finding: Diagnostic | None) -> None:
         if finding is not None:

@@ -1,8 +1,8 @@
 """The meeting point of grammar and tree: which function the parser calls for which rule of grammars/gbx.lark.
 
-The parser calls as it reduces, bottom-up, so that no chain of operators is ever walked recursively. What is not
-a node by itself (a list of names, an expression in brackets) travels as a `Part`, whose ends count but which its
-parent sees as the bare value.
+The parser calls as it reduces, bottom-up, so that no chain of operators is ever walked recursively. What is
+not a node by itself (a list of names, an expression in brackets) travels as a `Part`, whose ends count but
+which its parent sees as the bare value.
 """
 
 from __future__ import annotations

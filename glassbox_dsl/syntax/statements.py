@@ -87,7 +87,12 @@ def _slot_line(
 
 @node
 def _draw(
-    span: Span, _word: Token, count: Token, _comma: Token | None, _seed: Token | None, _colon: Token | None,
+    span: Span,
+    _word: Token,
+    count: Token,
+    _comma: Token | None,
+    _seed: Token | None,
+    _colon: Token | None,
     seed: Token | None,
 ) -> nodes.Draw:
     return nodes.Draw(span=span, count=int(count), seed=None if seed is None else int(seed))
@@ -119,15 +124,14 @@ def _keep(span: Span, _keep: Token, _where: Token, condition: nodes.Expr) -> nod
 
 
 @node
-def _experiment(
-    span: Span, _word: Token, name: Token, title: Token | None, *items: Any
-) -> nodes.Experiment:
+def _experiment(span: Span, _word: Token, name: Token, title: Token | None, *items: Any) -> nodes.Experiment:
     return nodes.Experiment(span=span, name=name.value, title=text_of(title), items=without_tokens(items))
 
 
 def _used(span: Span, names: tuple[Token, ...]) -> tuple[nodes.Name, ...]:
     return tuple(
-        nodes.Name(span=Span(span.source, name.start_pos or 0, name.end_pos or 0), id=name.value) for name in names
+        nodes.Name(span=Span(span.source, name.start_pos or 0, name.end_pos or 0), id=name.value)
+        for name in names
     )
 
 
@@ -143,7 +147,12 @@ def _use_data(span: Span, _word: Token, names: tuple[Token, ...]) -> nodes.UseDa
 
 @node
 def _run(
-    span: Span, _word: Token, name: Token, binders: Binders | None, _equal: Token, call: nodes.Call,
+    span: Span,
+    _word: Token,
+    name: Token,
+    binders: Binders | None,
+    _equal: Token,
+    call: nodes.Call,
     edits: tuple[nodes.Edit, ...] | None,
 ) -> nodes.Run:
     return nodes.Run(span=span, name=name.value, binders=binders or (), call=call, edits=edits or ())
@@ -192,7 +201,12 @@ def _expect(span: Span, _word: Token, claim: nodes.Expr) -> nodes.Expect:
 
 @node
 def _write(
-    span: Span, target: nodes.Target, op: Token, value: nodes.Expr, _during: Token | None, during: Token | None
+    span: Span,
+    target: nodes.Target,
+    op: Token,
+    value: nodes.Expr,
+    _during: Token | None,
+    during: Token | None,
 ) -> nodes.Write:
     return nodes.Write(span=span, target=target, op=op.value, value=value, during=word_of(during))
 
@@ -205,7 +219,11 @@ def _path(span: Span, *children: Any) -> nodes.PathEdit:
 
 @node
 def _keep_edit(
-    span: Span, _keep: Token, circuit: nodes.Expr, _comma: Token | None, _else: Token | None,
+    span: Span,
+    _keep: Token,
+    circuit: nodes.Expr,
+    _comma: Token | None,
+    _else: Token | None,
     otherwise: nodes.Expr | None,
 ) -> nodes.KeepEdit:
     return nodes.KeepEdit(span=span, circuit=circuit, otherwise=otherwise)
@@ -221,8 +239,17 @@ def _hypothesis(span: Span, _word: Token, name: Token, *children: Any) -> nodes.
 
 @node
 def _node(
-    span: Span, _word: Token, name: Token, _equal: Token, target: nodes.Target, _arrow: Token | None,
-    reader: Token | None, _dot: Token | None, port: Token | None, _agree: Token | None, agree: nodes.Expr | None,
+    span: Span,
+    _word: Token,
+    name: Token,
+    _equal: Token,
+    target: nodes.Target,
+    _arrow: Token | None,
+    reader: Token | None,
+    _dot: Token | None,
+    port: Token | None,
+    _agree: Token | None,
+    agree: nodes.Expr | None,
 ) -> nodes.HypothesisNode:
     return nodes.HypothesisNode(
         span=span, name=name.value, target=target, reader=word_of(reader), port=word_of(port), agree=agree
