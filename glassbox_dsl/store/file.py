@@ -29,6 +29,13 @@ STORAGE_VERSION: Final = "v1.5.0"
 ATTACHED: Final = '"glassbox-results"'
 SCHEMA: Final = PACKAGE / "store" / "schema.sql"
 _STEP_SECONDS: Final = 0.02
+_DAMAGE: Final = (
+    duckdb.PermissionException,  # a view in it reaches outside
+    duckdb.CatalogException,
+    duckdb.FatalException,
+    duckdb.InternalException,
+    duckdb.SerializationException,
+)
 
 
 @contextmanager
@@ -97,8 +104,7 @@ def create(path: Path, glassbox: str) -> None:
                 [SCHEMA_VERSION, glassbox, duckdb.__version__, utc_now()],
             )
         _flush_to_disk(temporary)
-        with suppress(FileExistsError):
-            os.link(temporary, path)
+        _put_in_place(temporary, path)
         _flush_to_disk(path.parent)
     except OSError as problem:
         raise Findings([errors.not_writable(str(path), problem.strerror or str(problem))]) from None
@@ -117,6 +123,17 @@ def probe(path: Path) -> None:
         trial.unlink()
     except OSError as problem:
         raise Findings([errors.not_writable(str(path), problem.strerror or str(problem))]) from None
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, unless another process was faster."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links
+        if not path.exists():
+            os.rename(temporary, path)
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -146,8 +163,14 @@ def _attached(
         if versioned:
             _check_version(connection, path)
         yield connection
+    except duckdb.Error as problem:
+        finding = broken(path, mode, problem)
+        if finding is None:
+            raise
+        raise Findings([finding]) from problem
     finally:
-        connection.close()
+        with suppress(duckdb.Error):  # closing writes too, and says again what already went wrong
+            connection.close()
 
 
 def _attach(connection: DuckDBPyConnection, path: Path, mode: str, wait_seconds: float) -> None:
@@ -165,6 +188,21 @@ def _attach(connection: DuckDBPyConnection, path: Path, mode: str, wait_seconds:
             if time.monotonic() >= deadline:
                 raise errors.StoreLocked([finding]) from None
         time.sleep(_STEP_SECONDS)
+
+
+def broken(path: Path, mode: str, problem: duckdb.Error) -> Diagnostic | None:
+    """What a failure while the file was open means, when the file or the disk is to blame; else None."""
+    reason = str(problem).splitlines()[0]
+    if isinstance(problem, _DAMAGE) or "corrupt" in reason.lower():
+        return errors.damaged(str(path), reason)
+    if isinstance(problem, duckdb.IOException):
+        explain = errors.damaged if mode == "READ_ONLY" else errors.write_failed
+        return explain(str(path), reason)
+    if mode == "READ_WRITE" and isinstance(
+        problem, duckdb.OutOfMemoryException | duckdb.TransactionException
+    ):
+        return errors.write_failed(str(path), reason)
+    return None
 
 
 def _explained(path: Path, mode: str, message: str) -> Diagnostic:

@@ -16,7 +16,8 @@ from duckdb import DuckDBPyConnection, StatementType
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.store import errors
-from glassbox_dsl.store.file import harden, reading
+from glassbox_dsl.store.file import broken, harden, reading
+from glassbox_dsl.store.layout import quoted
 from glassbox_dsl.store.reader import Table
 
 SECONDS: Final = 30.0
@@ -43,14 +44,20 @@ def query(
         _check(connection, sql)
         try:
             return _table(connection, sql, limit)
-        except duckdb.Error as problem:
+        except (duckdb.CatalogException, duckdb.PermissionException) as problem:  # the user's, not the file's
             raise Findings([_explained(sql, problem, seconds)]) from None
+        except duckdb.Error as problem:
+            damage = broken(Path(path), "READ_ONLY", problem)
+            raise Findings([damage or _explained(sql, problem, seconds)]) from None
 
 
 def _check(connection: DuckDBPyConnection, sql: str) -> None:
     """Let one reading statement through. Raises Findings (GB620, GB621, GB624)."""
     try:
+        sql.encode()
         statements = connection.extract_statements(sql)
+    except UnicodeEncodeError as problem:
+        raise Findings([errors.bad_sql(sql, problem.start, "this is no character", "")]) from None
     except duckdb.Error as problem:
         raise Findings([_explained(sql, problem, 0)]) from None
     if len(statements) != 1:
@@ -87,7 +94,23 @@ def _explained(sql: str, problem: duckdb.Error, seconds: float) -> Diagnostic:
     hint = next(
         (line for line in rest.splitlines() if line.startswith(("Did you mean", "Candidate bindings"))), ""
     )
+    if isinstance(problem, duckdb.ParserException):
+        hint = hint or _quoting_hint(sql)
     return errors.bad_sql(sql, _offset(sql, message), re.sub(r"^\w+ Error: ", "", headline), hint)
+
+
+def _quoting_hint(sql: str) -> str:
+    """An experiment may be called `order` or `both`: SQL wants such names in quotes."""
+    with duckdb.connect(":memory:") as words:
+        found = words.execute(
+            "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"
+        )
+        keywords = {word for (word,) in found.fetchall()}
+    for schema, view in re.findall(r"\b([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\b", sql):
+        if {schema, view} & keywords:
+            parts = (quoted(part) if part in keywords else part for part in (schema, view))
+            return f"a name that is a word of SQL stands in quotes: {'.'.join(parts)}"
+    return ""
 
 
 def _offset(sql: str, message: str) -> int | None:

@@ -67,45 +67,57 @@ def bootstrap(parts: tuple[F64, ...], resamples: int = RESAMPLES, seed: int = SE
     """95% intervals of the mean (one part) or ratio of means (two parts).
 
     parts: (cells, items) each, NaN = missing. Returns lo, hi: (cells,), NaN where a cell has fewer than 2
-    items. The same seed and number of items always draw the same items.
+    items. A cell draws as many items as it has, from those it has; cells that have the same items get the
+    same draws, and the same seed always gives the same.
     """
-    n_items = parts[0].shape[1]
-    lo = np.full(parts[0].shape[0], np.nan)
+    known = ~np.logical_or.reduce([np.isnan(part) for part in parts])
+    lo = np.full(len(known), np.nan)
     hi = lo.copy()
-    if n_items < 2:
-        return lo, hi
-    counts = np.random.default_rng(seed).multinomial(n_items, [1 / n_items] * n_items, size=resamples)
-    draws = np.ascontiguousarray(counts.T, dtype=np.float64)  # (items, resamples)
-    step = max(1, _CHUNK_NUMBERS // resamples)
-    for start in range(0, len(lo), step):
-        chunk = slice(start, start + step)
-        lo[chunk], hi[chunk] = _intervals(tuple(part[chunk] for part in parts), draws)
+    _, examples, which = np.unique(np.packbits(known, axis=1), axis=0, return_index=True, return_inverse=True)
+    draws: dict[int, F64] = {}
+    for number, pattern in enumerate(known[examples]):
+        n_items = int(pattern.sum())
+        if n_items < 2:
+            continue
+        if n_items not in draws:
+            draws[n_items] = _draws(n_items, resamples, seed)
+        cells = np.flatnonzero(which.ravel() == number)
+        step = max(1, _CHUNK_NUMBERS // resamples)
+        for chunk in (cells[start : start + step] for start in range(0, len(cells), step)):
+            own = tuple(part[np.ix_(chunk, pattern)] for part in parts)
+            lo[chunk], hi[chunk] = _intervals(own, draws[n_items])
     return lo, hi
 
 
+def _draws(n_items: int, resamples: int, seed: int) -> F64:
+    """How often each item is drawn in each resample: (items, resamples)."""
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(n_items, [1 / n_items] * n_items, size=resamples)
+    return np.ascontiguousarray(counts.T, dtype=np.float64)
+
+
 def _intervals(parts: tuple[F64, ...], draws: F64) -> tuple[F64, F64]:
-    known = ~np.logical_or.reduce([np.isnan(part) for part in parts])
-    sums = [np.where(known, part, 0.0) @ draws for part in parts]
-    below = sums[1] if len(parts) == 2 else known.astype(np.float64) @ draws
-    estimates = _divide(sums[0], below)
-    whole = ~np.isnan(estimates).any(axis=1)
+    """Interval ends of cells that have all items."""
+    with np.errstate(invalid="ignore"):  # infinite values times 0 draws
+        sums = [part @ draws for part in parts]
+    estimates = _divide(sums[0], sums[1]) if len(parts) == 2 else sums[0] / len(draws)
     lo, hi = _quantiles(estimates)
-    for row in np.flatnonzero(~whole & (known.sum(axis=1) >= 2)):
-        kept = estimates[row][~np.isnan(estimates[row])]
-        if kept.size:
-            lo[row], hi[row] = _quantiles(kept[None])
-    few = known.sum(axis=1) < 2
-    lo[few], hi[few] = np.nan, np.nan
+    for row in np.flatnonzero(np.isnan(estimates).any(axis=1)):
+        ends = _quantiles(estimates[row : row + 1, ~np.isnan(estimates[row])])
+        lo[row], hi[row] = (float(end[0]) for end in ends)
     return lo, hi
 
 
 def _quantiles(estimates: F64) -> tuple[F64, F64]:
     """The two interval ends of each row, interpolated linearly; rows with NaN give nonsense."""
+    if estimates.shape[1] == 0:
+        return np.full(len(estimates), np.nan), np.full(len(estimates), np.nan)
     last = estimates.shape[1] - 1
     at = np.array(INTERVAL) * last
     low, high = np.floor(at).astype(int), np.ceil(at).astype(int)
     ordered = np.partition(estimates, sorted({*low, *high}), axis=1)
-    ends = ordered[:, low] + (ordered[:, high] - ordered[:, low]) * (at - low)
+    with np.errstate(invalid="ignore"):  # infinite ends
+        ends = ordered[:, low] + (ordered[:, high] - ordered[:, low]) * (at - low)
     return ends[:, 0], ends[:, 1]
 
 
@@ -143,7 +155,8 @@ def _summary(parts: tuple[F64, ...]) -> Summary:
         residual = (parts[0] - mean[:, None] * parts[1]) / scale[:, None]
     else:
         mean = _divide(np.where(known, parts[0], 0.0).sum(axis=1), n)
-        residual = parts[0] - mean[:, None]
+        with np.errstate(invalid="ignore"):  # infinite values
+            residual = parts[0] - mean[:, None]
     squares = np.where(known, np.square(residual), 0.0).sum(axis=1)
     stderr = np.sqrt(_divide(squares, np.where(n > 1, (n - 1) * n, 0)))
     lo, hi = bootstrap(parts)

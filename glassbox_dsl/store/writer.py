@@ -13,11 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import duckdb
 from duckdb import DuckDBPyConnection
 
-from glassbox_dsl.diagnostics import Findings, InternalError
-from glassbox_dsl.store import errors, views
+from glassbox_dsl.diagnostics import InternalError
+from glassbox_dsl.store import views
 from glassbox_dsl.store.batch import insert_batch, insert_manifest
 from glassbox_dsl.store.file import create, probe, reading, utc_now, writing
 from glassbox_dsl.store.layout import place
@@ -97,7 +96,7 @@ class Store:
             connection.execute(
                 "INSERT INTO main.run_ends VALUES (?, ?, ?, ?)", [manifest.run_id, status, utc_now(), seconds]
             )
-        with self._writing() as connection:
+        with writing(self.path, FLUSH_SECONDS) as connection:
             views.refresh(connection)
         self._manifest = None
 
@@ -109,20 +108,7 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[DuckDBPyConnection]:
         """The file open for writing inside one transaction, which is rolled back when anything fails."""
-        with self._writing() as connection:
+        with writing(self.path, FLUSH_SECONDS) as connection:
             connection.execute("BEGIN")
             yield connection
             connection.execute("COMMIT")
-
-    @contextmanager
-    def _writing(self) -> Iterator[DuckDBPyConnection]:
-        try:
-            with writing(self.path, FLUSH_SECONDS) as connection:
-                yield connection
-        except (
-            duckdb.IOException,
-            duckdb.TransactionException,
-            duckdb.OutOfMemoryException,
-            OSError,
-        ) as problem:
-            raise Findings([errors.write_failed(str(self.path), str(problem).splitlines()[0])]) from problem
