@@ -1,0 +1,96 @@
+"""Numbers over two axes as a matrix of colours; more axes give panels side by side, on one scale."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from glassbox_dsl.report.chart import Chart
+from glassbox_dsl.report.colours import scale_of
+from glassbox_dsl.report.grid import GridFigure, Panel, cell_size, colour_bar, draw, payload
+from glassbox_dsl.report.material import Material
+from glassbox_dsl.report.panels import (
+    MOST_PANELS,
+    Group,
+    axes_of,
+    caption,
+    groups,
+    lacking,
+    panel_title,
+)
+from glassbox_dsl.report.select import Cells, select
+from glassbox_dsl.report.spec import ItemSpec
+from glassbox_dsl.report.tables import matrix
+from glassbox_dsl.report.ticks import ticks
+
+
+def build(item: ItemSpec, material: Material, key: str) -> GridFigure:
+    """The figure of one item."""
+    cells = select(item, material)
+    x, y = axes_of(item, cells)
+    found = groups(item, cells, (x, y))
+    panels = tuple(panel(material, cells, group, x, y) for group in found[:MOST_PANELS])
+    values = np.concatenate([p.values.ravel() for p in panels]) if panels else np.zeros(0)
+    scale = scale_of(values)
+    target = 560.0 if len(panels) == 1 else 330.0
+    name = cells.measure.measure + (f", {cells.measure.unit}" if cells.measure.unit else "")
+    hatched = any(not math.isfinite(v) for v in values.tolist())
+    return GridFigure(
+        key=key,
+        kind="heatmap",
+        title=str(item.options.get("title") or cells.measure.title or f"{cells.measure.experiment}.{cells.measure.measure}"),
+        caption=caption(cells),
+        sql=cells.sql,
+        notes=(*lacking(cells), *too_many(len(found))),
+        tables=tuple(matrix(p) for p in panels),
+        data={"name": cells.measure.measure, "panels": payload(panels)},
+        panels=tuple(draw(p, scale, cell_size(p.values.shape, target)) for p in panels),
+        bar=colour_bar(scale, name) if panels else None,
+        missing=int(hatched),
+    )
+
+
+def panel(material: Material, cells: Cells, group: Group, x: str, y: str) -> Panel:
+    """One matrix: layers grow upwards, everything else is read from the top."""
+    xs, ys = group.values(cells, x), group.values(cells, y)
+    ys = ys[::-1] if y == "layer" or _on_layers(cells, y) else ys
+    at_x, at_y = ({value: i for i, value in enumerate(values)} for values in (xs, ys))
+    parts = {name: np.full((len(ys), len(xs)), np.nan) for name in ("value", "low", "high", "n")}
+    for cell in group.cells:
+        place = at_y[cell.at[y]], at_x[cell.at[x]]
+        parts["value"][place] = cell.value
+        parts["low"][place], parts["high"][place] = cell.low, cell.high
+        parts["n"][place] = math.nan if cell.n is None else cell.n
+    some = {name: part if np.isfinite(part).any() else None for name, part in parts.items()}
+    return Panel(
+        title=panel_title(group, cells),
+        x=ticks(material, cells, x, xs, {**cells.fixed, **group.held}),
+        y=ticks(material, cells, y, ys, {**cells.fixed, **group.held}),
+        values=parts["value"],
+        low=some["low"],
+        high=some["high"],
+        n=some["n"],
+    )
+
+
+def _on_layers(cells: Cells, name: str) -> bool:
+    return any(v.name == name and v.axis == "layer" for v in cells.measure.variables)
+
+
+def too_many(found: int) -> tuple[str, ...]:
+    """A sentence about panels that are left out."""
+    if found <= MOST_PANELS:
+        return ()
+    return (f"{MOST_PANELS} of {found} panels are shown; fix an axis to see the others. The query gives all.",)
+
+
+TEMPLATE = """
+{% import "parts.html" as parts %}
+<div class="panels">
+{% for panel in figure.panels %}{{ parts.panel(panel, figure.key, loop.index0) }}{% endfor %}
+</div>
+{% if figure.bar %}{{ parts.bar(figure.bar, figure.missing) }}{% endif %}
+"""
+
+CHART = Chart("heatmap", "a matrix of colours over two axes", build, TEMPLATE)

@@ -1,0 +1,297 @@
+"""The most likely tokens at every layer and position as a grid of words, coloured by their probability."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.report import errors
+from glassbox_dsl.report.chart import Chart
+from glassbox_dsl.report.grid import exact
+from glassbox_dsl.report.material import Material, identifier
+from glassbox_dsl.report.page import Figure, Table
+from glassbox_dsl.report.select import Question
+from glassbox_dsl.report.select import conditions as conditions_of
+from glassbox_dsl.report.spec import ItemSpec
+from glassbox_dsl.report.ticks import Mark, Ticks, shown
+from glassbox_dsl.report.visible import visible, visible_token
+from glassbox_dsl.store.rows import MeasureRow
+
+BUDGET_BYTES = 350_000
+LEVELS = 10
+
+
+@dataclass(frozen=True)
+class Word:
+    """One ranked token."""
+
+    token: str
+    token_id: int
+    prob: float
+    logit: float
+
+
+@dataclass(frozen=True)
+class Square:
+    """One cell: its ranked tokens, best first, and the colour step of the best (0 to 10)."""
+
+    words: tuple[Word, ...]
+
+    @property
+    def level(self) -> int:
+        """The colour step: probability in tenths."""
+        best = self.words[0].prob if self.words else 0.0
+        return min(LEVELS, int(best * LEVELS + 0.5)) if math.isfinite(best) else 0
+
+
+@dataclass(frozen=True)
+class View:
+    """One grid: `squares[row][column]`, the last layer on top; None where the run has no cell."""
+
+    title: str
+    prompt: str
+    x: Ticks
+    y: Ticks
+    squares: tuple[tuple[Square | None, ...], ...]
+
+
+@dataclass(frozen=True)
+class LensFigure(Figure):
+    """Token grids to choose from; the first is in the page without a script."""
+
+    first: View | None = None
+    views: tuple[str, ...] = ()
+    levels: tuple[int, ...] = tuple(range(LEVELS + 1))
+
+
+def build(item: ItemSpec, material: Material, key: str) -> LensFigure:
+    """The figure of one item. Raises Findings (GB655) for a measure that has no tokens."""
+    measure = material.measure(item.source)
+    name = f"{measure.experiment}.{measure.measure}"
+    if measure.kind != "top":
+        raise Findings([errors.wrong_axes(name, "lens", "one number per cell", "tokens: a measure of top(...)")])
+    sql = statement(item, measure, material)
+    found = material.ask(sql)
+    rows = list(found.dicts())
+    x, y = axes(item, measure, material)
+    views = grids(rows, x, y, measure, material)
+    kept, data = within_budget(views)
+    notes = [] if views else ["The run stored no number for this figure."]
+    if len(kept) < len(views):
+        notes.append(f"{len(kept)} of {len(views)} grids are in this page, to keep it small; the query gives all.")
+    return LensFigure(
+        key=key,
+        kind="lens",
+        title=str(item.options.get("title") or measure.title or name),
+        caption=f"{name}: the most likely token at each cell, one item at a time; the colour is its probability. Last layer on top.",
+        sql=sql,
+        notes=tuple(notes),
+        tables=(listing(kept[0]),) if kept else (),
+        data=data,
+        first=kept[0] if kept else None,
+        views=tuple(view.title for view in kept),
+    )
+
+
+def statement(item: ItemSpec, measure: MeasureRow, material: Material) -> str:
+    """The query: every ranked token of the measure."""
+    columns = []
+    for placed in material.columns(measure).values():
+        columns += [identifier(c) for c in (placed.shown, placed.shown_label) if c is not None]
+    lines = [
+        "SELECT " + ", ".join(("model", "data", "item", *columns, "rank", "token_id", "token", "logit", "prob")),
+        f"FROM {material.table(measure, summary=False)}",
+    ]
+    conditions = conditions_of(Question(item, measure, material))
+    lines += ["WHERE " + " AND ".join(conditions)] if conditions else []
+    return "\n".join((*lines, "ORDER BY ALL"))
+
+
+def axes(item: ItemSpec, measure: MeasureRow, material: Material) -> tuple[str, str]:
+    """Columns and rows of the grid: positions across (items where the measure has none), layers up."""
+    names = [v.name for v in measure.variables]
+    positions = [v.name for v in measure.variables if v.kind == "position"]
+    y = item.role("y") or ("layer" if "layer" in names else next((n for n in names if n not in positions), "model"))
+    x = item.role("x") or next((n for n in positions if n != y), "item")
+    return x, y
+
+
+def grids(rows: Sequence[dict[str, Any]], x: str, y: str, measure: MeasureRow, material: Material) -> tuple[View, ...]:
+    """One grid for every combination of the axes that are neither across nor up."""
+    placed = material.columns(measure)
+    names = ("model", "data", "item", *placed)
+    outer = [name for name in names if name not in (x, y)]
+    order = {model.model: i for i, model in enumerate(material.models)}
+    at: dict[tuple[Any, ...], dict[tuple[Any, Any], list[Word]]] = {}
+    labels: dict[tuple[Any, ...], dict[Any, str]] = {}
+    for row in rows:
+        where = {name: row[placed[name].shown if name in placed else name] for name in names}
+        held = tuple(where[name] for name in outer)
+        label = row[placed[x].shown_label] if x in placed and placed[x].shown_label else None
+        column = where[x] if where[x] is not None else label
+        if label is not None:
+            labels.setdefault(held, {})[column] = label
+        word = Word(visible_token(row["token"]), row["token_id"], _number(row["prob"]), _number(row["logit"]))
+        at.setdefault(held, {}).setdefault((where[y], column), []).append(word)
+    keys = sorted(at, key=lambda k: tuple(_rank(order, name, v) for name, v in zip(outer, k, strict=True)))
+    several = [name for i, name in enumerate(outer) if len({key[i] for key in keys}) > 1 or name in ("model", "item")]
+    return tuple(
+        grid(at[key], dict(zip(outer, key, strict=True)), labels.get(key, {}), x, y, several, material) for key in keys
+    )
+
+
+def _rank(order: dict[str, int], name: str, value: Any) -> tuple[Any, ...]:
+    if name == "model":
+        return (order.get(value, len(order)), "")
+    return (value, "") if isinstance(value, int | float) else (math.inf, str(value))
+
+
+def grid(
+    squares: dict[tuple[Any, Any], list[Word]],
+    held: dict[str, Any],
+    labels: dict[Any, str],
+    x: str,
+    y: str,
+    several: Sequence[str],
+    material: Material,
+) -> View:
+    """One grid."""
+    across = sorted({column for _, column in squares}, key=lambda v: (isinstance(v, str), v))
+    up = sorted({row for row, _ in squares}, key=lambda v: (isinstance(v, str), v), reverse=True)
+    tokens = item_tokens(material, held)
+    marks = [Mark(visible(labels[v]), True) if v in labels else Mark(tokens.get(v, "")) for v in across]
+    if x == "item":
+        marks = [Mark(item_words(material, held, v)) for v in across]
+    words = [shown(held[n]) if n in ("model", "data") else f"{n} {shown(held[n])}" for n in several if held[n] is not None]
+    return View(
+        title=", ".join(words),
+        prompt=prompt_of(material, held),
+        x=Ticks(x, tuple(shown(v) for v in across), tuple(marks) if any(m.text for m in marks) else ()),
+        y=Ticks(y, tuple(shown(v) for v in up)),
+        squares=tuple(tuple(_square(squares.get((row, column))) for column in across) for row in up),
+    )
+
+
+def _square(words: list[Word] | None) -> Square | None:
+    return None if words is None else Square(tuple(words))
+
+
+def item_tokens(material: Material, held: dict[str, Any]) -> dict[int, str]:
+    """The token at each position of an item, where all its prompts agree on it."""
+    found: dict[int, set[str]] = {}
+    for item in _items(material, held):
+        for prompt in item.prompts:
+            for pos, token in enumerate(prompt.tokens):
+                found.setdefault(pos, set()).add(token)
+    return {pos: visible_token(next(iter(texts))) for pos, texts in found.items() if len(texts) == 1}
+
+
+def prompt_of(material: Material, held: dict[str, Any]) -> str:
+    """The prompt of an item, where its data set has only one."""
+    texts = {prompt.text for item in _items(material, held) for prompt in item.prompts}
+    return visible(next(iter(texts))) if len(texts) == 1 else ""
+
+
+def item_words(material: Material, held: dict[str, Any], number: int) -> str:
+    """The first answer of an item, to tell items apart by."""
+    for item in _items(material, {**held, "item": number}):
+        for answer in item.answers:
+            return visible_token(answer.texts[0])
+    return ""
+
+
+def _items(material: Material, held: dict[str, Any]) -> list[Any]:
+    keys = {name: held[name] for name in ("model", "data", "item") if held.get(name) is not None}
+    if "item" not in keys:
+        return []
+    return [item for item in material.items if all(getattr(item, name) == value for name, value in keys.items())]
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def within_budget(views: Sequence[View]) -> tuple[tuple[View, ...], dict[str, Any]]:
+    """As many grids as fit into a page, the first always, and what the script reads: words once, cells by number."""
+    vocabulary: dict[str, int] = {}
+    kept, packed, size = [], [], 0
+    for view in views:
+        pack = {
+            "title": view.title,
+            "prompt": view.prompt,
+            "x": view.x.spoken(),
+            "y": view.y.spoken(),
+            "xl": view.x.labels,
+            "xm": [[m.text, int(m.strong)] for m in view.x.marks],
+            "yl": view.y.labels,
+            "cells": [[_packed(square, vocabulary) for square in row] for row in view.squares],
+        }
+        size += len(json.dumps(pack, separators=(",", ":")))
+        if kept and size > BUDGET_BYTES:
+            break
+        kept.append(view)
+        packed.append(pack)
+    return tuple(kept), {"words": list(vocabulary), "views": packed}
+
+
+def _packed(square: Square | None, vocabulary: dict[str, int]) -> list[float] | None:
+    if square is None:
+        return None
+    flat: list[float] = []
+    for word in square.words:
+        flat += [vocabulary.setdefault(word.token, len(vocabulary)), float(f"{word.prob:.4g}") if math.isfinite(word.prob) else -1]
+    return flat
+
+
+def listing(view: View) -> Table:
+    """The grid that stands in the page, every ranked token with its numbers."""
+    rows = []
+    for y, row in zip(view.y.spoken(), view.squares, strict=True):
+        for x, square in zip(view.x.spoken(), row, strict=True):
+            words = () if square is None else square.words
+            rows += [(y, x, str(i), w.token, exact(w.prob), exact(w.logit)) for i, w in enumerate(words, 1)]
+    keep = 600
+    return Table(
+        columns=(view.y.name, view.x.name, "rank", "token", "prob", "logit"),
+        rows=tuple(rows[:keep]),
+        numeric=(False, False, True, False, True, True),
+        caption=view.title,
+        left_out=max(0, len(rows) - keep),
+    )
+
+
+TEMPLATE = """
+{% if figure.first %}
+<div class="lens" data-figure="{{ figure.key }}">
+  {% if figure.views|length > 1 %}
+  <p class="chooser" hidden><label>Show <select>
+  {% for title in figure.views %}<option value="{{ loop.index0 }}">{{ title }}</option>{% endfor %}
+  </select></label></p>
+  {% endif %}
+  <p class="shown">{{ figure.first.title }}{% if figure.first.prompt %}: <q>{{ figure.first.prompt }}</q>{% endif %}</p>
+  <div class="scroll" tabindex="0" role="region" aria-label="{{ figure.title }}">
+  <table class="tokens" role="grid">
+    <thead><tr><th scope="col">{{ figure.first.y.name }} \\ {{ figure.first.x.name }}</th>
+    {% for label in figure.first.x.labels %}
+    {% set mark = figure.first.x.marks[loop.index0] if figure.first.x.marks else none %}
+    <th scope="col">{{ label }}{% if mark and mark.text %}<br><span class="{{ 'strong' if mark.strong else 'soft' }}">{{ mark.text }}</span>{% endif %}</th>
+    {% endfor %}</tr></thead>
+    <tbody>
+    {% for row in figure.first.squares %}
+    <tr><th scope="row">{{ figure.first.y.labels[loop.index0] }}</th>
+    {% for square in row %}{% if square and square.words %}<td class="p{{ square.level }}">{{ square.words[0].token }}</td>{% else %}<td class="none"></td>{% endif %}{% endfor %}
+    </tr>
+    {% endfor %}
+    </tbody>
+  </table>
+  </div>
+  <p class="key">probability {% for level in figure.levels %}<span class="p{{ level }}">{{ level / 10 }}</span>{% endfor %}</p>
+</div>
+{% endif %}
+"""
+
+CHART = Chart("lens", "a grid of the most likely tokens", build, TEMPLATE)

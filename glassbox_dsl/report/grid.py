@@ -1,0 +1,196 @@
+"""Matrices as pictures: cells in an 8-bit image, everything around them as SVG text, so that it prints and scales."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glassbox_dsl.report.colours import Scale
+from glassbox_dsl.report.page import Figure
+from glassbox_dsl.report.png import data_uri, png
+from glassbox_dsl.report.ticks import Mark, Ticks
+
+CHARACTER = 6.3  # width of a character at the size of tick labels, in pixels
+MARK_RISE = math.sin(math.radians(55))
+
+
+@dataclass(frozen=True)
+class Text:
+    """A word in the picture, at its place in pixels."""
+
+    x: float
+    y: float
+    text: str
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One matrix. `values` [ny, nx], the row on top first; `low`, `high`, `n` of that shape or None."""
+
+    title: str
+    x: Ticks
+    y: Ticks
+    values: NDArray[np.float64] = field(repr=False)
+    low: NDArray[np.float64] | None = field(default=None, repr=False)
+    high: NDArray[np.float64] | None = field(default=None, repr=False)
+    n: NDArray[np.float64] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A panel with its geometry, in pixels: the cells fill `width` x `height` at (`left`, `top`)."""
+
+    title: str
+    image: str
+    left: float
+    top: float
+    width: float
+    height: float
+    total_width: float
+    total_height: float
+    x_name: str
+    y_name: str
+    x_texts: tuple[Text, ...]
+    y_texts: tuple[Text, ...]
+    marks: tuple[Text, ...]
+    name_y: float
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The colour bar: its picture and the numbers at its ends and middle."""
+
+    image: str
+    name: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GridFigure(Figure):
+    """A figure of matrices that share one colour scale."""
+
+    panels: tuple[Drawn, ...] = ()
+    bar: Bar | None = None
+    missing: int = 0
+
+
+def cell_size(shape: tuple[int, ...], target: float) -> tuple[float, float]:
+    """Width and height of a cell in pixels, so that a matrix [ny, nx] is about `target` wide and not too high."""
+    ny, nx = shape
+    return min(26.0, max(4.0, target / max(nx, 1))), min(18.0, max(4.0, 380 / max(ny, 1)))
+
+
+def draw(panel: Panel, scale: Scale, cell: tuple[float, float]) -> Drawn:
+    """Lay a panel out with cells of this width and height in pixels."""
+    ny, nx = panel.values.shape
+    cell_width, cell_height = cell
+    left = 26 + CHARACTER * max((len(label) for label in panel.y.labels), default=1)
+    top, width, height = 4.0, cell_width * nx, cell_height * ny
+    longest = max((len(mark.text[:16]) for mark in panel.x.marks), default=0)
+    below = 16 + (MARK_RISE * CHARACTER * longest + 6 if longest else 0)
+    return Drawn(
+        title=panel.title,
+        image=data_uri(png(scale.steps(panel.values), scale.palette())),
+        left=left,
+        top=top,
+        width=width,
+        height=height,
+        total_width=max(left + width + 14, left + CHARACTER * len(panel.x.name) + 10),
+        total_height=top + height + below + 16,
+        x_name=panel.x.name,
+        y_name=panel.y.name,
+        x_texts=across(panel.x, left, top + height + 13, cell_width),
+        y_texts=down(panel.y, left - 5, top, cell_height),
+        marks=slanted(panel.x, left, top + height + 25, cell_width),
+        name_y=top + height + below + 11,
+    )
+
+
+def across(axis: Ticks, left: float, y: float, cell: float) -> tuple[Text, ...]:
+    """The labels under the cells, as many as fit."""
+    widest = CHARACTER * max((len(label) for label in axis.labels), default=1) + 4
+    step = stride(widest / cell)
+    return tuple(Text(left + cell * (i + 0.5), y, axis.labels[i]) for i in range(0, len(axis.labels), step))
+
+
+def down(axis: Ticks, x: float, top: float, cell: float) -> tuple[Text, ...]:
+    """The labels left of the cells, as many as fit; the lowest row always has one."""
+    step = stride(12 / cell)
+    last = len(axis.labels) - 1
+    return tuple(Text(x, top + cell * (i + 0.5) + 4, axis.labels[i]) for i in range(last, -1, -step))
+
+
+def slanted(axis: Ticks, left: float, y: float, cell: float) -> tuple[Text, ...]:
+    """The marks under the labels: all where there is room, otherwise the span labels and what fits between."""
+    step = stride(11 / cell)
+    shown = [i for i, m in enumerate(axis.marks) if m.text and (i % step == 0 or m.strong)]
+    strong = {i for i in shown if axis.marks[i].strong}
+    kept = [i for i in shown if i in strong or not any(0 < abs(i - s) < step for s in strong)]
+    return tuple(Text(left + cell * (i + 0.5) + 3, y, _short(axis.marks[i]), axis.marks[i].strong) for i in kept)
+
+
+def _short(mark: Mark) -> str:
+    return mark.text if len(mark.text) <= 16 else mark.text[:15] + "…"
+
+
+def stride(wanted: float) -> int:
+    """The smallest round step of at least `wanted`: 1, 2, 5, 10, ..."""
+    size = 1
+    while True:
+        for step in (size, 2 * size, 5 * size):
+            if step >= wanted:
+                return step
+        size *= 10
+
+
+def colour_bar(scale: Scale, name: str) -> Bar:
+    """The bar for a scale, low on the left."""
+    middle = (scale.low + scale.high) / 2
+    texts = tuple(brief(v) for v in (scale.low, 0.0 if scale.signed else middle, scale.high))
+    return Bar(data_uri(png(np.arange(1, 256, dtype=np.uint8)[None, :], scale.palette())), name, texts)
+
+
+def payload(panels: Iterable[Panel]) -> list[dict[str, Any]]:
+    """What the script reads: for each panel the places in words and the exact numbers, row by row."""
+    return [
+        {
+            "x": panel.x.spoken(),
+            "y": panel.y.spoken(),
+            "values": numbers(panel.values),
+            **{
+                name: numbers(part)
+                for name, part in (("low", panel.low), ("high", panel.high), ("n", panel.n))
+                if part is not None
+            },
+        }
+        for panel in panels
+    ]
+
+
+def numbers(values: NDArray[np.float64]) -> list[float | None | str]:
+    """Numbers for JSON with the seven digits that float32 has; None where missing, text where infinite."""
+    return [
+        None if math.isnan(v) else (exact(v) if math.isinf(v) else float(f"{v:.7g}")) for v in values.ravel().tolist()
+    ]
+
+
+def exact(value: float | None) -> str:
+    """A number with all digits that a float32 has; a dash where it is missing."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "inf" if value > 0 else "−inf"
+    return f"{value:.7g}".replace("-", "−")
+
+
+def brief(value: float | None) -> str:
+    """A number for the eye: four digits."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.4g}".replace("-", "−") if math.isfinite(value) else exact(value)

@@ -1,0 +1,112 @@
+"""What a run stored, read once, and the door for the queries behind the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.report import errors
+from glassbox_dsl.store.layout import Placed, place, quoted
+from glassbox_dsl.store.reader import Reader, RecordInfo, Table
+from glassbox_dsl.store.rows import ItemRow, MeasureRow, ModelRow
+from glassbox_dsl.store.views import measure_select, summary_select, view_names
+
+Ask = Callable[[str], Table]
+
+
+@dataclass(frozen=True)
+class Material:
+    """One run of a results file. `ask` runs SQL as a user's would be: reading only, shut off from everything else."""
+
+    reader: Reader
+    run_id: str
+    ask: Ask
+
+    @cached_property
+    def measures(self) -> tuple[MeasureRow, ...]:
+        """The measures, in the order of the file."""
+        return self.reader.measures(self.run_id)
+
+    @cached_property
+    def models(self) -> tuple[ModelRow, ...]:
+        """The models, in the order of the file."""
+        return self.reader.models(self.run_id)
+
+    @cached_property
+    def items(self) -> tuple[ItemRow, ...]:
+        """The items of all data sets for all models, dropped ones included."""
+        return self.reader.items(self.run_id)
+
+    @cached_property
+    def records(self) -> tuple[RecordInfo, ...]:
+        """The stored tensors without their numbers."""
+        return self.reader.records(self.run_id)
+
+    def measure(self, source: tuple[str, str] | str) -> MeasureRow:
+        """The measure that an item of the report names. Raises Findings (GB652)."""
+        for measure in self.measures:
+            if (measure.experiment, measure.measure) == tuple(source):
+                return measure
+        known = [f"{m.experiment}.{m.measure}" for m in self.measures]
+        raise Findings([errors.no_source("measure", ".".join(source), known)])
+
+    def columns(self, measure: MeasureRow) -> dict[str, Placed]:
+        """The variables of a measure by name, with the columns that hold them."""
+        return {placed.variable.name: placed for placed in place(measure)}
+
+    def table(self, measure: MeasureRow, summary: bool) -> str:
+        """What stands behind FROM: the view named as in the file, or for a run it does not show, its definition."""
+        names = view_names(self.measures)[measure.experiment, measure.measure]
+        view = names.summary if summary else names.rows
+        if view is not None and self._shown(name := f"{_name(names.schema)}.{_name(view)}"):
+            return name
+        select = summary_select if summary else measure_select
+        return f"({select(measure, self.run_id)})"
+
+    def data_table(self, data: str) -> str:
+        """The view of a data set's items, None when it shows another run."""
+        name = f"data.{_name(data)}"
+        if self._shown(name):
+            return name
+        raise Findings([errors.no_data_view(data)])
+
+    @cached_property
+    def _views(self) -> dict[str, bool]:
+        return {}
+
+    def _shown(self, view: str) -> bool:
+        """Whether a view exists and shows this run and no other."""
+        if view not in self._views:
+            try:
+                runs = self.ask(f"SELECT DISTINCT run_id FROM {view}").column("run_id")
+            except Findings:
+                runs = ()
+            self._views[view] = runs == (self.run_id,)
+        return self._views[view]
+
+
+def _name(name: str) -> str:
+    """A name as SQL wants it: bare where that reads the same, else in quotes."""
+    return name if name.isidentifier() and name.islower() and name not in SQL_WORDS else quoted(name)
+
+
+SQL_WORDS = frozenset(
+    "all and any array as asc between both by case cast check collate column constraint create cross current_date"
+    " current_time default desc describe distinct do else end except exists false fetch for foreign from full grant"
+    " group having ilike in inner intersect into is isnull join lateral leading left like limit natural not notnull"
+    " null offset on only or order outer pivot primary qualify references returning right select show similar some"
+    " summarize symmetric table then to trailing true union unique unpivot using values variadic view when where"
+    " window with".split()
+)
+
+
+def identifier(name: str) -> str:
+    """A column's name as SQL wants it."""
+    return _name(name)
+
+
+def text_literal(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
