@@ -75,6 +75,9 @@ def holder(example: Path) -> subprocess.Popen[str]:
     yield process
     process.kill()
     process.wait()
+    process.stdout.close()
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 @pytest.mark.usefixtures("short_waits")

@@ -175,5 +175,5 @@ def test_a_view_that_a_stranger_put_into_the_file_reads_nothing_outside(
             f" FROM read_text('{tmp_path}/secret.txt')"
         )
     assert refusal(example, "FROM run_list").code == "GB621"
-    with open_reader(example) as reader, pytest.raises(Findings, match="GB607"):
+    with pytest.raises(Findings, match="GB607"), open_reader(example) as reader:
         reader.runs()
