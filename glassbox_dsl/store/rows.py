@@ -70,7 +70,8 @@ class RunManifest(Row):
     `file` is the absolute path of the .gbx file: runs with the same `file` are versions of one experiment.
     `versions`: python, torch, transformers, duckdb, numpy, ... `platform`: facts without host or user name
     (system, machine, cpu count, GPU). `seeds`: by the name of what draws (`ioi.draw`). `planned`: cells,
-    climbs, token_layers, ...
+    climbs, token_layers, ... `reports`: the report blocks of the file as plain data, so that its pages can be
+    made again from the results alone.
     """
 
     run_id: str
@@ -84,6 +85,7 @@ class RunManifest(Row):
     platform: Mapping[str, str] = {}
     seeds: Mapping[str, int] = {}
     planned: Mapping[str, int] = {}
+    reports: tuple[Mapping[str, Any], ...] = ()
 
 
 class ModelRow(Row):

@@ -7,12 +7,13 @@ COMMENT ON TABLE store_version IS 'version of this schema; a newer one than the 
 
 CREATE TABLE runs (
   run_id VARCHAR NOT NULL, file VARCHAR NOT NULL, language INTEGER NOT NULL, glassbox VARCHAR NOT NULL, command VARCHAR NOT NULL,
-  started TIMESTAMP NOT NULL, seeds JSON NOT NULL, planned JSON NOT NULL
+  started TIMESTAMP NOT NULL, seeds JSON NOT NULL, planned JSON NOT NULL, reports JSON NOT NULL
 );
 COMMENT ON TABLE runs IS 'one row per gbx run, written when it starts';
 COMMENT ON COLUMN runs.run_id IS 'UUID of version 7: sorts by time';
 COMMENT ON COLUMN runs.file IS 'absolute path of the .gbx file';
 COMMENT ON COLUMN runs.seeds IS 'seed by the name of what draws';
+COMMENT ON COLUMN runs.reports IS 'the report blocks of the file, from which its pages are made';
 COMMENT ON COLUMN runs.planned IS 'counts of the plan: cells, climbs, token_layers, ...';
 
 CREATE TABLE run_ends (run_id VARCHAR NOT NULL, status VARCHAR NOT NULL, finished TIMESTAMP NOT NULL, seconds DOUBLE NOT NULL);

@@ -56,6 +56,15 @@ def test_small_rows_come_back_equal(example: Path) -> None:
     assert run.finished is not None and run.finished >= run.started
 
 
+def test_report_blocks_are_kept_as_they_are(tmp_path: Path) -> None:
+    figure = {"kind": "heatmap", "source": ["e", "m"], "options": {"x": "pos"}}
+    block = {"name": "page", "title": None, "items": [figure]}
+    store = Store.create_or_open(tmp_path / "x.duckdb")
+    store.begin(ex.manifest(new_run_id()).model_copy(update={"reports": (block,)}))
+    with open_reader(tmp_path / "x.duckdb") as reader:
+        assert reader.manifest().reports == (block,)
+
+
 def test_numbers_come_back_with_their_coordinates(example: Path) -> None:
     rows = ex.numbers(np.random.default_rng(0), "smol").rows[0]
     with open_reader(example) as reader:
