@@ -75,7 +75,7 @@ def test_every_code_has_a_page_and_every_page_a_code():
 @pytest.mark.parametrize("code", PAGES)
 def test_a_page_says_what_why_and_how(code):
     head, blank, *body = PAGES[code].splitlines()
-    assert re.fullmatch(rf"# {code}: \S.*[^.]", head) and blank == ""
+    assert re.fullmatch(rf"# {code}: \S.*([^.]|\.\.\.)", head) and blank == ""
     why = "\n".join(body).split("```")[0].split("## ")[0].strip()
     assert len(why.split()) >= 8
     kinds = [kind for kind, _ in BLOCK.findall(PAGES[code])]

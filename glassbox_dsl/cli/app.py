@@ -43,6 +43,8 @@ def build() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `gbx` and leave the process with one of the codes of `exits`."""
+    # Looking for plugins of pydantic means reading the metadata of every installed package, at every start.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     sys.exit(answer(arguments))
 
 
