@@ -5,15 +5,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from lark.exceptions import UnexpectedInput
+from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.source import Source, Span
 from glassbox_dsl.syntax import errors
 from glassbox_dsl.syntax.blocks import Block, where_it_stands
-from glassbox_dsl.syntax.grammar import steps
+from glassbox_dsl.syntax.grammar import steps, tree
 from glassbox_dsl.syntax.scan import Lexeme
 
 _SIGNS = {
@@ -37,34 +37,19 @@ class Stop(NamedTuple):
 
 def stop_of(source: Source, lexemes: Sequence[Lexeme], start: int, end: int, rule: str) -> Stop | None:
     """Parse `lexemes[start:end]` as a rule and tell where that fails; None if it does not."""
-    last = lexemes[end - 1].end
-    parser = steps(source, lexemes[start].start, last, rule)
-    before: list[tuple[int, Any]] = []  # the parser as it was before each of the last tokens
+    first, last = lexemes[start].start, lexemes[end - 1].end
     try:
-        for token in parser.lexer_thread.lex(parser.parser_state):
-            before = [*before[-2:], (token.start_pos, parser.copy(deepcopy_values=False))]
-            parser.feed_token(token)
+        tree(source, first, last, rule)
     except UnexpectedInput as refused:
-        offset = refused.pos_in_stream or 0
-        if not before or before[-1][0] != offset:  # no token could be cut
-            before.append((offset, parser))
-        return _at_lexeme(lexemes, before)
-    finished = parser.copy(deepcopy_values=False)
-    try:
-        parser.feed_eof()
-    except UnexpectedInput:
-        return Stop(last, frozenset(finished.accepts()))
-    return None
-
-
-def _at_lexeme(lexemes: Sequence[Lexeme], before: list[tuple[int, Any]]) -> Stop:
-    """Where the parser stopped; a sign of which it took a part, as of `+=`, counts as not taken at all."""
-    offset, state = before[-1]
-    lexeme = lexemes[_place(lexemes, offset)]
-    for place, earlier in reversed(before):
-        if place >= lexeme.start:
-            offset, state = place, earlier
-    return Stop(offset, frozenset(state.accepts()))
+        ended = isinstance(refused, UnexpectedToken) and refused.token.type == "$END"
+        offset = last if ended else refused.pos_in_stream or 0
+    else:
+        return None
+    # The parser may have taken a part of a sign, as of `+=`: what counts is what it could take in its place.
+    offset = last if ended else lexemes[_place(lexemes, offset)].start
+    parser = steps(source, first, offset, rule)
+    parser.exhaust_lexer()
+    return Stop(offset, frozenset(parser.accepts()))
 
 
 def _place(lexemes: Sequence[Lexeme], offset: int) -> int:

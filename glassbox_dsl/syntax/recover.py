@@ -97,15 +97,16 @@ class _Reader:
 
     def _head(self, outer: Block, start: int, brace: int, last: Lexeme) -> nodes.Statement | None:
         """The statement up to its `last` lexeme as if its braces were empty; reports a broken head."""
-        fault = self._fault(start, brace + 1)
-        self._report(fault)
+        self._report(self._fault(start, brace + 1))
+        if self._fault(start, brace) is not None:
+            return None
         parser = grammar.steps(self.source, self.lexemes[start].start, self.lexemes[brace].end, outer.rule)
         try:
             parser.exhaust_lexer()
             parser.feed_token(Token("RBRACE", "}", start_pos=last.start, end_pos=last.end))
             statement: nodes.Statement = parser.feed_eof()
         except UnexpectedInput:
-            if fault is None:
+            if self._fault(start, brace + 1) is None:
                 self._report(self._explain(start, brace + 1, outer))
             return None
         return statement
