@@ -117,7 +117,7 @@ def member(node: nodes.Expr, variable: Variable, reader: IndexReader, scope: Sco
 
 
 def readings(
-    dimensions: Sequence[Dimension], binders: Sequence[nodes.Binder]
+    dimensions: Sequence[Dimension],
 ) -> Iterator[tuple[tuple[tuple[str, str], ...], dict[str, nodes.Expr]]]:
     """Every choice of what the name-valued variables stand for: (when, syntax of each)."""
     named = [(d, _syntax_members(d)) for d in dimensions if d.named]

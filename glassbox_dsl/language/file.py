@@ -164,7 +164,7 @@ class FileReader:
         self._file_lets()
         for node in self.experiment_nodes:
             self.experiments[node.name] = ExperimentReader(node, self)
-        experiments = tuple(self._experiments())
+        experiments = (*self._experiments(), *self._conditions())
         reports = tuple(self._reports(experiments))
         return Program(
             span=nodes_span(self.sources[0]), sources=tuple(self.sources), models=tuple(self.models.values()),
@@ -189,6 +189,20 @@ class FileReader:
             self.diagnostics += [] if name in self.imported and not reader.diagnostics else reader.diagnostics
             yield program.model_copy(update={"wanted": name not in self.imported})
 
+    def _conditions(self) -> Iterator[Experiment]:
+        """`keep where` conditions that need a model: read like the claims of an experiment over their data."""
+        for name, spec in self.data.items():
+            keeps = [keep for keep in spec.keeps if keep.needs_model]
+            if not keeps or name in self.broken:
+                continue
+            here = nodes.UseData(span=spec.span, names=(nodes.Name(span=spec.span, id=name),))
+            claims = [nodes.Expect(span=keep.span, claim=keep.condition) for keep in keeps]
+            node = nodes.Experiment(span=spec.span, name=condition_name(name), title=None, items=(here, *claims))
+            reader = ExperimentReader(node, self)
+            program = reader.read()
+            self.diagnostics += reader.diagnostics
+            yield program.model_copy(update={"wanted": False})
+
     def _reports(self, experiments: Sequence[Experiment]) -> Iterator[Any]:
         seen: dict[str, nodes.Report] = {}
         for node in self.reports:
@@ -199,6 +213,11 @@ class FileReader:
             spec, diagnostics = read_report(node, self.experiments, self.data)
             self.diagnostics += diagnostics
             yield spec
+
+
+def condition_name(data: str) -> str:
+    """The name under which the conditions of a data set stand among the experiments."""
+    return f"keep {data}"
 
 
 def nodes_span(source: Source) -> Any:

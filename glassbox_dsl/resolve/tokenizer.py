@@ -31,7 +31,7 @@ class TokenizerProblem(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Token ids of a text; `offsets[i]` is the stretch of characters that token i holds, (0, 0) for a BOS."""
+    """Token ids of a text; `offsets[i]` is the stretch of characters that token i holds, empty for a BOS."""
 
     ids: tuple[int, ...]
     offsets: tuple[tuple[int, int], ...]
@@ -48,13 +48,23 @@ class TextTokenizer:
 
     def encode(self, text: str) -> Encoding:
         """Tokens of a prompt, with the special tokens that the model's tokenizer adds by default."""
-        encoded = self._backend.encode(text, add_special_tokens=True)
-        return self._with_bos(tuple(encoded.ids), tuple(encoded.offsets), added=True)
+        encoding = self._encoded(text, special=True)
+        return self._with_bos(encoding.ids, encoding.offsets, added=True)
 
     def encode_plain(self, text: str) -> Encoding:
         """Tokens of a text alone: nothing is added, whatever `bos` says."""
-        encoded = self._backend.encode(text, add_special_tokens=False)
-        return Encoding(tuple(encoded.ids), tuple(encoded.offsets))
+        return self._encoded(text, special=False)
+
+    def _encoded(self, text: str, *, special: bool) -> Encoding:
+        encoded = self._backend.encode(text, add_special_tokens=special)
+        ids, offsets = encoded.ids, encoded.offsets
+        if self._space_id in ids:
+            # A space that the tokenizer itself put before a word holds no character of the text.
+            offsets = [
+                (start, start) if token == self._space_id and not text[start:end].isspace() else (start, end)
+                for token, (start, end) in zip(ids, offsets, strict=True)
+            ]
+        return Encoding(tuple(ids), tuple(offsets))
 
     def encode_chat(self, rendered: str) -> Encoding:
         """Tokens of a text that the chat template made, which has written its own BOS if it wants one."""
@@ -131,9 +141,9 @@ class TextTokenizer:
     @cached_property
     def lead(self) -> tuple[int, ...]:
         """The special tokens that a prompt starts with: a BOS, or nothing."""
-        encoding = self.encode("a")
-        first = next(i for i, place in enumerate(encoding.offsets) if place != (0, 0))
-        return encoding.ids[:first]
+        ids, plain = self.encode("a").ids, self.encode_plain("a").ids
+        first = next(i for i in range(len(ids)) if ids[i : i + len(plain)] == plain)
+        return ids[:first]
 
     def knows(self, token: int) -> bool:
         """Whether there is a token of this id."""
@@ -227,6 +237,11 @@ class TextTokenizer:
     @cached_property
     def _added(self) -> frozenset[int]:
         return frozenset(self._backend.get_added_tokens_decoder())
+
+    @cached_property
+    def _space_id(self) -> int | None:
+        """The piece that stands for a space alone, in the tokenizers that may put one before a text."""
+        return None if self._byte_level else self._backend.token_to_id(_SPACE)
 
     @cached_property
     def _byte_level(self) -> bool:

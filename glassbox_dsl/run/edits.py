@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -23,25 +23,31 @@ MOVED = 1e-6
 
 @dataclass
 class Receipt:
-    """What an edit did over all rows of a run: how many it fired on, and how far it moved them."""
+    """What an edit did over all rows of a run: how many it fired on, and how far it moved them.
+
+    `fired` counts writes (an edit of many layers writes several times in a row), `fired_rows` rows; `proven` rows
+    whose edit was proven to change nothing and was not run; `total` and `relative` sum distances over writes.
+    """
 
     edit: Edit
-    rows: int = 0
     fired: int = 0
+    fired_rows: int = 0
     moved: int = 0
+    proven: int = 0
     largest: float = 0.0
     total: float = 0.0
-    largest_relative: float = 0.0
+    relative: float = 0.0
 
     def add(self, fired: Tensor, distance: Tensor, size: Tensor) -> None:
         """Count one write: which rows [row] it fired on, and the norms of the change and of the value before."""
+        if not bool(fired.any()):
+            return
         relative = distance / size.clamp(min=1e-12)
         self.fired += int(fired.sum())
         self.moved += int((fired & (relative > MOVED)).sum())
         self.total += float(distance[fired].sum())
-        if bool(fired.any()):
-            self.largest = max(self.largest, float(distance[fired].max()))
-            self.largest_relative = max(self.largest_relative, float(relative[fired].max()))
+        self.relative += float(relative[fired].sum())
+        self.largest = max(self.largest, float(distance[fired].max()))
 
 
 @dataclass
@@ -53,16 +59,22 @@ class EditBatch:
     env: Env
     receipts: Mapping[Edit, Receipt]
     evaluator: Evaluator = field(init=False)
+    hit: dict[Edit, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.evaluator = Evaluator(self.context)
+
+    def count_rows(self) -> None:
+        """After the pass: count the rows that each edit fired on."""
+        for edit, rows in self.hit.items():
+            self.receipts[edit].fired_rows += int(rows.sum())
 
     def layers(self, edit: Edit) -> Tensor:
         """Whether each row [row] touches each layer [layer] with an edit."""
         n_rows, n_layers = len(self.env.item.data), self.context.sizes.facts.n_layers
         axes = sites()[edit.site].axes
         coordinates = {a: along(a, self.context.sizes.of(a)) for a in axes}
-        env = self._env(axes, coordinates)
+        env = self._env(coordinates)
         first = edit.index[0]
         width = getattr(first, "width", 1)
         chosen = self.context.indexer.selection(edit.index[:width], axes[:width], coordinates, env, self.variant.prompt)
@@ -104,14 +116,10 @@ class EditBatch:
 
         return write
 
-    def _env(self, axes: Sequence[str], coordinates: Mapping[str, Named], **fields: object) -> Env:
+    def _env(self, coordinates: Mapping[str, Named]) -> Env:
         """The rows' environment, where axes that no binder sweeps are the written cells' own."""
-        from dataclasses import replace
-
-        own = {a: Binding(coordinates[a], a) for a in axes if a not in self.env.variables}
-        extra = {a: Binding(coordinates[a], a) for a in coordinates if a not in self.env.variables}
-        env = self.env.with_variables({**own, **extra})
-        return replace(env, prompt=self.variant.prompt, **fields)  # type: ignore[arg-type]
+        own = {a: Binding(c, a) for a, c in coordinates.items() if a not in self.env.variables}
+        return replace(self.env.with_variables(own), prompt=self.variant.prompt)
 
     def apply(self, edit: Edit, key: SiteKey, value: Tensor) -> Tensor:
         """The value [row, the site's axes, feature] after one edit; the given one is not changed."""
@@ -121,7 +129,7 @@ class EditBatch:
         if key.layer is not None:
             coordinates = {"layer": scalar(key.layer), **coordinates}
         own = Named(value.float().cpu(), ("row", *inner), site.feature is not None)
-        env = self._env(site.axes, coordinates, coordinates=coordinates, own=own, site=(edit.site, key.layer))
+        env = replace(self._env(coordinates), coordinates=coordinates, own=own, site=(edit.site, key.layer))
         chosen = self.context.indexer.selection(edit.index, site.axes, coordinates, env, self.variant.prompt)
         dims = ("row", *inner)
         mask = chosen.spread(dims)[0].expand(value.shape[: len(dims)])
@@ -141,5 +149,7 @@ class EditBatch:
         difference = torch.where(result == value, 0.0, (result - value).float()).flatten(1)
         difference = torch.where(torch.isfinite(difference), difference, 1e6)
         before = torch.where(wide & torch.isfinite(value), value, 0.0).float().flatten(1)
-        self.receipts[edit].add(mask.flatten(1).any(1).cpu(), difference.norm(dim=1).cpu(), before.norm(dim=1).cpu())
+        fired = mask.flatten(1).any(1).cpu()
+        self.hit[edit] = self.hit.get(edit, torch.zeros_like(fired)) | fired
+        self.receipts[edit].add(fired, difference.norm(dim=1).cpu(), before.norm(dim=1).cpu())
         return result

@@ -54,3 +54,13 @@ def out_of_memory(span: Span | None, name: str, wanted_gib: float, free_gib: flo
 def expects_item(span: Span, what: str) -> Diagnostic:
     """A row of attention that leaves no key."""
     return Diagnostic("GB538", what, span)
+
+
+def not_trusted(model: str, check: str, value: float, tolerance: float, detail: str) -> Diagnostic:
+    """A model or site that failed its verification."""
+    return Diagnostic("GB539", f"`{model}` failed the check {check}", None, f"{value:.3g} where at most {tolerance:.3g} is allowed: {detail}", "its numbers could not be trusted; leave out the site or the model")
+
+
+def too_few_items(span: Span, data: str, model: str, n: int) -> Diagnostic:
+    """`keep where` left nothing to work on."""
+    return Diagnostic("GB540", f"`{model}` keeps {n} items of `{data}`", span, "at least 2 are needed", "relax `keep where`, draw more items, or leave the model out")

@@ -44,6 +44,7 @@ from glassbox_dsl.language.program import (
 )
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.library.value import value_functions
+from glassbox_dsl.plan.demand import run_uses
 from glassbox_dsl.plan.taps import Tap, cells_of, constant, logits_of, tap_of
 from glassbox_dsl.resolve.cells import Row, fixed
 from glassbox_dsl.run import errors, random
@@ -120,10 +121,30 @@ class Evaluator:
 
     def value(self, expr: Expr, env: Env) -> Named:
         """The value of an expression in an environment."""
+        if (elsewhere := self.elsewhere_data(expr)) is not None:
+            other = self.context.other(self.context.experiment.name, self.context.model, elsewhere)
+            return Evaluator(other).value(expr, replace(env, item=other.all_items()))
         wide = [c for c in nodes.children(expr) if isinstance(c, Expr) and c.feature == "vocab"]
         if wide and expr.feature != "vocab":
             return self.in_pieces(expr, wide[0], env)
         return self.kinds[type(expr)](expr, env)
+
+    def elsewhere_data(self, expr: Expr) -> str | None:
+        """The other data set that a reduction over items is about, if all its runs are fixed to one."""
+        if not isinstance(expr, Reduce) or ITEM in expr.dims:
+            return None
+        fixed_to = {self.context.run(u.run).data for u in run_uses(expr.body, self.context.experiment)}
+        return next(iter(fixed_to - {self.context.data_name})) if len(fixed_to) == 1 and None not in fixed_to and self.context.data_name not in fixed_to else None
+
+    def own_context(self, run: Run, env: Env) -> tuple[Context, Env]:
+        """Where a run is made: its own model's context, with this one's items found there by number."""
+        context = self.context
+        if run.model in (None, context.model):
+            return context, env
+        other = context.other(context.experiment.name, str(run.model), context.data_name)
+        places = {number: place for place, number in enumerate(other.data.numbers.tolist())}
+        table = torch.tensor([places.get(n, -1) for n in context.data.numbers.tolist()])
+        return other, replace(env, item=take(Named(table, (ITEM,)), {ITEM: env.item}))
 
     def family(self, value: Value) -> Named:
         """A let, measure or claim over all its cells and items."""
@@ -359,6 +380,9 @@ class Evaluator:
 
     def site(self, expr: SiteRead, env: Env) -> Named:
         run = self.context.run(expr.run.run)
+        home, env = self.own_context(run, env)
+        if home is not self.context:
+            return Evaluator(home).site(expr, env)
         results = self.results(run.name, env)
         stored = results.sites[expr.site]
         cell = self.run_cell(run, expr.run.where, env)
@@ -498,6 +522,9 @@ class Evaluator:
     def tapped(self, host: RunUse, tap: Tap, call: MetricCall, env: Env) -> Named:
         """A metric that was taken when its run was made."""
         run = self.context.run(host.run)
+        home, env = self.own_context(run, env)
+        if home is not self.context:
+            return Evaluator(home).tapped(host, tap, call, env)
         results = self.results(run.name, replace(env, extension=None))
         value = results.taps[tap]
         picks = {"#run": self.run_cell(run, host.where, env), "#item": env.item}
@@ -714,7 +741,7 @@ def narrowed(env: Env, dim: str, piece: Tensor) -> Env:
 
 def take_named(value: Named, picks: dict[str, Named]) -> Named:
     """`take`, where a pick that is a whole dimension of another name renames it."""
-    renames = {}
+    picks, renames = dict(picks), {}
     for dim, pick in list(picks.items()):
         if dim in value.dims and len(pick.dims) == 1 and pick.present is None and pick.dims[0] not in value.dims:
             whole = len(pick.data) == value.sizes[dim] and bool((pick.data == torch.arange(len(pick.data))).all())

@@ -52,14 +52,23 @@ class RunMaker:
 
     def make_all(self) -> None:
         """Every demanded run, and the passes behind which answers of several tokens are scored."""
-        for wanted in self.demand.ordered():
+        for wanted in self._own():
             self.make(wanted, None)
             for answer in dict.fromkeys(wanted.extensions):
                 self._extend(wanted, answer)
 
     def rows_wanted(self) -> int:
         """How many passes there are to make, extensions not counted."""
-        return sum(int(self._made(w.run, None).sum()) for w in self.demand.ordered())
+        return sum(int(self._made(w.run, None).sum()) for w in self._own())
+
+    def _own(self) -> list[Wanted]:
+        """The runs that belong to this model and data set."""
+        context = self.context
+        return [
+            w for w in self.demand.ordered()
+            if w.run.model in (None, context.model) and w.run.data in (None, context.data_name)
+            and all(v.prompt in context.data.items[0].prompts for v in w.run.variants)
+        ]  # fmt: skip
 
     # ------------------------------------------------------------ one run
 
@@ -252,6 +261,7 @@ class RunMaker:
         got = self.context.instrument.forward(
             ids, reads=set(keys), writes=batch.writes(), logit_positions=positions, start=start
         )
+        batch.count_rows()
         self._keep_sites(results, got, rows, positions, env, variant)
         self._take_taps(taps, results, got, rows, positions, env, variant, ids, extension)
 

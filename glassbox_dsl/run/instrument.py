@@ -83,7 +83,7 @@ class Instrument:
         A write gets the value in the layout of the site and returns one of the same shape, without changing
         the one it got; it is called once. `logits` has only `logit_positions` (default: all).
         `start = (l, hidden)` takes hidden [batch, pos, dim] as the input of layer l (l = n_layers: of the
-        final norm) and runs nothing below. Raises ValueError for keys that do not exist or lie below the start.
+        final norm) and runs nothing below. ValueError for keys that do not exist or lie below the start.
         """
         run = _Pass(self, reads, writes or {}, start)
         for key in (*run.reads, *run.writes):

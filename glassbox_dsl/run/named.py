@@ -33,13 +33,11 @@ class Named:
         axes = [self.dims.index(d) for d in order]
         tail = [self.data.ndim - 1] if self.feature else []
         shape = [self.data.shape[self.dims.index(d)] if d in self.dims else 1 for d in dims]
-        data = self.data.permute(*axes, *tail).reshape(
-            *shape, *([self.data.shape[-1]] if self.feature else [])
-        )
+        data = self.data.permute((*axes, *tail)).reshape((*shape, *([self.data.shape[-1]] if self.feature else [])))
         if self.present is None:
             return data, None
         kept = [self.present.shape[self.dims.index(d)] if d in self.dims else 1 for d in dims]
-        return data, self.present.permute(*axes).reshape(kept)
+        return data, self.present.permute(tuple(axes)).reshape(kept)
 
     def full_presence(self) -> Tensor:
         """Presence at full size."""
@@ -126,12 +124,12 @@ def take(value: Named, picks: dict[str, Named]) -> Named:
     front = [value.dims.index(d) for d in picks]
     rest = [value.dims.index(d) for d in kept]
     tail = [value.data.ndim - 1] if value.feature else []
-    data = value.data.permute(*front, *rest, *tail)[tuple(i.to(value.data.device) for i in index)]
+    data = value.data.permute((*front, *rest, *tail))[tuple(i.to(value.data.device) for i in index)]
     if value.present is not None:
-        old = value.present.expand(value.data.shape[: len(value.dims)]).permute(*front, *rest)[tuple(index)]
-        present = old if present is None else old & present.reshape(*present.shape, *[1] * len(kept))
+        old = value.present.expand(value.data.shape[: len(value.dims)]).permute((*front, *rest))[tuple(index)]
+        present = old if present is None else old & present.reshape((*present.shape, *[1] * len(kept)))
     elif present is not None:
-        present = present.reshape(*present.shape, *[1] * len(kept))
+        present = present.reshape((*present.shape, *[1] * len(kept)))
     return Named(data, (*new, *kept), value.feature, present)
 
 

@@ -176,7 +176,10 @@ def _refusals(work: _Work, candidate: Candidate, number: int, tokens: dict[str, 
     for reader in work.readers:
         tokens[reader.model] = Tokens({}, {})
         try:
-            yield from _model_refusals(work, draft, reader, tokens[reader.model])
+            for refusal in _model_refusals(work, draft, reader, tokens[reader.model]):
+                if refusal.always:
+                    raise Findings([errors.all_refused(refusal)])
+                yield refusal
         except TokenizerProblem as problem:
             raise Findings([errors.no_tokenizer(None, reader.model, str(problem))]) from problem
 

@@ -13,7 +13,10 @@ _ROWS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why one item cannot be: refusals of one `headline` are told together, each row with its `detail`."""
+    """Why one item cannot be: refusals of one `headline` are told together, each row with its `detail`.
+
+    `always`: no other item can do better.
+    """
 
     code: str
     headline: str
@@ -21,6 +24,7 @@ class Refusal:
     span: Span
     label: str
     help: str
+    always: bool = False
 
 
 def _pieces(pieces: Sequence[str]) -> str:
@@ -141,6 +145,7 @@ def too_few_tokens(span: Span, prompt: str, model: str, length: int, count: int)
         span,
         "no token stands twice within a repeat",
         f"ask for less: `length: {max(1, count // 2)}`",
+        always=True,
     )
 
 
@@ -153,6 +158,7 @@ def unknown_token(span: Span, prompt: str, model: str, token: int, size: int) ->
         span,
         "ids are those of one model's vocabulary",
         "use text, or give the prompt's experiment the one model that the ids belong to",
+        always=True,
     )
 
 
@@ -169,6 +175,12 @@ def rows_refused(refusals: Sequence[tuple[int, Refusal]], rows: int) -> Diagnost
         notes = (*notes, f"and {more} more rows: {numbers}{', ...' if more > 40 else ''}")
     label = f"{first.label}; {len(refusals)} of {rows} rows (counted from 0)"
     return Diagnostic(first.code, first.headline, first.span, label, first.help, notes)
+
+
+def all_refused(refusal: Refusal) -> Diagnostic:
+    """A refusal that does not depend on the item."""
+    label = f"{refusal.detail}; {refusal.label}"
+    return Diagnostic(refusal.code, refusal.headline, refusal.span, label, refusal.help)
 
 
 def draw_failed(

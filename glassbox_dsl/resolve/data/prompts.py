@@ -75,14 +75,14 @@ def _repeated(prompt: RepeatedTokens, draft: Draft, reader: Reader) -> PromptTok
     """A BOS where the model has one, then the same tokens several times over; no token twice within them."""
     tokenizer, part = reader.tokenizer, list[int]()
     rng = stream("repeated_tokens", draft.seed, draft.number, prompt.name)
-    for _ in range(64 * tokenizer.size):
-        if len(part) == prompt.length:
-            break
+    # Listing a large vocabulary takes longer than a few tokens are worth: only where it might be too small.
+    if 10 * prompt.length > tokenizer.size and len(tokenizer.ordinary_tokens) < prompt.length:
+        count = len(tokenizer.ordinary_tokens)
+        return errors.too_few_tokens(prompt.span, prompt.name, reader.model, prompt.length, count)
+    while len(part) < prompt.length:
         token = below(rng, tokenizer.size)
         if token not in part and tokenizer.is_ordinary(token):
             part.append(token)
-    else:
-        return errors.too_few_tokens(prompt.span, prompt.name, reader.model, prompt.length, len(part))
     lead = tokenizer.lead
     starts = [len(lead) + i * prompt.length for i in range(prompt.repeats)]
     spans = {

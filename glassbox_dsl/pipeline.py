@@ -1,0 +1,81 @@
+"""The whole program on one screen: text -> program -> resolved -> runs -> rows -> database -> pages.
+
+`check_file` runs the first stages and loads no weights; `run_file` runs them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from glassbox_dsl.diagnostics import Diagnostic, Findings
+from glassbox_dsl.language.file import has_errors, read_program
+from glassbox_dsl.language.program import Program
+from glassbox_dsl.plan.progress import Progress
+from glassbox_dsl.resolve.program import Resolved, resolve_facts, resolve_items
+
+COMPLETE, FINDINGS = 0, 1
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run left behind: exit code of LANGUAGE.md section 12, files, and what to tell the user."""
+
+    exit_code: int
+    db: Path
+    reports: tuple[Path, ...] = ()
+    headlines: tuple[str, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def check_file(path: Path) -> tuple[Diagnostic, ...]:
+    """Everything wrong or doubtful in a file: syntax, names, axes, sites, and tokens where tokenizers are at hand."""
+    program, diagnostics = read_program(path)
+    if program is None:
+        return diagnostics
+    try:
+        resolved = resolve_facts(program)
+        found = (*diagnostics, *resolved.diagnostics)
+        if has_errors(found):
+            return found
+        return (*found, *resolve_items(resolved, only_cached=True).diagnostics)
+    except Findings as findings:
+        return (*diagnostics, *findings.diagnostics)
+
+
+def run_file(path: Path, db: Path, report_dir: Path | None, progress: Progress) -> RunOutcome:
+    """Run a file. Raises Findings for what stops it; nothing partial is left behind."""
+    program, diagnostics = read_program(path)
+    if program is None:
+        raise Findings(diagnostics)
+    resolved = resolve_facts(program)
+    if has_errors(resolved.diagnostics):
+        raise Findings((*diagnostics, *resolved.diagnostics))
+    return _run(program, resolved, path, db, report_dir, progress, (*diagnostics, *resolved.diagnostics))
+
+
+def _run(
+    program: Program, resolved: Resolved, path: Path, db: Path, report_dir: Path | None, progress: Progress, warnings: Sequence[Diagnostic]
+) -> RunOutcome:
+    from glassbox_dsl.report import render_report
+    from glassbox_dsl.run.fetch import prepare
+    from glassbox_dsl.run.session import Session
+    from glassbox_dsl.store.keep import Keeper
+    from glassbox_dsl.store.writer import Store
+
+    store = Store.create_or_open(db)
+    progress.stage("models and data", None)
+    files = {m.name: prepare(m, progress.say) for m in program.models if m.name in resolved.facts}
+    tables = resolve_items(resolved, files=files)
+    warnings = [*warnings, *tables.diagnostics]
+    if has_errors(warnings):
+        raise Findings(warnings)
+    session = Session(program, resolved.facts, files, dict(tables.tables), progress)
+    with Keeper(store, program, path, session) as keeper:
+        for results in session.results():
+            keeper.keep(results)
+        keeper.close([*warnings, *session.problems])
+    pages = render_report(db, report_dir) if report_dir is not None else ()
+    exit_code = FINDINGS if keeper.failed else COMPLETE
+    return RunOutcome(exit_code, db, tuple(pages), tuple(keeper.headlines), tuple([*warnings, *keeper.findings]))

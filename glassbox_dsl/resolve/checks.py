@@ -1,0 +1,209 @@
+"""What a model does not have: sites, layers and widths are checked against its config before weights are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+from glassbox_dsl.diagnostics import Diagnostic
+from glassbox_dsl.language.indices import is_point, swept_variables
+from glassbox_dsl.language.program import (
+    AllCells,
+    AnyOf,
+    Arithmetic,
+    At,
+    Between,
+    Covered,
+    Depth,
+    Edit,
+    Expr,
+    Experiment,
+    Index,
+    Not,
+    Operation,
+    Reference,
+    Run,
+    SiteRead,
+    Swept,
+    Tuples,
+    Unembed,
+)
+from glassbox_dsl.library.value import value_functions
+from glassbox_dsl.resolve import errors
+from glassbox_dsl.resolve.cells import Cell, Row, Sizes, resolve_dimension
+from glassbox_dsl.resolve.facts import ModelFacts
+from glassbox_dsl.syntax import nodes
+from glassbox_dsl.vocabulary.axes import POSITION_AXES
+from glassbox_dsl.vocabulary.sites import sites
+
+LONGEST = 64
+"""Positions assumed where only a config is known: enough to tell that a domain is not empty."""
+
+
+def check_experiment(experiment: Experiment, facts: ModelFacts, model: str) -> tuple[Diagnostic, ...]:
+    """Everything in an experiment that does not fit one model."""
+    sizes = Sizes(facts, n_items=2, longest=LONGEST, model=model)
+    found = list(_absent(experiment, facts, model))
+    found += _domains(experiment, sizes)
+    for run in experiment.runs:
+        if run.model in (None, model):
+            found += _run(run, experiment, sizes)
+    for value in experiment.values:
+        for variant in value.variants:
+            found += _expression(variant.value, experiment, sizes)
+    return tuple(dict.fromkeys(found))
+
+
+def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[Diagnostic]:
+    """Sites that the family lacks, with its reason."""
+    for node in _everything(experiment):
+        if isinstance(node, SiteRead | Edit) and node.site in facts.absent:
+            yield errors.absent_site(node.span, node.site, facts.family, facts.absent[node.site])
+
+
+def _everything(node: nodes.Node) -> Iterator[nodes.Node]:
+    yield node
+    for child in nodes.children(node):
+        yield from _everything(child)
+
+
+def _domains(experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
+    for family in (*experiment.runs, *experiment.values):
+        for dimension in family.dimensions:
+            rows, warnings = resolve_dimension(dimension, sizes)
+            if rows:
+                yield from warnings
+            else:
+                yield errors.no_cells(dimension.span, dimension.name, sizes.model)
+
+
+# ---------------------------------------------------------------- edits
+
+
+def _run(run: Run, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
+    families = [(d, resolve_dimension(d, sizes)[0]) for d in run.dimensions]
+    for variant in run.variants:
+        for edit in variant.edits:
+            if edit.site in sizes.facts.absent:
+                continue
+            if not _touches(edit, families, sizes):
+                yield errors.touches_nothing(edit.span, sizes.model)
+            yield from _edit_width(edit, experiment, sizes)
+            yield from _expression(edit.value, experiment, sizes)
+
+
+def _touches(edit: Edit, families: Sequence[tuple[object, tuple[Row, ...]]], sizes: Sizes) -> bool:
+    """Whether the indices of an edit select something in some cell; positions are left to the run."""
+    axes = sites()[edit.site].axes
+    for choice in product(*(rows for _, rows in families)):
+        cells = {
+            v.name: cell
+            for (dimension, _), row in zip(families, choice, strict=True)
+            for v, cell in zip(dimension.variables, row, strict=True)  # type: ignore[attr-defined]
+        }
+        chosen = [
+            _some(index, axis, cells, sizes) for index, axis in zip(edit.index, axes, strict=True) if axis not in POSITION_AXES
+        ]
+        if all(chosen):
+            return True
+    return False
+
+
+def _some(index: Index, axis: str, cells: dict[str, Cell], sizes: Sizes) -> bool:
+    """Whether an index selects any cell of an axis that is not a position."""
+    if isinstance(index, AllCells | Covered):
+        return True
+    if isinstance(index, Tuples):
+        return index.complement or any(_some(row[0], axis, cells, sizes) for row in index.items)
+    return any(chosen_by(index, i, axis, cells, sizes) for i in range(sizes.of(axis)))
+
+
+def chosen_by(index: Index, coordinate: int, axis: str, cells: dict[str, Cell], sizes: Sizes) -> bool:
+    """Whether an index selects one coordinate, given the cells of the variables."""
+    match index:
+        case AllCells() | Covered():
+            return True
+        case Not():
+            return not chosen_by(index.inner, coordinate, axis, cells, sizes)
+        case AnyOf():
+            return any(chosen_by(i, coordinate, axis, cells, sizes) for i in index.items)
+        case Between():
+            low, high = (_number(i, axis, cells, sizes) for i in (index.low, index.high))
+            return low is not None and high is not None and low <= coordinate <= high
+        case Swept(variable=name) if name in cells and cells[name].whole:
+            inner = cells[name].index
+            return inner is not None and chosen_by(inner, coordinate, axis, cells, sizes)
+        case Swept(variable=name) if name not in cells:
+            return True
+    return _number(index, axis, cells, sizes) == coordinate
+
+
+def _number(index: Index, axis: str, cells: dict[str, Cell], sizes: Sizes) -> int | None:
+    match index:
+        case At(value=value):
+            return value + sizes.of(axis) if value < 0 else value
+        case Depth(value=percent):
+            return int(percent / 100 * (sizes.of(axis) - 1) + 0.5)
+        case Swept(variable=name) if name in cells:
+            cell = cells[name]
+            return cell.at if cell.at is not None else (int(cell.number) if cell.number is not None else None)
+        case Arithmetic(op=op):
+            left, right = _number(index.left, axis, cells, sizes), _number(index.right, axis, cells, sizes)
+            if left is None or right is None:
+                return None
+            return {"+": left + right, "-": left - right, "*": left * right}[op]
+    return None
+
+
+# ---------------------------------------------------------------- expressions
+
+
+def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
+    """Written indices outside their axes, and values of the wrong width."""
+    if isinstance(node, SiteRead):
+        yield from _outside(node, sizes)
+    if isinstance(node, Unembed):
+        width = width_of(node.body, experiment, sizes.facts)
+        if width is not None and width != sizes.facts.d_model:
+            yield errors.not_residual(node.span, width, sizes.facts.d_model, sizes.model)
+    if isinstance(node, Operation) and node.operands:
+        widths = {w for o in node.operands if (w := width_of(o, experiment, sizes.facts)) is not None}
+        if len(widths) > 1:
+            yield errors.widths_differ(node.span, *sorted(widths)[:2], sizes.model)
+    for child in nodes.children(node):
+        yield from _expression(child, experiment, sizes)
+
+
+def _outside(read: SiteRead, sizes: Sizes) -> Iterator[Diagnostic]:
+    """Literal indices that this model does not have. The cell is missing there, so it is a warning."""
+    for index, axis in zip(read.index, sites()[read.site].axes, strict=True):
+        if axis in POSITION_AXES or not is_point(index) or swept_variables(index) or not isinstance(index, At):
+            continue
+        size = sizes.of(axis)
+        if not -size <= index.value < size:
+            yield errors.outside(index.span, axis, index.value, sizes.model, size)
+
+
+def _edit_width(edit: Edit, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
+    width = width_of(edit.value, experiment, sizes.facts)
+    wanted = sizes.facts.feature_size(edit.site)
+    if width is not None and wanted is not None and width != wanted:
+        yield errors.widths_differ(edit.span, width, wanted, sizes.model)
+
+
+def width_of(value: Expr, experiment: Experiment, facts: ModelFacts) -> int | None:
+    """The width of a value's vectors on a model; None for numbers, and where only the file tells."""
+    if value.feature is None:
+        return None
+    if isinstance(value, SiteRead):
+        return facts.feature_size(value.site)
+    if value.feature == "vocab":
+        return facts.vocab_size
+    if isinstance(value, Operation) and value.op in value_functions() and value_functions()[value.op].feature == "drop":
+        return None
+    if isinstance(value, Reference):
+        if value.experiment != experiment.name:
+            return None
+        return width_of(experiment.value(value.kind, value.name).variants[0].value, experiment, facts)
+    widths = [width_of(c, experiment, facts) for c in nodes.children(value) if isinstance(c, Expr)]
+    return next((w for w in widths if w is not None), None)

@@ -1,0 +1,160 @@
+"""What the experiments of a file ask of each data set: answers of one token, prompts of equal length."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from glassbox_dsl.language.indices import is_point
+from glassbox_dsl.language.program import (
+    AllCells,
+    AnyOf,
+    Arithmetic,
+    At,
+    Between,
+    Covered,
+    Direction,
+    Experiment,
+    Index,
+    MetricCall,
+    Not,
+    Position,
+    Reference,
+    RunUse,
+    SiteRead,
+    Swept,
+    Tuples,
+)
+from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.resolve.data import DataNeeds
+from glassbox_dsl.syntax import nodes
+from glassbox_dsl.vocabulary.axes import POSITION_AXES
+from glassbox_dsl.vocabulary.sites import sites
+
+
+def data_needs(experiments: Sequence[Experiment], data: str) -> DataNeeds:
+    """Everything that the experiments ask of one data set."""
+    one_token: set[str] = set()
+    aligned: set[tuple[str, str]] = set()
+    after: set[tuple[str, str]] = set()
+    extra: dict[str, nodes.Expr] = {}
+    for experiment in experiments:
+        if data not in experiment.data:
+            continue
+        extra.update(experiment.inline_answers)
+        for node in _roots(experiment, data):
+            for answer, prompts, one in _answers(node, experiment):
+                one_token |= {answer} if one else set()
+                after |= {(answer, prompt) for prompt in prompts}
+        aligned |= set(_aligned(experiment, data))
+    return DataNeeds(
+        one_token=frozenset(one_token), aligned=frozenset(aligned), answers_after=frozenset(after),
+        extra_answers=tuple(extra.items()),
+    )  # fmt: skip
+
+
+def _over(experiment: Experiment, run: str, data: str) -> bool:
+    return experiment.run(run).data in (None, data)
+
+
+def _roots(experiment: Experiment, data: str) -> Iterator[nodes.Node]:
+    """Every value of an experiment, right sides of edits included."""
+    for value in experiment.values:
+        yield from (v.value for v in value.variants)
+    for run in experiment.runs:
+        if _over(experiment, run.name, data):
+            yield from (e.value for v in run.variants for e in v.edits)
+
+
+def prompts_of(node: nodes.Node, experiment: Experiment) -> list[str]:
+    """The prompts of all runs that a value reads."""
+    found: list[str] = []
+    if isinstance(node, RunUse):
+        found += [v.prompt for v in experiment.run(node.run).variants]
+    for child in nodes.children(node):
+        found += prompts_of(child, experiment)
+    return list(dict.fromkeys(found))
+
+
+def _answers(node: nodes.Node, experiment: Experiment) -> Iterator[tuple[str, list[str], bool]]:
+    """(answer, prompts it follows, whether it must be one token) of every metric call below a node."""
+    if isinstance(node, MetricCall) and node.answer is not None:
+        at_end = isinstance(node.at, Position) and node.at.label is None and node.at.part == "last"
+        one = not metrics()[node.metric].several_tokens or node.run is None or not at_end
+        # An answer can only merge with what it follows: the end of the prompt, or a value read somewhere in it.
+        yield node.answer.name, prompts_of(node, experiment), one
+    if isinstance(node, Direction):
+        yield node.answer.name, [], True
+    for child in nodes.children(node):
+        yield from _answers(child, experiment)
+
+
+# ---------------------------------------------------------------- prompts compared position by position
+
+
+def _aligned(experiment: Experiment, data: str) -> Iterator[tuple[str, str]]:
+    for run in experiment.runs:
+        if not _over(experiment, run.name, data):
+            continue
+        for variant in run.variants:
+            by_number: set[str] = set()
+            for edit in variant.edits:
+                by_number |= set(_numbered(edit.value, experiment))
+            yield from ((variant.prompt, other) for other in sorted(by_number) if other != variant.prompt)
+    for value in experiment.values:
+        for reading in value.variants:
+            yield from combinations(sorted(set(_numbered(reading.value, experiment))), 2)
+
+
+def _numbered(node: nodes.Node, experiment: Experiment) -> Iterator[str]:
+    """The prompts that a value reads at positions given by number."""
+    if isinstance(node, SiteRead):
+        indices = [i for i, axis in zip(node.index, sites()[node.site].axes, strict=True) if axis in POSITION_AXES]
+        dims = _named_dimensions(node.run, experiment)
+        if any(by_number(i, dims) for i in indices):
+            yield from prompts_of(node.run, experiment)
+    elif isinstance(node, MetricCall) and node.run is not None and node.at is not None:
+        if by_number(node.at, _named_dimensions(node.run, experiment)):
+            yield from prompts_of(node.run, experiment)
+    elif isinstance(node, Reference) and node.experiment == experiment.name:
+        for variant in experiment.value(node.kind, node.name).variants:
+            yield from _numbered(variant.value, experiment)
+    for child in nodes.children(node):
+        yield from _numbered(child, experiment)
+
+
+def _named_dimensions(use: RunUse, experiment: Experiment) -> frozenset[str]:
+    """Variables of an experiment's binders that stand for named positions only."""
+    named: dict[str, list[bool]] = defaultdict(list)
+    families = [*experiment.runs, *experiment.values]
+    for family in families:
+        for dimension in family.dimensions:
+            for place, variable in enumerate(dimension.variables):
+                members = [row[place].index for row in dimension.members or ()]
+                named[variable.name].append(bool(members) and not any(m is None or by_number(m, frozenset()) for m in members))
+    return frozenset(name for name, known in named.items() if all(known))
+
+
+def by_number(index: Index, named: frozenset[str]) -> bool:
+    """Whether an index gives positions by number rather than by name."""
+    match index:
+        case Position():
+            return False
+        case At(value=value):
+            return value >= 0
+        case Swept(variable=name):
+            return name not in named
+        case Arithmetic():
+            return by_number(index.left, named) if not isinstance(index.left, At) else by_number(index.right, named)
+        case Between():
+            return by_number(index.low, named) or by_number(index.high, named)
+        case AnyOf():
+            return any(by_number(i, named) for i in index.items)
+        case Not():
+            return True
+        case Tuples():
+            return any(by_number(i, named) for row in index.items for i in row)
+        case AllCells() | Covered():
+            return True
+    return not is_point(index)

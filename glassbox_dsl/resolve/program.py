@@ -1,0 +1,82 @@
+"""A program meets its models: configs, sites, layers and widths first, then tokens and items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from glassbox_dsl.diagnostics import Diagnostic, Findings
+from glassbox_dsl.language.program import Program
+from glassbox_dsl.resolve.checks import check_experiment
+from glassbox_dsl.resolve.facts import ModelFacts, facts_from_config
+from glassbox_dsl.resolve.sources import ModelFiles, locate
+from glassbox_dsl.vocabulary.models import ModelSource
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A program with the facts of its models; `files` say what of them is on this machine."""
+
+    program: Program
+    facts: Mapping[str, ModelFacts]
+    files: Mapping[str, ModelFiles]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True)
+class ResolvedItems:
+    """The items of every data set for every model that uses it, keyed by (data, model)."""
+
+    tables: Mapping[tuple[str, str], object] = field(default_factory=dict)
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def used_models(program: Program) -> list[ModelSource]:
+    """The models that some experiment runs on."""
+    names = {m for e in program.experiments for m in e.models}
+    return [m for m in program.models if m.name in names or not program.experiments]
+
+
+def resolve_facts(program: Program) -> Resolved:
+    """Read the config of every model and check the experiments against it."""
+    facts: dict[str, ModelFacts] = {}
+    files: dict[str, ModelFiles] = {}
+    found: list[Diagnostic] = []
+    for source in used_models(program):
+        try:
+            files[source.name] = locate(source)
+            facts[source.name] = facts_from_config(files[source.name].config, source.name, source.span)
+        except Findings as findings:
+            found += findings.diagnostics
+    for experiment in program.experiments:
+        for model in experiment.models:
+            if model in facts:
+                found += check_experiment(experiment, facts[model], model)
+    return Resolved(program, facts, files, tuple(dict.fromkeys(found)))
+
+
+def resolve_items(resolved: Resolved, files: Mapping[str, ModelFiles] | None = None, *, only_cached: bool = False) -> ResolvedItems:
+    """Draw and tokenise every data set for its models; with `only_cached`, where all tokenizers are on the machine."""
+    from glassbox_dsl.resolve.data import resolve_data
+    from glassbox_dsl.resolve.needs import data_needs
+    from glassbox_dsl.resolve.tokenizer import TextTokenizer
+
+    program = resolved.program
+    files = files if files is not None else resolved.files
+    sources = {m.name: m for m in program.models}
+    tables: dict[tuple[str, str], object] = {}
+    found: list[Diagnostic] = []
+    for spec in program.data:
+        models = list(dict.fromkeys(m for e in program.experiments if spec.name in e.data for m in e.models))
+        folders = {m: files[m].tokenizer for m in models if m in files}
+        if not models or (only_cached and any(f is None for f in folders.values())):
+            continue
+        tokenizers = {m: TextTokenizer(f, bos=sources[m].bos) for m, f in folders.items() if f is not None}
+        try:
+            for model, table in resolve_data(spec, tokenizers, data_needs(program.experiments, spec.name)).items():
+                tables[(spec.name, model)] = table
+                found += table.warnings
+                found += [table.problem] if table.problem is not None and only_cached else []
+        except Findings as findings:
+            found += findings.diagnostics
+    return ResolvedItems(tables, tuple(dict.fromkeys(found)))

@@ -1,0 +1,283 @@
+"""Values as columns: what the store keeps of a measure, record or claim, as plain numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glassbox_dsl.language.program import Dimension, MetricCall, Operation, Value
+from glassbox_dsl.run.context import Context
+from glassbox_dsl.run.evaluate import Evaluator, prompts_read, quotient
+from glassbox_dsl.run.indexing import Binding, Env
+from glassbox_dsl.run.named import Named, along, combine
+from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
+
+
+@dataclass(frozen=True)
+class Column:
+    """One variable of a measure: `kind` is int, float, text or position; `labels` only for positions."""
+
+    name: str
+    axis: str | None
+    kind: str
+    named: bool
+    values: NDArray[Any]
+    labels: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measure in one context: a row for each cell that exists. `top` holds columns of `top`'s rows."""
+
+    value: Value
+    model: str
+    data: str
+    item: NDArray[Any] | None
+    columns: tuple[Column, ...]
+    numbers: NDArray[Any]
+    num: NDArray[Any] | None = None
+    den: NDArray[Any] | None = None
+    top: dict[str, NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One item's tensor of a record, trimmed to its tokens."""
+
+    value: Value
+    model: str
+    data: str
+    item: int | None
+    axes: tuple[str, ...]
+    array: NDArray[Any] = field(repr=False)
+    labels: dict[str, tuple[str | None, ...]]
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A claim in one context: how many cells it has and how many of them break it, with an example."""
+
+    value: Value
+    model: str
+    data: str
+    cells: int
+    broken: int
+    left: float | None
+    right: float | None
+    example: dict[str, str]
+
+    @property
+    def holds(self) -> bool:
+        """It holds in every cell, and there is one."""
+        return self.cells > 0 and self.broken == 0
+
+
+def label_at(spans: dict[str, tuple[int, int]], position: int, length: int) -> str | None:
+    """The name of a position: the span that ends there, else the span it starts or lies in, else `last`."""
+    for label, (start, end) in spans.items():
+        if start < end and position == end - 1:
+            return label
+    for label, (start, end) in spans.items():
+        if start <= position < end:
+            return f"{label}.first" if position == start else f"{label}.span"
+    return "last" if position == length - 1 else None
+
+
+class Columns:
+    """Lays out the values of one context."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.evaluator = Evaluator(context)
+
+    # ------------------------------------------------------------ measures
+
+    def measure(self, value: Value) -> Measured:
+        """A measure as columns."""
+        if value.table == "top":
+            return self._top(value)
+        num = den = None
+        if value.ratio:
+            parts = [self.evaluator.complete(p, value) for p in self.evaluator.parts(value)]
+            found = combine(quotient, *parts)
+            num, den = (combine(lambda a, b: a + 0 * b, p, found_zero(found)) for p in parts)
+        else:
+            found = self.evaluator.complete(self.evaluator.family(value), value)
+        order = self._order(value, found)
+        there, index = self._cells(found, order)
+        numbers = found.spread(order)[0][there].double().numpy()
+        extra = [None if p is None else p.spread(order)[0].expand(there.shape)[there].double().numpy() for p in (num, den)]
+        return Measured(value, self.context.model, self.context.data_name, self._items(order, index), self._columns(value, order, index), numbers, *extra)
+
+    @staticmethod
+    def _order(value: Value, found: Named) -> tuple[str, ...]:
+        names = [d.name for d in value.dimensions]
+        return (*names, *((ITEM,) if ITEM in found.dims else ()))
+
+    @staticmethod
+    def _cells(found: Named, order: Sequence[str]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Which cells exist, and the place of each along every dimension."""
+        data, present = found.spread(order)
+        shape = data.shape[: len(order)]
+        there = torch.ones(shape, dtype=torch.bool) if present is None else present.expand(shape)
+        return there, there.nonzero(as_tuple=True) if order else ()
+
+    def _items(self, order: Sequence[str], index: Sequence[Tensor]) -> NDArray[Any] | None:
+        if ITEM not in order:
+            return None
+        return self.context.data.numbers[index[order.index(ITEM)]].numpy()
+
+    def _top(self, value: Value) -> Measured:
+        call = value.variants[0].value
+        assert isinstance(call, MetricCall)
+        parts = self.evaluator.top(call, self.context.env(value.dimensions))
+        found = {name: self.evaluator.complete(Named(p.data[..., 0], p.dims, False, p.present), value) for name, p in parts.items()}
+        order = self._order(value, found["logit"])
+        there, index = self._cells(found["logit"], order)
+        k = parts["logit"].data.shape[-1]
+        columns = {name: p.spread(order)[0].expand(*there.shape, k)[there].reshape(-1).numpy() for name, p in parts.items()}
+        columns["rank"] = np.tile(np.arange(1, k + 1), len(columns["logit"]) // k)
+        index = tuple(i.repeat_interleave(k) for i in index)
+        items = self._items(order, index)
+        return Measured(value, self.context.model, self.context.data_name, items, self._columns(value, order, index), columns["prob"].astype(np.float64), top=columns)
+
+    # ------------------------------------------------------------ variables
+
+    def _columns(self, value: Value, order: Sequence[str], index: Sequence[Tensor]) -> tuple[Column, ...]:
+        prompts = [p for v in value.variants for p in prompts_read(v.value, self.context)]
+        prompt = prompts[0] if prompts else self.evaluator.default_prompt()
+        items = index[order.index(ITEM)] if ITEM in order else None
+        found = []
+        for dimension in value.dimensions:
+            place = index[order.index(dimension.name)]
+            bindings = self.context.bindings([dimension])
+            found += [self._column(v.name, v.axis, bindings[v.name], place, items, prompt) for v in dimension.variables]
+        return tuple(found)
+
+    def _column(self, name: str, axis: str | None, binding: Binding, place: Tensor, items: Tensor | None, prompt: str) -> Column:
+        cells = binding.cells
+        if cells is None and axis not in POSITION_AXES:
+            return Column(name, axis, "int", False, place.numpy())
+        if cells is not None and all(c.number is not None for c in cells):
+            return Column(name, axis, "float", False, np.array([c.number for c in cells])[place.numpy()])
+        if cells is not None and (any(c.whole for c in cells) or all(c.at is None and c.index is None for c in cells)):
+            return Column(name, axis, "text", False, np.array([c.text for c in cells], dtype=object)[place.numpy()])
+        if axis in POSITION_AXES:
+            return self._position_column(name, str(axis), binding, place, items, prompt)
+        return Column(name, axis, "int", False, np.array([c.at for c in cells or ()])[place.numpy()])
+
+    def _position_column(self, name: str, axis: str, binding: Binding, place: Tensor, items: Tensor | None, prompt: str) -> Column:
+        """Token indices with the names of the positions beside them."""
+        count = len(binding.cells) if binding.cells is not None else self.context.sizes.of(axis)
+        env = Env(item=self.context.all_items(), variables={name: Binding(along("#c", count), "#c", binding.cells)})
+        at = self.context.indexer.variable(name, axis, env, prompt)
+        table = at.spread(("#c", ITEM))[0].expand(count, self.context.data.n_items)
+        if items is None:
+            same = (table == table[:, :1]).all(1)
+            values = torch.where(same, table[:, 0], -1)[place]
+            items = torch.zeros_like(place)
+        else:
+            values = table[place, items]
+        named = binding.cells is not None and any(c.at is None for c in binding.cells)
+        labels = self._labels(binding, place, items, values, prompt)
+        return Column(name, axis, "position", named, values.numpy(), labels)
+
+    def _labels(self, binding: Binding, place: Tensor, items: Tensor, values: Tensor, prompt: str) -> NDArray[Any]:
+        cells = binding.cells
+        known: dict[tuple[int, int], str | None] = {}
+        found: list[str | None] = []
+        for cell, item, position in zip(place.tolist(), items.tolist(), values.tolist(), strict=True):
+            if cells is not None and cells[cell].at is None:
+                found.append(cells[cell].text)
+                continue
+            if (item, position) not in known:
+                tokens = self.context.data.items[item].prompts[prompt]
+                known[item, position] = label_at(tokens.spans, position, len(tokens.ids))
+            found.append(known[item, position])
+        return np.array(found, dtype=object)
+
+    # ------------------------------------------------------------ records and claims
+
+    def record(self, value: Value) -> Iterator[Recorded]:
+        """A record: one tensor for each item."""
+        found = self.evaluator.complete(self.evaluator.family(value), value)
+        names = tuple(d.name for d in value.dimensions)
+        items = range(self.context.data.n_items) if ITEM in found.dims else [None]
+        prompts = prompts_read(value.variants[0].value, self.context)
+        for place in items:
+            order = (ITEM, *names) if place is not None else names
+            data, present = found.spread(order)
+            one = data[place] if place is not None else data
+            if present is not None:
+                mask = present.expand(data.shape[: len(order)])
+                mask = mask[place] if place is not None else mask
+                one = torch.where(mask[..., None] if found.feature else mask, one, torch.nan)
+            yield self._recorded(value, one, place, names, prompts, found.feature)
+
+    def _recorded(self, value: Value, data: Tensor, place: int | None, names: tuple[str, ...], prompts: list[str], feature: bool) -> Recorded:
+        labels: dict[str, tuple[str | None, ...]] = {}
+        cut: list[slice] = []
+        for dimension in value.dimensions:
+            axis = dimension.variables[0].axis
+            rows = self.context.rows(dimension)
+            cut.append(slice(0, len(rows)))
+            if axis in POSITION_AXES and place is not None and prompts and dimension.members is None:
+                tokens = self.context.data.items[place].prompts[prompts[0]].tokens
+                cut[-1] = slice(0, len(tokens))
+                labels[dimension.name] = tuple(tokens)
+            elif dimension.members is not None:
+                labels[dimension.name] = tuple(",".join(c.text for c in row) for row in rows)
+        array = np.ascontiguousarray(data[tuple(cut)].float().numpy(), dtype="<f4")
+        number = None if place is None else int(self.context.data.numbers[place])
+        axes = (*names, *((str(value.feature),) if feature else ()))
+        return Recorded(value, self.context.model, self.context.data_name, number, axes, array, labels)
+
+    def claim(self, value: Value) -> Claimed:
+        """Whether a claim holds in every cell and item."""
+        found = self.evaluator.complete(self.evaluator.family(value), value)
+        order = self._order(value, found)
+        there, index = self._cells(found, order)
+        truth = found.spread(order)[0].expand(there.shape)[there]
+        wrong = ~(truth == 1)
+        shown = int(wrong.nonzero()[0]) if bool(wrong.any()) else 0
+        left, right = self._sides(value, order, there, shown) if len(truth) else (None, None)
+        example: dict[str, str] = {}
+        if len(truth):
+            one = tuple(i[shown : shown + 1] for i in index)
+            for column in self._columns(value, order, one):
+                label = column.labels[0] if column.labels is not None else None
+                example[column.name] = str(label or column.values[0])
+            if ITEM in order:
+                example[ITEM] = str(int(self.context.data.numbers[one[order.index(ITEM)]]))
+        return Claimed(value, self.context.model, self.context.data_name, len(truth), int(wrong.sum()), left, right, example)
+
+    def _sides(self, value: Value, order: Sequence[str], there: Tensor, shown: int) -> tuple[float | None, float | None]:
+        """Both sides of the comparison that a claim is, at one cell."""
+        claim = value.variants[0].value
+        if not isinstance(claim, Operation) or claim.op not in ("==", "!=", "<", "<=", ">", ">=") or len(value.variants) > 1:
+            return None, None
+        env = self.context.env(value.dimensions)
+        sides = [self.evaluator.complete(self.evaluator.value(o, env), value) for o in claim.operands]
+        left, right = (float(s.spread(order)[0].expand(there.shape)[there][shown]) for s in sides)
+        return left, right
+
+    def truth(self, value: Value) -> list[bool]:
+        """For a condition of a data set: whether it holds for each item."""
+        found = self.evaluator.complete(self.evaluator.family(value), value)
+        data, _ = found.spread(tuple(d for d in found.dims if d != ITEM) + (ITEM,))
+        flat = (data == 1).reshape(-1, data.shape[-1]).all(0)
+        return flat.expand(self.context.data.n_items).tolist()
+
+
+def found_zero(found: Named) -> Named:
+    """Zeros in the shape of a value, to give another its dimensions."""
+    return Named(torch.zeros(found.data.shape), found.dims)
+
+
+__all__ = ["Claimed", "Columns", "Dimension", "Measured", "Recorded"]

@@ -1,0 +1,223 @@
+"""A whole file on its models: loads each, checks it, makes the runs of every context and hands out results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from glassbox_dsl.diagnostics import Diagnostic, Findings
+from glassbox_dsl.language.file import condition_name
+from glassbox_dsl.language.program import Experiment, Program, Reference, Value
+from glassbox_dsl.plan.demand import demand, run_uses
+from glassbox_dsl.plan.progress import Progress
+from glassbox_dsl.resolve.cells import Sizes
+from glassbox_dsl.resolve.data import DataTable, Item
+from glassbox_dsl.resolve.facts import ModelFacts
+from glassbox_dsl.resolve.sources import ModelFiles
+from glassbox_dsl.run import errors
+from glassbox_dsl.run.context import Context
+from glassbox_dsl.run.data_arrays import DataArrays
+from glassbox_dsl.run.edits import Receipt
+from glassbox_dsl.run.execute import RunMaker
+from glassbox_dsl.run.instrument import Instrument
+from glassbox_dsl.run.measured import Claimed, Columns, Measured, Recorded
+from glassbox_dsl.run.trust import Check, verified
+from glassbox_dsl.run.weights import load_model
+from glassbox_dsl.syntax import nodes
+
+FEWEST_ITEMS = 2
+
+
+@dataclass
+class Results:
+    """What one context gave: everything that is stored of it."""
+
+    context: Context
+    measured: list[Measured] = field(default_factory=list)
+    recorded: list[Recorded] = field(default_factory=list)
+    claimed: list[Claimed] = field(default_factory=list)
+    receipts: list[tuple[str, Receipt, int]] = field(default_factory=list)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+
+
+@dataclass
+class Session:
+    """Evaluates a program. `tables` are keyed by (data, model); contexts are made when first needed."""
+
+    program: Program
+    facts: Mapping[str, ModelFacts]
+    files: Mapping[str, ModelFiles]
+    tables: dict[tuple[str, str], DataTable]
+    progress: Progress
+    instruments: dict[str, Instrument] = field(default_factory=dict)
+    checks: dict[str, tuple[Check, ...]] = field(default_factory=dict)
+    contexts: dict[tuple[str, str, str], Context] = field(default_factory=dict)
+    makers: dict[tuple[str, str, str], RunMaker] = field(default_factory=dict)
+    arrays: dict[tuple[str, str], DataArrays] = field(default_factory=dict)
+    problems: list[Diagnostic] = field(default_factory=list)
+
+    # ------------------------------------------------------------ everything
+
+    def results(self) -> Iterator[Results]:
+        """Every wanted experiment in every context, one model after the other."""
+        for model in [m.name for m in self.program.models]:
+            for experiment in self.program.experiments:
+                if experiment.wanted and model in experiment.models:
+                    for data in experiment.data:
+                        yield from self._context_results(experiment, model, data)
+            self._forget(model)
+
+    def _context_results(self, experiment: Experiment, model: str, data: str) -> Iterator[Results]:
+        if not self.items(data, model):
+            return
+        context = self.context(experiment.name, model, data)
+        found = Results(context)
+        columns = Columns(context)
+        for value in self._wanted(experiment, data):
+            if value.kind == "measure":
+                found.measured.append(columns.measure(value))
+            elif value.kind == "record":
+                found.recorded += columns.record(value)
+            elif value.kind == "expect":
+                found.claimed.append(columns.claim(value))
+        maker = self.makers[(experiment.name, model, data)]
+        for run, receipts in maker.receipts.items():
+            rows = int(context.results[(run, None)].made.sum())
+            for receipt in receipts.values():
+                found.receipts.append((run, receipt, rows))
+                if not receipt.moved:
+                    found.diagnostics.append(errors.never_moved(receipt.edit.span, receipt.edit.text))
+        yield found
+
+    def _forget(self, model: str) -> None:
+        """Let go of a model that no later context can ask for."""
+        across = any(_crosses(e) for e in self.program.experiments)
+        if not across:
+            self.instruments.pop(model, None)
+            for key in [k for k in self.contexts if k[1] == model]:
+                del self.contexts[key], self.makers[key]
+
+    # ------------------------------------------------------------ one context
+
+    def context(self, experiment: str, model: str, data: str) -> Context:
+        """The context, its runs made."""
+        key = (experiment, model, data)
+        if key not in self.contexts:
+            self._make(key)
+        return self.contexts[key]
+
+    def _make(self, key: tuple[str, str, str]) -> None:
+        name, model, data = key
+        experiment = next(e for e in self.program.experiments if e.name == name)
+        arrays = self._arrays(data, model)
+        sizes = Sizes(self.facts[model], arrays.n_items, arrays.longest, model)
+        context = Context(experiment, model, data, self.instrument(model), arrays, sizes, self.context)
+        self.contexts[key] = context
+        maker = RunMaker(context, demand(experiment, self._wanted(experiment, data)), self.progress)
+        self.makers[key] = maker
+        self.progress.stage(f"{name} on {model}" + (f", {data}" if len(experiment.data) > 1 else ""), maker.rows_wanted())
+        maker.make_all()
+
+    def _wanted(self, experiment: Experiment, data: str) -> list[Value]:
+        """What is asked of an experiment on a data set: all of it, or what others read."""
+        if experiment.wanted or experiment.name.startswith("keep "):
+            chosen = [v for v in experiment.values if v.kind != "let"]
+        else:
+            read = {r.name for e in self.program.experiments if e.wanted for r in _references(e) if r.experiment == experiment.name}
+            chosen = [v for v in experiment.values if v.name in read]
+        if experiment.wanted:
+            others = {r.name for e in self.program.experiments for r in _references(e) if r.experiment == experiment.name}
+            chosen += [v for v in experiment.values if v.kind == "let" and v.name in others and e_differs(v, chosen)]
+        return [v for v in chosen if self._applies(v, experiment, data)]
+
+    def _applies(self, value: Value, experiment: Experiment, data: str) -> bool:
+        """Whether a value is about this data set: its runs have their prompts there."""
+        runs = [experiment.run(u.run) for v in value.variants for u in run_uses(v.value, experiment)]
+        fixed = [r.data for r in runs if r.data is not None]
+        if fixed and all(r.data is not None for r in runs):
+            return fixed[0] == data
+        spec = next(d for d in self.program.data if d.name == data)
+        return all(v.prompt in spec.prompts for r in runs if r.data is None for v in r.variants)
+
+    # ------------------------------------------------------------ models and data
+
+    def instrument(self, model: str) -> Instrument:
+        """The model, loaded and checked on first use."""
+        if model not in self.instruments:
+            source = next(m for m in self.program.models if m.name == model)
+            self.progress.stage(f"loading {model}", None)
+            self.instruments[model] = load_model(self.files[model], source, self.facts[model])
+            self.progress.stage(f"checking {model}", None)
+            self.checks[model] = verified(self.instruments[model], self.files[model])
+            self._trust(model)
+        return self.instruments[model]
+
+    def _trust(self, model: str) -> None:
+        """Refuse a model, or the sites of it that are used, where a check failed."""
+        used = {n.site for e in self.program.experiments for n in _everything(e) if hasattr(n, "site")}
+        for check in self.checks[model]:
+            if not check.ok and (not check.site or check.site in used):
+                raise Findings([errors.not_trusted(model, check.name, check.value, check.tolerance, check.detail)])
+
+    def _arrays(self, data: str, model: str) -> DataArrays:
+        key = (data, model)
+        if key not in self.arrays:
+            self.arrays[key] = DataArrays(self.tables[key])
+            self._filter(data, model)
+        return self.arrays[key]
+
+    def items(self, data: str, model: str) -> tuple[Item, ...]:
+        """The items that a model keeps; none when too few are left (said once in `problems`)."""
+        table = self.tables[(data, model)]
+        if table.problem is not None:
+            self._note(table.problem)
+            return ()
+        arrays = self._arrays(data, model)
+        if arrays.n_items < FEWEST_ITEMS:
+            self._note(errors.too_few_items(next(d for d in self.program.data if d.name == data).span, data, model, arrays.n_items))
+            return ()
+        return arrays.items
+
+    def _note(self, problem: Diagnostic) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def _filter(self, data: str, model: str) -> None:
+        """Apply the conditions of a data set that need the model."""
+        conditions = next((e for e in self.program.experiments if e.name == condition_name(data)), None)
+        if conditions is None or model not in conditions.models:
+            return
+        context = self.context(conditions.name, model, data)
+        columns = Columns(context)
+        table = self.tables[(data, model)]
+        dropped: dict[int, str] = {}
+        for value in conditions.values:
+            if value.kind == "expect":
+                for item, holds in zip(context.data.items, columns.truth(value), strict=True):
+                    if not holds:
+                        dropped.setdefault(item.number, value.text)
+        items = tuple(
+            i.model_copy(update={"kept": False, "dropped_by": dropped[i.number]}) if i.number in dropped else i for i in table.items
+        )
+        self.tables[(data, model)] = table.model_copy(update={"items": items, "n_kept": sum(i.kept for i in items)})
+        self.arrays[(data, model)] = DataArrays(self.tables[(data, model)])
+
+
+def _everything(node: nodes.Node) -> Iterator[nodes.Node]:
+    yield node
+    for child in nodes.children(node):
+        yield from _everything(child)
+
+
+def _references(experiment: Experiment) -> Iterator[Reference]:
+    return (n for n in _everything(experiment) if isinstance(n, Reference))
+
+
+def _crosses(experiment: Experiment) -> bool:
+    """Whether anything in an experiment is about a model other than its own context's."""
+    return any(getattr(n, "model", None) is not None for n in _everything(experiment))
+
+
+def e_differs(value: Value, chosen: Sequence[Value]) -> bool:
+    """Whether a value is not chosen already."""
+    return all(value is not c for c in chosen)
