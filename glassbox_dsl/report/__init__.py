@@ -10,8 +10,9 @@ def render_report(
 ) -> tuple[Path, ...]:
     """Write the pages of a run into the folder `out` and return their paths.
 
-    `report` chooses one block by name; `run_id` an older run than the newest complete one. Raises Findings: the
-    results file (GB600, GB603 ... GB609), a report that is not there (GB650), a folder that cannot be written (GB657).
+    `report` chooses one block by name; `run_id` an older run than the newest complete one. Raises Findings:
+    the results file (GB600, GB603 ... GB609), a report that is not there (GB650), a folder that cannot be
+    written (GB657).
     """
     from glassbox_dsl.report.pages import write_pages
 

@@ -36,11 +36,12 @@ def page(spec: PageSpec, material: Material, run: RunInfo, manifest: RunManifest
     claims = material.reader.expectations(material.run_id)
     experiments = {item.source[0] for item in spec.items if not isinstance(item.source, str)}
     shown = [c for c in claims if not experiments or c.experiment in experiments]
+    models = ", ".join(model.model for model in material.models)
     started = f"{run.started:%Y-%m-%d %H:%M}"
     return Page(
         name=spec.name,
         title=spec.title or _title(spec, material),
-        subtitle=f"{manifest.sources[0].path}, run of {started}, on {', '.join(m.model for m in material.models)}",
+        subtitle=f"{manifest.sources[0].path}, run of {started}, on {models}",
         status=run.status,
         facts=headlines(material, run, experiments),
         alarms=alarms(material, run, manifest, figures, claims),
@@ -74,19 +75,29 @@ def headlines(material: Material, run: RunInfo, experiments: set[str]) -> tuple[
     """The single numbers of the experiments shown, each with its interval."""
     facts = []
     for measure in material.measures:
-        if measure.variables or measure.kind not in SUMMARISED or (experiments and measure.experiment not in experiments):
+        if (
+            measure.variables
+            or measure.kind not in SUMMARISED
+            or (experiments and measure.experiment not in experiments)
+        ):
             continue
         cells = select(ItemSpec(kind="table", source=(measure.experiment, measure.measure)), material)
         for cell in cells.cells:
             detail = f"{brief(cell.low)} to {brief(cell.high)}" if cells.has_interval else ""
-            detail = ", ".join(part for part in (measure.unit, detail, f"n = {cell.n}" if cell.n is not None else "") if part)
+            detail = ", ".join(
+                part for part in (measure.unit, detail, f"n = {cell.n}" if cell.n is not None else "") if part
+            )
             where = ", ".join(str(v) for k, v in cell.at.items() if len(cells.values[k]) > 1 or k == "model")
             facts.append(Fact(f"{measure.experiment}.{measure.measure}, {where}", brief(cell.value), detail))
     return tuple(facts[:MOST_FACTS])
 
 
 def alarms(
-    material: Material, run: RunInfo, manifest: RunManifest, figures: tuple[Figure, ...], claims: tuple[ExpectationRow, ...]
+    material: Material,
+    run: RunInfo,
+    manifest: RunManifest,
+    figures: tuple[Figure, ...],
+    claims: tuple[ExpectationRow, ...],
 ) -> tuple[Alarm, ...]:
     """Everything that must not be overlooked, the worst first."""
     found = []
@@ -98,9 +109,17 @@ def alarms(
     broken = [claim for claim in claims if not claim.holds]
     problems = [d for d in material.reader.diagnostics(material.run_id) if d.severity == "error"]
     found += _alarm("expectation{s} broken", [_broken(claim) for claim in broken])
-    found += _alarm("cell{s} failed: their numbers are missing", [f"{c.experiment}.{c.run} {_place(c.cell)}on {c.model}: {c.error}" for c in failed])
-    found += _alarm("verification check{s} did not hold", [f"{c.model}, {c.check} {c.subject}: {brief(c.value)}, allowed {brief(c.tolerance)}" for c in checks])
-    found += _alarm("edit{s} never moved anything", [f"{r.experiment}.{r.run} on {r.model}: {r.edit}" for r in still])
+    found += _alarm(
+        "cell{s} failed: their numbers are missing",
+        [f"{c.experiment}.{c.run} {_place(c.cell)}on {c.model}: {c.error}" for c in failed],
+    )
+    found += _alarm(
+        "verification check{s} did not hold",
+        [f"{c.model}, {c.check} {c.subject}: {brief(c.value)}, allowed {brief(c.tolerance)}" for c in checks],
+    )
+    found += _alarm(
+        "edit{s} never moved anything", [f"{r.experiment}.{r.run} on {r.model}: {r.edit}" for r in still]
+    )
     found += _alarm("error{s} during the run", [f"{d.code}: {d.headline}" for d in problems])
     found += _alarm("figure{s} could not be drawn", [f.title for f in figures if f.kind == "failed"])
     return tuple(found)
@@ -110,18 +129,28 @@ def _alarm(what: str, details: list[str]) -> list[Alarm]:
     if not details:
         return []
     more = [f"and {len(details) - MOST_DETAILS} more"] if len(details) > MOST_DETAILS else []
-    return [Alarm(f"{len(details)} " + what.format(s="" if len(details) == 1 else "s"), (*details[:MOST_DETAILS], *more))]
+    return [
+        Alarm(
+            f"{len(details)} " + what.format(s="" if len(details) == 1 else "s"),
+            (*details[:MOST_DETAILS], *more),
+        )
+    ]
 
 
 def _unfinished(material: Material, run: RunInfo, manifest: RunManifest) -> str:
     done, planned = len(material.reader.cells(material.run_id)), manifest.planned.get("cells")
     of = f" {done} of {planned} planned cells are stored." if planned else ""
-    return f"This run did not finish (status: {run.status}).{of} What is missing is missing from the figures below."
+    end = "What is missing is missing from the figures below."
+    return f"This run did not finish (status: {run.status}).{of} {end}"
 
 
 def _broken(claim: ExpectationRow) -> str:
     where = ", ".join(part for part in (claim.model, claim.data) if part)
-    sides = f": {brief(claim.left)} against {brief(claim.right)}" if claim.left is not None or claim.right is not None else ""
+    sides = (
+        f": {brief(claim.left)} against {brief(claim.right)}"
+        if claim.left is not None or claim.right is not None
+        else ""
+    )
     cells = f", in {claim.broken} of {claim.cells} cells" if claim.cells > 1 else ""
     at = f", first at {_place(claim.example).strip()}" if claim.example else ""
     return f"{claim.experiment}, line {claim.line}: expect {claim.text} ({where}){sides}{cells}{at}"
@@ -134,7 +163,15 @@ def _place(cell: Mapping[str, Any]) -> str:
 def _claims(claims: list[ExpectationRow]) -> Table | None:
     """The table of all claims, held or not."""
     rows = [
-        (c.experiment, c.text, c.model or "all", c.data or "all", brief(c.left), brief(c.right), "yes" if c.holds else "NO")
+        (
+            c.experiment,
+            c.text,
+            c.model or "all",
+            c.data or "all",
+            brief(c.left),
+            brief(c.right),
+            "yes" if c.holds else "NO",
+        )
         for c in claims
     ]
     columns = ("experiment", "expected", "model", "data", "left", "right", "holds")

@@ -1,4 +1,6 @@
-"""What a chart file says of itself, and the registry of all of them: one file each in charts/, found by the folder."""
+"""What a chart file says of itself, and the registry of all of them: one file each in charts/, found by the
+folder.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ FOLDER = Path(__file__).resolve().parent / "charts"
 class Chart:
     """One kind of report item.
 
-    `build` turns (item, what the run stored, key of the figure in the page) into a figure; `template` is the Jinja
-    source of its body, which sees the figure as `figure` and may import `parts.html`.
+    `build` turns (item, what the run stored, key of the figure in the page) into a figure; `template` is the
+    Jinja source of its body, which sees the figure as `figure` and may import `parts.html`.
     """
 
     name: str
@@ -32,5 +34,7 @@ class Chart:
 @cache
 def charts(folder: Path = FOLDER) -> dict[str, Chart]:
     """All charts by name."""
-    found = (import_module(f"glassbox_dsl.report.charts.{path.stem}") for path in sorted(folder.glob("[a-z]*.py")))
+    found = (
+        import_module(f"glassbox_dsl.report.charts.{path.stem}") for path in sorted(folder.glob("[a-z]*.py"))
+    )
     return {module.CHART.name: module.CHART for module in found}

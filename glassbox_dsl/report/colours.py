@@ -1,4 +1,5 @@
-"""Numbers to colours: 254 steps from pale to dark for amounts, blue and red around a pale 0 for signed values.
+"""Numbers to colours: 255 steps from pale to dark for amounts, red and blue around a pale 0 for signed
+values.
 
 Both scales are told apart with every common kind of colour blindness (ColorBrewer `Blues` and `RdBu`). Dark
 pages do not get other colours: the style sheet inverts image and colour bar together, so they always agree.
@@ -48,12 +49,18 @@ class Scale:
 
 
 def scale_of(values: NDArray[np.float64]) -> Scale:
-    """The scale that covers all finite values: signed as soon as one is negative."""
+    """The scale that covers all finite values: around 0 where both signs occur, else from 0 unless that is
+    far off.
+    """
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return Scale(0.0, 1.0, False)
     low, high = float(finite.min()), float(finite.max())
-    if low < 0:
+    if low < 0 < high:
         reach = max(-low, high)
         return Scale(-reach, reach, True)
-    return Scale(low if high > low else 0.0, high if high > 0 else 1.0, False)
+    if low == high == 0:
+        return Scale(0.0, 1.0, False)
+    if low >= 0:
+        return Scale(0.0 if low < high / 2 or low == high else low, high, False)
+    return Scale(low, 0.0 if high > low / 2 or low == high else high, False)

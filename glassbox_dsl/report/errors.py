@@ -19,7 +19,9 @@ def no_chart(kind: str, known: Iterable[str]) -> Diagnostic:
 
 def no_source(kind: str, name: str, known: Iterable[str]) -> Diagnostic:
     """A report item shows something that the run did not store."""
-    return Diagnostic("GB652", f"the run has no {kind} `{name}` to show", help=did_you_mean(name, known, f"{kind}s"))
+    return Diagnostic(
+        "GB652", f"the run has no {kind} `{name}` to show", help=did_you_mean(name, known, f"{kind}s")
+    )
 
 
 def no_axis(figure: str, name: str, known: Iterable[str]) -> Diagnostic:
@@ -34,13 +36,17 @@ def no_axis(figure: str, name: str, known: Iterable[str]) -> Diagnostic:
 def no_such_cell(figure: str, name: str, value: str, known: str) -> Diagnostic:
     """An axis is fixed to a value at which the measure has no cell."""
     return Diagnostic(
-        "GB654", f"`{figure}` has no cell at {name} = {value}", help=f"the values of {name} are {known}" if known else ""
+        "GB654",
+        f"`{figure}` has no cell at {name} = {value}",
+        help=f"the values of {name} are {known}" if known else "",
     )
 
 
 def wrong_axes(figure: str, kind: str, found: str, needed: str) -> Diagnostic:
     """A chart cannot show a measure with these axes."""
-    return Diagnostic("GB655", f"`{kind}` cannot show `{figure}`", label=f"it has {found}, the chart needs {needed}")
+    return Diagnostic(
+        "GB655", f"`{kind}` cannot show `{figure}`", label=f"it has {found}, the chart needs {needed}"
+    )
 
 
 def no_data_view(data: str) -> Diagnostic:
@@ -54,4 +60,6 @@ def no_data_view(data: str) -> Diagnostic:
 
 def not_writable(path: str, reason: str) -> Diagnostic:
     """The pages cannot be written."""
-    return Diagnostic("GB657", f"cannot write the report `{path}`", label=reason, help="name another folder with -o")
+    return Diagnostic(
+        "GB657", f"cannot write the report `{path}`", label=reason, help="name another folder with -o"
+    )

@@ -1,4 +1,6 @@
-"""Matrices as pictures: cells in an 8-bit image, everything around them as SVG text, so that it prints and scales."""
+"""Matrices as pictures: cells in an 8-bit image, everything around them as SVG text, so that it prints and
+scales.
+"""
 
 from __future__ import annotations
 
@@ -81,9 +83,11 @@ class GridFigure(Figure):
 
 
 def cell_size(shape: tuple[int, ...], target: float) -> tuple[float, float]:
-    """Width and height of a cell in pixels, so that a matrix [ny, nx] is about `target` wide and not too high."""
+    """Width and height of a cell in pixels, so that a matrix [ny, nx] is about `target` wide and not too
+    high.
+    """
     ny, nx = shape
-    return min(26.0, max(4.0, target / max(nx, 1))), min(18.0, max(4.0, 380 / max(ny, 1)))
+    return min(26.0, max(4.0, target / max(nx, 1))), min(22.0, max(4.0, 380 / max(ny, 1)))
 
 
 def draw(panel: Panel, scale: Scale, cell: tuple[float, float]) -> Drawn:
@@ -127,12 +131,14 @@ def down(axis: Ticks, x: float, top: float, cell: float) -> tuple[Text, ...]:
 
 
 def slanted(axis: Ticks, left: float, y: float, cell: float) -> tuple[Text, ...]:
-    """The marks under the labels: all where there is room, otherwise the span labels and what fits between."""
+    """The marks under the labels: where room is short, the span labels and what fits between them."""
     step = stride(11 / cell)
     shown = [i for i, m in enumerate(axis.marks) if m.text and (i % step == 0 or m.strong)]
     strong = {i for i in shown if axis.marks[i].strong}
     kept = [i for i in shown if i in strong or not any(0 < abs(i - s) < step for s in strong)]
-    return tuple(Text(left + cell * (i + 0.5) + 3, y, _short(axis.marks[i]), axis.marks[i].strong) for i in kept)
+    return tuple(
+        Text(left + cell * (i + 0.5) + 3, y, _short(axis.marks[i]), axis.marks[i].strong) for i in kept
+    )
 
 
 def _short(mark: Mark) -> str:
@@ -176,7 +182,8 @@ def payload(panels: Iterable[Panel]) -> list[dict[str, Any]]:
 def numbers(values: NDArray[np.float64]) -> list[float | None | str]:
     """Numbers for JSON with the seven digits that float32 has; None where missing, text where infinite."""
     return [
-        None if math.isnan(v) else (exact(v) if math.isinf(v) else float(f"{v:.7g}")) for v in values.ravel().tolist()
+        None if math.isnan(v) else (exact(v) if math.isinf(v) else float(f"{v:.7g}"))
+        for v in values.ravel().tolist()
     ]
 
 

@@ -18,7 +18,9 @@ Ask = Callable[[str], Table]
 
 @dataclass(frozen=True)
 class Material:
-    """One run of a results file. `ask` runs SQL as a user's would be: reading only, shut off from everything else."""
+    """One run of a results file. `ask` runs SQL as a user's would be: reading only, shut off from everything
+    else.
+    """
 
     reader: Reader
     run_id: str
@@ -57,20 +59,33 @@ class Material:
         return {placed.variable.name: placed for placed in place(measure)}
 
     def table(self, measure: MeasureRow, summary: bool) -> str:
-        """What stands behind FROM: the view named as in the file, or for a run it does not show, its definition."""
+        """What stands behind FROM: the view named as in the file, or for a run it does not show, its
+        definition.
+        """
         names = view_names(self.measures)[measure.experiment, measure.measure]
         view = names.summary if summary else names.rows
-        if view is not None and self._shown(name := f"{_name(names.schema)}.{_name(view)}"):
+        if view is not None and self._shown(name := f"{self.name(names.schema)}.{self.name(view)}"):
             return name
         select = summary_select if summary else measure_select
         return f"({select(measure, self.run_id)})"
 
     def data_table(self, data: str) -> str:
         """The view of a data set's items, None when it shows another run."""
-        name = f"data.{_name(data)}"
+        name = f"data.{self.name(data)}"
         if self._shown(name):
             return name
         raise Findings([errors.no_data_view(data)])
+
+    def name(self, name: str) -> str:
+        """A name as SQL wants it: bare where that reads the same, else in quotes."""
+        bare = name.isascii() and name.isidentifier() and name.islower() and name not in self._words
+        return name if bare else quoted(name)
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        """The words of SQL that cannot stand for a column or table."""
+        sql = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"
+        return frozenset(self.ask(sql).column("keyword_name"))
 
     @cached_property
     def _views(self) -> dict[str, bool]:
@@ -85,26 +100,6 @@ class Material:
                 runs = ()
             self._views[view] = runs == (self.run_id,)
         return self._views[view]
-
-
-def _name(name: str) -> str:
-    """A name as SQL wants it: bare where that reads the same, else in quotes."""
-    return name if name.isidentifier() and name.islower() and name not in SQL_WORDS else quoted(name)
-
-
-SQL_WORDS = frozenset(
-    "all and any array as asc between both by case cast check collate column constraint create cross current_date"
-    " current_time default desc describe distinct do else end except exists false fetch for foreign from full grant"
-    " group having ilike in inner intersect into is isnull join lateral leading left like limit natural not notnull"
-    " null offset on only or order outer pivot primary qualify references returning right select show similar some"
-    " summarize symmetric table then to trailing true union unique unpivot using values variadic view when where"
-    " window with".split()
-)
-
-
-def identifier(name: str) -> str:
-    """A column's name as SQL wants it."""
-    return _name(name)
 
 
 def text_literal(text: str) -> str:

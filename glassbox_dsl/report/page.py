@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under column heads. `numeric[i]` sets a column flush right; `left_out` rows were too many."""
+    """Rows of text under column heads. `numeric[i]`: a column of numbers; `left_out` rows were too many."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -21,14 +21,19 @@ class Table:
 class Figure:
     """One item of a page. `data` is what its script reads; `sql` the query that gave its numbers.
 
-    `caption` says what the numbers mean; `notes` are things a reader must know (cells missing, items left out).
+    `group` is the title of its experiment, `definition` the statement of the file; `caption` says what the
+    numbers mean; `notes` are things a reader must know (cells missing, items left out). `opened`: the tables
+    are the figure.
     """
 
     key: str
     kind: str
     title: str = ""
+    group: str = ""
+    definition: str = ""
     caption: str = ""
     sql: str = ""
+    opened: bool = False
     notes: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     data: Any = field(default=None, repr=False)

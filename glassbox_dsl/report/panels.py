@@ -13,6 +13,7 @@ from glassbox_dsl.report import errors
 from glassbox_dsl.report.select import Cell, Cells
 from glassbox_dsl.report.spec import ItemSpec
 from glassbox_dsl.report.ticks import shown
+from glassbox_dsl.store.rows import MeasureRow
 
 ACROSS = ("pos", "key", "head", "kv_head", "neuron", "expert", "item")
 MOST_PANELS = 24
@@ -32,13 +33,19 @@ class Group:
 
 
 def axes_of(item: ItemSpec, cells: Cells) -> tuple[str, str]:
-    """The x and y of a matrix: as written, else position or head across and layer up. Raises Findings (GB655)."""
+    """The x and y of a matrix: as written, else position or head across and layer up. Raises Findings
+    (GB655).
+    """
     free = [axis for axis in cells.axes if axis not in (item.role("facet"), item.role("row"))]
     name = f"{cells.measure.experiment}.{cells.measure.measure}"
     x, y = item.role("x"), item.role("y")
     rest = [axis for axis in free if axis not in ("model", "data", x, y)]
     if y is None:
-        y = "layer" if "layer" in rest else next((a for a in rest if a not in ACROSS or len(rest) == 1 and x), None)
+        y = (
+            "layer"
+            if "layer" in rest
+            else next((a for a in rest if a not in ACROSS or len(rest) == 1 and x), None)
+        )
         rest = [axis for axis in rest if axis != y]
     if x is None:
         x = next((axis for axis in ACROSS if axis in rest), rest[0] if rest else None)
@@ -69,6 +76,16 @@ def panel_title(group: Group, cells: Cells) -> str:
         if len(cells.values[axis]) > 1 or axis == "model"
     ]
     return ", ".join(words)
+
+
+def heading(item: ItemSpec, measure: MeasureRow) -> dict[str, Any]:
+    """Title, group and definition of a figure of one measure."""
+    name = f"{measure.experiment}.{measure.measure}"
+    return {
+        "title": str(item.options.get("title") or name),
+        "group": measure.title,
+        "definition": measure.source if "=" in measure.source else "",
+    }
 
 
 def caption(cells: Cells) -> str:

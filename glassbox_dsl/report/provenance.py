@@ -37,9 +37,15 @@ def making(material: Material, run: RunInfo, manifest: RunManifest) -> Section:
         Fact("run", run.run_id),
         Fact("status", run.status),
         Fact("started", f"{run.started:%Y-%m-%d %H:%M:%S %Z}", seconds and f"took {seconds}"),
-        *(Fact("file" if i == 0 else "import", s.path, f"sha256 {s.sha256}") for i, s in enumerate(manifest.sources)),
+        *(
+            Fact("file" if i == 0 else "import", s.path, f"sha256 {s.sha256}")
+            for i, s in enumerate(manifest.sources)
+        ),
         *(Fact(f"seed of {name}", str(seed)) for name, seed in manifest.seeds.items()),
-        *(Fact(f"planned {name.replace('_', ' ')}", f"{count:,}") for name, count in manifest.planned.items()),
+        *(
+            Fact(f"planned {name.replace('_', ' ')}", f"{count:,}")
+            for name, count in manifest.planned.items()
+        ),
     ]
     return Section("Run", facts=tuple(facts))
 
@@ -65,9 +71,17 @@ def data(material: Material) -> Section | None:
     for name, model in dict.fromkeys((item.data, item.model) for item in material.items):
         mine = [item for item in material.items if (item.data, item.model) == (name, model)]
         dropped = [item for item in mine if not item.kept]
-        why = "; ".join(f"{count} by `{reason}`" for reason, count in Counter(i.dropped_by for i in dropped).items())
+        why = "; ".join(
+            f"{count} by `{reason}`" for reason, count in Counter(i.dropped_by for i in dropped).items()
+        )
         lengths = {len(prompt.tokens) for item in mine for prompt in item.prompts}
-        tokens = f"{min(lengths)}" if len(lengths) == 1 else f"{min(lengths)} to {max(lengths)}" if lengths else "–"
+        tokens = (
+            f"{min(lengths)}"
+            if len(lengths) == 1
+            else f"{min(lengths)} to {max(lengths)}"
+            if lengths
+            else "–"
+        )
         rows.append((name, model, len(mine), len(mine) - len(dropped), why or "none", tokens))
     columns = ("data", "model", "drawn", "kept", "dropped", "tokens per prompt")
     return Section("Data", tables=(answer(columns, rows),)) if rows else None
@@ -78,9 +92,13 @@ def verification(material: Material) -> Section | None:
     checks = material.reader.verification(material.run_id)
     columns = ("model", "check", "what", "largest deviation", "allowed", "holds", "detail")
     rows = [
-        (c.model, c.check, c.subject, _short(c.value), _short(c.tolerance), "yes" if c.ok else "NO", c.detail) for c in checks
+        (c.model, c.check, c.subject, _short(c.value), _short(c.tolerance), "yes" if c.ok else "NO", c.detail)
+        for c in checks
     ]
-    text = "Each model was compared with its untouched original; a check holds when the deviation is at most what is allowed."
+    text = (
+        "Each model was compared with its untouched original;"
+        " a check holds when the deviation is at most what is allowed."
+    )
     if not rows:
         return Section("Verification", text="The run stored no verification of its models.")
     return Section("Verification", text=text, tables=(_cut(columns, rows, {3, 4}),))
@@ -89,7 +107,19 @@ def verification(material: Material) -> Section | None:
 def receipts(material: Material) -> Section | None:
     """What each edit did."""
     found = material.reader.receipts(material.run_id)
-    columns = ("experiment", "run", "edit", "model", "data", "cells", "fired", "proven to do nothing", "moved, mean", "moved, most", "relative")
+    columns = (
+        "experiment",
+        "run",
+        "edit",
+        "model",
+        "data",
+        "cells",
+        "fired",
+        "proven to do nothing",
+        "moved, mean",
+        "moved, most",
+        "relative",
+    )
     rows = [
         (
             *(r.experiment, r.run, r.edit, r.model, r.data, r.cells, r.cells_fired, r.cells_proven),
@@ -97,7 +127,8 @@ def receipts(material: Material) -> Section | None:
         )
         for r in found
     ]
-    text = "How far each edit moved what it wrote to: L2 norm of the change, and its mean share of what was there before."
+    text = "How far each edit moved what it wrote to: L2 norm of the change,"
+        " and its mean share of what was there."
     return Section("Edits", text=text, tables=(_cut(columns, rows, {8, 9, 10}),)) if rows else None
 
 
@@ -111,7 +142,8 @@ def ledger(material: Material) -> Section | None:
         seconds[key] += cell.seconds  # type: ignore[assignment]
     columns = ("experiment", "run", "model", "data", "done", "proven", "failed", "seconds")
     rows = [
-        (*key, count["done"], count["proven"], count["failed"], f"{seconds[key]:.2f}") for key, count in counts.items()
+        (*key, count["done"], count["proven"], count["failed"], f"{seconds[key]:.2f}")
+        for key, count in counts.items()
     ]
     return Section("Work done", tables=(_cut(columns, rows, {7}),)) if rows else None
 
@@ -120,7 +152,9 @@ def diagnostics(material: Material) -> Section | None:
     """Warnings and errors that were shown during the run."""
     found = material.reader.diagnostics(material.run_id)
     rows = [(d.severity, d.code, d.headline) for d in found]
-    return Section("Warnings of the run", tables=(answer(("severity", "code", "what"), rows),)) if rows else None
+    return (
+        Section("Warnings of the run", tables=(answer(("severity", "code", "what"), rows),)) if rows else None
+    )
 
 
 def environment(manifest: RunManifest) -> Section:

@@ -1,8 +1,8 @@
 """A page as one HTML text that needs nothing else: no network, no other file, and no script but its own.
 
-Data can reach the page in two ways only: as text that Jinja escapes, and as JSON in a block that is never run. The
-content security policy names the page's one script and one style sheet by hash, so that anything that slipped past
-the first line of defence would not run either.
+Data can reach the page in two ways only: as text that Jinja escapes, and as JSON in a block that is never
+run. The content security policy names the page's one script and one style sheet by hash, so that anything
+that slipped past the first line of defence would not run either.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def body(figure: Figure) -> Markup:
 
 
 def policy(script: str, style: str) -> str:
-    """The content security policy: this script, this style sheet, pictures inside the page, and nothing else."""
+    """The content security policy: this script, this style sheet, pictures inside the page, nothing else."""
     return (
         f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; img-src data:;"
         " base-uri 'none'; form-action 'none'"

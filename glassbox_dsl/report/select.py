@@ -1,8 +1,8 @@
 """From a line of a report to the query behind its figure, and from the answer to cells.
 
-The query is the one that is shown under the figure: nothing is computed afterwards but sorting. Means over items come
-from the summary view, with their intervals; a figure that averages more, or groups by a column of the data, says so
-in SQL.
+The query is the one that is shown under the figure: nothing is computed afterwards but sorting. Means over
+items come from the summary view, with their intervals; a figure that averages more, or groups by a column of
+the data, says so in SQL.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.report import errors
-from glassbox_dsl.report.material import Material, identifier, text_literal
+from glassbox_dsl.report.material import Material, text_literal
 from glassbox_dsl.report.spec import ItemSpec
 from glassbox_dsl.store.layout import Placed
 from glassbox_dsl.store.rows import MeasureRow
@@ -175,18 +175,22 @@ def _axis_columns(question: Question, grouped: bool) -> tuple[list[str], list[st
     for name in question.axes:
         placed = question.columns.get(name)
         if placed is None:
-            column = identifier(name) if name not in CONTEXT else prefix + name
-            column = f"d.{identifier(name)}" if name in question.data_columns else column
+            column = question.material.name(name) if name not in CONTEXT else prefix + name
+            column = f"d.{question.material.name(name)}" if name in question.data_columns else column
             chosen.append(column)
             keys.append(column)
             continue
-        column = prefix + identifier(placed.shown)
-        label = prefix + identifier(placed.shown_label) if placed.shown_label else None
+        column = prefix + question.material.name(placed.shown)
+        label = prefix + question.material.name(placed.shown_label) if placed.shown_label else None
         named = grouped and label is not None and placed.variable.named
-        chosen.append(f"min({column}) AS {identifier(placed.shown)}" if named else column)
+        chosen.append(f"min({column}) AS {question.material.name(placed.shown)}" if named else column)
         if label is not None:
             any_label = grouped and not placed.variable.named
-            chosen.append(f"any_value({label}) AS {identifier(placed.shown_label or '')}" if any_label else label)
+            chosen.append(
+                f"any_value({label}) AS {question.material.name(placed.shown_label or '')}"
+                if any_label
+                else label
+            )
         keys.append(label if named and label is not None else column)
     return chosen, keys
 
@@ -208,7 +212,9 @@ def _data_of(question: Question) -> str:
     if fixed is not None:
         sets &= {str(fixed)}
     if len(sets) != 1:
-        raise Findings([errors.wrong_axes(question.name, "a column of the data", "several data sets", "one: fix `data`")])
+        raise Findings(
+            [errors.wrong_axes(question.name, "a column of the data", "several data sets", "one: fix `data`")]
+        )
     return question.material.data_table(next(iter(sets)))
 
 
@@ -219,14 +225,18 @@ def conditions(question: Question) -> list[str]:
     for name, value in question.item.fixed.items():
         placed = question.columns.get(name)
         if name in question.data_columns:
-            held.append(f"d.{identifier(name)} = {literal(value)}")
+            held.append(f"d.{question.material.name(name)} = {literal(value)}")
         elif placed is None:
             held.append(f"{prefix}{name} = {literal(value)}")
         elif placed.shown_label is not None and isinstance(value, str):
-            held.append(f"{prefix}{identifier(placed.shown_label)} = {literal(value)}")
+            held.append(f"{prefix}{question.material.name(placed.shown_label)} = {literal(value)}")
         else:
-            held.append(_on_axis(question, placed, prefix + identifier(placed.shown), value))
-    if question.measure.kind == "ratio" and (question.over or question.data_columns) and not _summarised(question):
+            held.append(_on_axis(question, placed, prefix + question.material.name(placed.shown), value))
+    if (
+        question.measure.kind == "ratio"
+        and (question.over or question.data_columns)
+        and not _summarised(question)
+    ):
         held += [f"{prefix}num IS NOT NULL", f"{prefix}den IS NOT NULL"]
     return held
 
@@ -234,12 +244,20 @@ def conditions(question: Question) -> list[str]:
 def _on_axis(question: Question, placed: Placed, column: str, value: Any) -> str:
     """`layer = 3`; for `-1` and `50%`, which layer that is in each model."""
     layers = placed.variable.axis == "layer"
-    if not layers or isinstance(value, bool) or not (isinstance(value, str) or (isinstance(value, int) and value < 0)):
+    if (
+        not layers
+        or isinstance(value, bool)
+        or not (isinstance(value, str) or (isinstance(value, int) and value < 0))
+    ):
         return f"{column} = {literal(value)}"
     terms = []
     for model in question.material.models:
         count = int(model.facts.get("n_layers", 0))
-        at = math.floor(float(value.rstrip("%")) / 100 * (count - 1) + 0.5) if isinstance(value, str) else count + value
+        at = (
+            math.floor(float(value.rstrip("%")) / 100 * (count - 1) + 0.5)
+            if isinstance(value, str)
+            else count + value
+        )
         terms.append(f"(model = {text_literal(model.model)} AND {column} = {at})")
     return "(" + " OR ".join(terms) + ")"
 
@@ -257,9 +275,11 @@ def _absent(question: Question) -> Any:
     placed = question.columns.get(name)
     known = ""
     if name not in question.data_columns:
-        column = identifier(placed.shown) if placed else name
+        column = question.material.name(placed.shown) if placed else name
         table = question.material.table(question.measure, False)
-        found = question.material.ask(f"SELECT DISTINCT {column} AS v FROM {table} ORDER BY v LIMIT 200").column("v")
+        found = question.material.ask(
+            f"SELECT DISTINCT {column} AS v FROM {table} ORDER BY v LIMIT 200"
+        ).column("v")
         numbers = [v for v in found if isinstance(v, int)]
         contiguous = len(numbers) == len(found) > 3 and numbers[-1] - numbers[0] == len(numbers) - 1
         known = f"{numbers[0]} to {numbers[-1]}" if contiguous else ", ".join(str(v) for v in found[:20])
@@ -286,7 +306,12 @@ def _cell(question: Question, row: dict[str, Any]) -> Cell:
     for name in question.axes:
         placed = question.columns.get(name)
         at[name] = row[placed.shown if placed else name]
-        if placed is not None and placed.variable.named and placed.shown_label and row[placed.shown_label] is not None:
+        if (
+            placed is not None
+            and placed.variable.named
+            and placed.shown_label
+            and row[placed.shown_label] is not None
+        ):
             at[name] = row[placed.shown_label]
     value = row["mean"] if "mean" in row else row["value"]
     return Cell(at, number(value), row.get("n"), number(row.get("lo")), number(row.get("hi")))

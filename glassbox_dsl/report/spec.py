@@ -1,4 +1,4 @@
-"""What a page shall show: the report blocks that a run carries, and a sensible one where the file has none."""
+"""What a page shall show: the report blocks that a run carries, and a sensible one where there is none."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ class PageSpec(BaseModel):
     items: tuple[ItemSpec, ...]
 
 
-def default_page(name: str, measures: tuple[MeasureRow, ...], patterns: tuple[tuple[str, str], ...]) -> PageSpec:
+def default_page(
+    name: str, measures: tuple[MeasureRow, ...], patterns: tuple[tuple[str, str], ...]
+) -> PageSpec:
     """Everything a run stored, each measure as its axes suggest; `patterns` are records of attention."""
     items = [ItemSpec(kind=suited(m), source=(m.experiment, m.measure)) for m in measures]
     items += [ItemSpec(kind="attention", source=source) for source in patterns]
@@ -58,7 +60,9 @@ def default_page(name: str, measures: tuple[MeasureRow, ...], patterns: tuple[tu
 
 
 def suited(measure: MeasureRow) -> str:
-    """The chart for a measure: a grid of tokens, a heatmap for two axes, a line or bars for one, else a table."""
+    """The chart for a measure: a grid of tokens, a heatmap for two axes, a line or bars for one, else a
+    table.
+    """
     if measure.kind == "top":
         return "lens"
     if measure.kind == "text" or not measure.variables:

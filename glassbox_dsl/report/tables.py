@@ -21,8 +21,7 @@ def matrix(panel: Panel) -> Table:
     heads = [f"{label} {marks[i].text}".strip() if marks else label for i, label in enumerate(panel.x.labels)]
     keep = max(1, MOST_CELLS // max(1, len(heads)))
     rows = [
-        (_beside(panel, i), *(exact(v) for v in row))
-        for i, row in enumerate(panel.values[:keep].tolist())
+        (_beside(panel, i), *(exact(v) for v in row)) for i, row in enumerate(panel.values[:keep].tolist())
     ]
     return Table(
         columns=(f"{panel.y.name} \\ {panel.x.name}", *heads),
@@ -60,7 +59,9 @@ def long(cells: Cells, caption: str = "") -> Table:
     )
 
 
-def answer(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "", left_out: int = 0) -> Table:
+def answer(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "", left_out: int = 0
+) -> Table:
     """The answer to a query as it came."""
     numeric = tuple(
         any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows)

@@ -1,4 +1,6 @@
-"""What stands beside the cells of an axis: numbers or names, and for positions the tokens and span labels there."""
+"""What stands beside the cells of an axis: numbers or names, and for positions the tokens and span labels
+there.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class Ticks:
         """Each cell's place in words: `pos 9 (s2)`."""
         marks = self.marks or (Mark(),) * len(self.labels)
         pairs = zip(self.labels, marks, strict=True)
-        return tuple(f"{self.name} {label}" + (f" ({mark.text})" if mark.text else "") for label, mark in pairs)
+        return tuple(
+            f"{self.name} {label}" + (f" ({mark.text})" if mark.text else "") for label, mark in pairs
+        )
 
 
 def ticks(material: Material, cells: Cells, axis: str, values: Iterable[Any], held: dict[str, Any]) -> Ticks:
@@ -47,7 +51,7 @@ def ticks(material: Material, cells: Cells, axis: str, values: Iterable[Any], he
 
 
 def position_marks(material: Material, model: str | None, data: str | None) -> dict[int, Mark]:
-    """For each token position what all kept items (of a model and data set, or of all) have in common there."""
+    """For each position what all kept items (of a model and data set, or of all) have in common there."""
     labels: dict[int, set[str]] = defaultdict(set)
     tokens: dict[int, set[str]] = defaultdict(set)
     for item in material.items:

@@ -1,7 +1,9 @@
-"""Line and bar charts as still SVG pictures, one for light pages and one for dark ones, through Altair and vl-convert.
+"""Line and bar charts as still SVG pictures, one for light pages and one for dark ones, through Altair and
+vl-convert.
 
-Both come with the extra `charts`; without them a figure shows its table and says what to install. The pictures stand
-in the page as `data:` images: nothing in them can run, and the page's style sheet does not reach into them.
+Both come with the extra `charts`; without them a figure shows its table and says what to install. The
+pictures stand in the page as `data:` images: nothing in them can run, and the page's style sheet does not
+reach into them.
 """
 
 from __future__ import annotations
@@ -48,7 +50,10 @@ def pictures(chart: Callable[[str], Any]) -> dict[str, Any]:
     drawn = {theme: svg(themed(chart(theme), theme)) for theme in ("light", "dark")}
     width, height = size(drawn["light"])
     return {
-        **{theme: "data:image/svg+xml;base64," + b64encode(text.encode()).decode() for theme, text in drawn.items()},
+        **{
+            theme: "data:image/svg+xml;base64," + b64encode(text.encode()).decode()
+            for theme, text in drawn.items()
+        },
         "width": width,
         "height": height,
     }
@@ -72,7 +77,13 @@ def size(text: str) -> tuple[int, int]:
 def themed(chart: Any, theme: str) -> Any:
     """The chart in the colours and letters of the page."""
     ink, soft = INK[theme], SOFT[theme]
-    words = {"labelColor": ink, "titleColor": ink, "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"}
+    words = {
+        "labelColor": ink,
+        "titleColor": ink,
+        "labelFontSize": 11,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+    }
     return chart.configure(
         font=FONT,
         background="transparent",

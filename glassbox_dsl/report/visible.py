@@ -13,7 +13,7 @@ SPACES = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 
 
 def visible(text: str) -> str:
-    """Running text: spaces stay, line breaks and tabs become ⏎ and ⇥, what cannot be seen becomes ‹U+202E›."""
+    """Running text: spaces stay, line breaks and tabs become ⏎ and ⇥, what is invisible ‹U+202E›."""
     return "".join(c if c == " " else glyph(c) for c in text)
 
 

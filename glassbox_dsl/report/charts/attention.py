@@ -1,4 +1,4 @@
-"""Recorded attention patterns, head by head: small pictures of all heads, and one head large with its tokens."""
+"""Recorded attention patterns: small pictures of all heads, and one head large with its tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROUGH_BYTES = 500_000
 
 @dataclass(frozen=True)
 class View:
-    """All heads of one model on one item: `weights` [layer, head, query, key], NaN where nothing can be seen."""
+    """All heads of one model on one item: `weights` [layer, head, query, key], NaN where there is none."""
 
     title: str
     layers: tuple[str, ...]
@@ -68,7 +68,8 @@ def build(item: ItemSpec, material: Material, key: str) -> AttentionFigure:
     views, left_out, is_exact = gathered(found, material)
     scale = shared_scale(views)
     caption = (
-        f"{name}: how much each query position (row) attends to each key position (column), one item at a time."
+        f"{name}: how much each query position (row) attends to each key position (column),"
+        " one item at a time."
         " Point at a head to see it, click or press Enter to keep it, Esc to let go."
     )
     notes = [] if is_exact else [
@@ -82,7 +83,7 @@ def build(item: ItemSpec, material: Material, key: str) -> AttentionFigure:
         kind="attention",
         title=str(item.options.get("title") or name),
         caption=caption,
-        sql=statement(item),
+        sql=statement(item, material.run_id),
         notes=tuple(notes),
         tables=(strongest(views[0]),),
         data={
@@ -95,12 +96,18 @@ def build(item: ItemSpec, material: Material, key: str) -> AttentionFigure:
     )  # fmt: skip
 
 
-def statement(item: ItemSpec) -> str:
+def statement(item: ItemSpec, run_id: str) -> str:
     """The query that lists the recorded tensors; their numbers are in the column `bytes`."""
-    experiment, record = item.source
-    where = [f"experiment = {text_literal(experiment)}", f"record = {text_literal(record)}"]
-    where += [f"{axis} = {text_literal(v) if isinstance(v, str) else v}" for axis, v in item.fixed.items() if axis in FIXABLE]
-    return f"SELECT model, data, item, cell, axes, shape, dtype, labels, bytes\nFROM main.tensors\nWHERE {' AND '.join(where)}"
+    experiment, record = tuple(item.source)
+    where = [f"run_id = {text_literal(run_id)}"]
+    where += [f"experiment = {text_literal(experiment)}", f"record = {text_literal(record)}"]
+    where += [
+        f"{axis} = {text_literal(v) if isinstance(v, str) else v}"
+        for axis, v in item.fixed.items()
+        if axis in FIXABLE
+    ]
+    columns = "model, data, item, cell, axes, shape, dtype, labels, bytes"
+    return f"SELECT {columns}\nFROM main.tensors\nWHERE " + " AND ".join(where)
 
 
 FIXABLE = ("model", "data", "item")
@@ -111,10 +118,14 @@ def matching(item: ItemSpec, material: Material) -> tuple[RecordInfo, ...]:
     source, name = tuple(item.source), ".".join(item.source)
     mine = [r for r in material.records if (r.experiment, r.record) == source]
     if not mine:
-        raise Findings([errors.no_source("record", name, {f"{r.experiment}.{r.record}" for r in material.records})])
+        raise Findings(
+            [errors.no_source("record", name, {f"{r.experiment}.{r.record}" for r in material.records})]
+        )
     wrong = next((r for r in mine if r.axes[-2:] != ("query", "key")), None)
     if wrong is not None:
-        raise Findings([errors.wrong_axes(name, "attention", ", ".join(wrong.axes), "query and key as its last axes")])
+        raise Findings(
+            [errors.wrong_axes(name, "attention", ", ".join(wrong.axes), "query and key as its last axes")]
+        )
     fixed = {axis: value for axis, value in item.fixed.items() if axis in FIXABLE}
     kept = [r for r in mine if all(getattr(r, axis) == value for axis, value in fixed.items())]
     if not kept:
@@ -134,7 +145,8 @@ def gathered(found: Sequence[RecordInfo], material: Material) -> tuple[tuple[Vie
     several_data = len({key[1] for key in groups}) > 1
     sizes = {key: sum(int(np.prod(r.shape)) for r in records) for key, records in groups.items()}
     is_exact = sum(sizes.values()) * 4 / 2 <= EXACT_BYTES
-    views, size = [], 0.0
+    views: list[View] = []
+    size = 0.0
     # Item by item, so that a page that holds only some has the same items of every model.
     for key in sorted(groups, key=lambda k: (k[2] is None, k[2] or 0, order.get(k[0], len(order)))):
         size += sizes[key] / 2
@@ -151,7 +163,13 @@ def view(key: tuple[Any, ...], records: Sequence[RecordInfo], material: Material
     labels: dict[str, tuple[str | None, ...]] = {}
     for record in records:
         tensor = material.reader.tensor(
-            record.experiment, record.record, record.model, record.data, record.item, record.cell, material.run_id
+            record.experiment,
+            record.record,
+            record.model,
+            record.data,
+            record.item,
+            record.cell,
+            material.run_id,
         )
         labels.update(tensor.labels)
         blocks.update(matrices(array(tensor).astype(np.float32), record, tensor.labels))
@@ -267,18 +285,21 @@ TEMPLATE = """
     <span class="state"></span>
   </div>
   <div class="panels">
-    <div class="heads">{{ parts.panel(figure.heads, figure.key, 0, figure.views[0]) }}</div>
+    <div class="heads">{{ parts.panel(figure.heads, figure.key, 0, figure.views[0], hatched=false) }}</div>
     <div class="head" hidden>
       <p class="which"></p>
       <svg class="panel matrix" tabindex="0" role="application" aria-roledescription="matrix"></svg>
       <p class="soft">Tokens: how strongly the marked query (outlined) attends to each.</p>
       <p class="strip"></p>
       <table class="top"><caption>Largest weights of this head</caption>
-      <thead><tr><th scope="col">query</th><th scope="col">key</th><th scope="col" class="number">weight</th></tr></thead><tbody></tbody></table>
+      <thead>
+      <tr><th scope="col">query</th><th scope="col">key</th><th scope="col" class="number">weight</th></tr>
+      </thead><tbody></tbody></table>
     </div>
   </div>
   {{ parts.bar(figure.bar, 0) }}
-  <noscript><p class="soft">Without scripts this page shows all heads of the first item in one picture, and the table below.</p></noscript>
+  <noscript><p class="soft">Without scripts this page shows all heads of the first item in one picture,
+  and the table below.</p></noscript>
 </div>
 """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from glassbox_dsl.report.chart import Chart
 from glassbox_dsl.report.material import Material
-from glassbox_dsl.report.panels import caption, lacking
+from glassbox_dsl.report.panels import caption, heading, lacking
 from glassbox_dsl.report.select import select
 from glassbox_dsl.report.series import Series, series
 from glassbox_dsl.report.spec import ItemSpec
@@ -18,11 +18,11 @@ def build(item: ItemSpec, material: Material, key: str) -> PictureFigure:
     """The figure of one item."""
     cells = select(item, material)
     laid_out = series(item, cells, material)
-    measure = cells.measure
     return PictureFigure(
         key=key,
         kind="bar",
-        title=str(item.options.get("title") or measure.title or f"{measure.experiment}.{measure.measure}"),
+        **heading(item, cells.measure),
+        opened=not installed(),
         caption=caption(cells),
         sql=cells.sql,
         notes=(*lacking(cells), *(() if installed() else (INSTALL,))),
@@ -35,15 +35,26 @@ def chart(found: Series, theme: str) -> Any:
     """The bars and their whiskers as an Altair chart."""
     import altair as alt
 
-    names = [{**row, "x": str(row["x"]) if not found.numeric else _name(found, row["x"])} for row in found.rows]
-    x = alt.X("x:N", title=found.x, sort=found.order["x"], axis=alt.Axis(labelAngle=-50 if len(found.order["x"]) > 6 else 0))
+    names = [
+        {**row, "x": str(row["x"]) if not found.numeric else _name(found, row["x"])} for row in found.rows
+    ]
+    x = alt.X(
+        "x:N",
+        title=found.x,
+        sort=found.order["x"],
+        axis=alt.Axis(labelAngle=-50 if len(found.order["x"]) > 6 else 0),
+    )
     shared: dict[str, Any] = {"x": x}
     if found.color:
         shared["xOffset"] = alt.XOffset("color:N", sort=found.order["color"])
-    base = alt.Chart(alt.Data(values=names))
-    bars = {"color": alt.Color("color:N", title=found.color, sort=found.order["color"])} if found.color else {}
+    base = alt.Chart(alt.InlineData(values=names))
+    bars = (
+        {"color": alt.Color("color:N", title=found.color, sort=found.order["color"])} if found.color else {}
+    )
     bar = base.mark_bar().encode(y=alt.Y("y:Q", title=found.y_title), **shared, **bars)
-    whisker = base.mark_rule(color=INK[theme], strokeWidth=1.25).encode(y=alt.Y("low:Q"), y2="high:Q", **shared)
+    whisker = base.mark_rule(color=INK[theme], strokeWidth=1.25).encode(
+        y=alt.Y("low:Q"), y2="high:Q", **shared
+    )
     count = len(found.order["x"]) * max(1, len(found.order["color"]))
     width = min(300 if found.panel else 520, max(120, 30 * count))
     layers = alt.layer(bar, whisker).properties(width=width, height=260)

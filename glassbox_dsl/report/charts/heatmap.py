@@ -16,6 +16,7 @@ from glassbox_dsl.report.panels import (
     axes_of,
     caption,
     groups,
+    heading,
     lacking,
     panel_title,
 )
@@ -33,13 +34,13 @@ def build(item: ItemSpec, material: Material, key: str) -> GridFigure:
     panels = tuple(panel(material, cells, group, x, y) for group in found[:MOST_PANELS])
     values = np.concatenate([p.values.ravel() for p in panels]) if panels else np.zeros(0)
     scale = scale_of(values)
-    target = 560.0 if len(panels) == 1 else 330.0
+    target = 560.0 if len(panels) == 1 else 400.0
     name = cells.measure.measure + (f", {cells.measure.unit}" if cells.measure.unit else "")
     hatched = any(not math.isfinite(v) for v in values.tolist())
     return GridFigure(
         key=key,
         kind="heatmap",
-        title=str(item.options.get("title") or cells.measure.title or f"{cells.measure.experiment}.{cells.measure.measure}"),
+        **heading(item, cells.measure),
         caption=caption(cells),
         sql=cells.sql,
         notes=(*lacking(cells), *too_many(len(found))),
@@ -82,7 +83,9 @@ def too_many(found: int) -> tuple[str, ...]:
     """A sentence about panels that are left out."""
     if found <= MOST_PANELS:
         return ()
-    return (f"{MOST_PANELS} of {found} panels are shown; fix an axis to see the others. The query gives all.",)
+    return (
+        f"{MOST_PANELS} of {found} panels are shown; fix an axis to see the others. The query gives all.",
+    )
 
 
 TEMPLATE = """

@@ -12,8 +12,9 @@ from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.report import errors
 from glassbox_dsl.report.chart import Chart
 from glassbox_dsl.report.grid import exact
-from glassbox_dsl.report.material import Material, identifier
+from glassbox_dsl.report.material import Material
 from glassbox_dsl.report.page import Figure, Table
+from glassbox_dsl.report.panels import heading
 from glassbox_dsl.report.select import Question
 from glassbox_dsl.report.select import conditions as conditions_of
 from glassbox_dsl.report.spec import ItemSpec
@@ -73,7 +74,9 @@ def build(item: ItemSpec, material: Material, key: str) -> LensFigure:
     measure = material.measure(item.source)
     name = f"{measure.experiment}.{measure.measure}"
     if measure.kind != "top":
-        raise Findings([errors.wrong_axes(name, "lens", "one number per cell", "tokens: a measure of top(...)")])
+        raise Findings(
+            [errors.wrong_axes(name, "lens", "one number per cell", "tokens: a measure of top(...)")]
+        )
     sql = statement(item, measure, material)
     found = material.ask(sql)
     rows = list(found.dicts())
@@ -82,12 +85,15 @@ def build(item: ItemSpec, material: Material, key: str) -> LensFigure:
     kept, data = within_budget(views)
     notes = [] if views else ["The run stored no number for this figure."]
     if len(kept) < len(views):
-        notes.append(f"{len(kept)} of {len(views)} grids are in this page, to keep it small; the query gives all.")
+        notes.append(
+            f"{len(kept)} of {len(views)} grids are in this page, to keep it small; the query gives all."
+        )
     return LensFigure(
         key=key,
         kind="lens",
-        title=str(item.options.get("title") or measure.title or name),
-        caption=f"{name}: the most likely token at each cell, one item at a time; the colour is its probability. Last layer on top.",
+        **heading(item, measure),
+        caption=f"{name}: the most likely token at each cell, one item at a time;"
+        " the colour is its probability. Last layer on top.",
         sql=sql,
         notes=tuple(notes),
         tables=(listing(kept[0]),) if kept else (),
@@ -101,9 +107,10 @@ def statement(item: ItemSpec, measure: MeasureRow, material: Material) -> str:
     """The query: every ranked token of the measure."""
     columns = []
     for placed in material.columns(measure).values():
-        columns += [identifier(c) for c in (placed.shown, placed.shown_label) if c is not None]
+        columns += [material.name(c) for c in (placed.shown, placed.shown_label) if c is not None]
     lines = [
-        "SELECT " + ", ".join(("model", "data", "item", *columns, "rank", "token_id", "token", "logit", "prob")),
+        "SELECT "
+        + ", ".join(("model", "data", "item", *columns, "rank", "token_id", "token", "logit", "prob")),
         f"FROM {material.table(measure, summary=False)}",
     ]
     conditions = conditions_of(Question(item, measure, material))
@@ -115,12 +122,16 @@ def axes(item: ItemSpec, measure: MeasureRow, material: Material) -> tuple[str, 
     """Columns and rows of the grid: positions across (items where the measure has none), layers up."""
     names = [v.name for v in measure.variables]
     positions = [v.name for v in measure.variables if v.kind == "position"]
-    y = item.role("y") or ("layer" if "layer" in names else next((n for n in names if n not in positions), "model"))
+    y = item.role("y") or (
+        "layer" if "layer" in names else next((n for n in names if n not in positions), "model")
+    )
     x = item.role("x") or next((n for n in positions if n != y), "item")
     return x, y
 
 
-def grids(rows: Sequence[dict[str, Any]], x: str, y: str, measure: MeasureRow, material: Material) -> tuple[View, ...]:
+def grids(
+    rows: Sequence[dict[str, Any]], x: str, y: str, measure: MeasureRow, material: Material
+) -> tuple[View, ...]:
     """One grid for every combination of the axes that are neither across nor up."""
     placed = material.columns(measure)
     names = ("model", "data", "item", *placed)
@@ -131,16 +142,19 @@ def grids(rows: Sequence[dict[str, Any]], x: str, y: str, measure: MeasureRow, m
     for row in rows:
         where = {name: row[placed[name].shown if name in placed else name] for name in names}
         held = tuple(where[name] for name in outer)
-        label = row[placed[x].shown_label] if x in placed and placed[x].shown_label else None
+        label = row[name] if x in placed and (name := placed[x].shown_label) is not None else None
         column = where[x] if where[x] is not None else label
         if label is not None:
             labels.setdefault(held, {})[column] = label
         word = Word(visible_token(row["token"]), row["token_id"], _number(row["prob"]), _number(row["logit"]))
         at.setdefault(held, {}).setdefault((where[y], column), []).append(word)
     keys = sorted(at, key=lambda k: tuple(_rank(order, name, v) for name, v in zip(outer, k, strict=True)))
-    several = [name for i, name in enumerate(outer) if len({key[i] for key in keys}) > 1 or name in ("model", "item")]
+    several = [
+        name for i, name in enumerate(outer) if len({key[i] for key in keys}) > 1 or name in ("model", "item")
+    ]
     return tuple(
-        grid(at[key], dict(zip(outer, key, strict=True)), labels.get(key, {}), x, y, several, material) for key in keys
+        grid(at[key], dict(zip(outer, key, strict=True)), labels.get(key, {}), x, y, several, material)
+        for key in keys
     )
 
 
@@ -166,7 +180,11 @@ def grid(
     marks = [Mark(visible(labels[v]), True) if v in labels else Mark(tokens.get(v, "")) for v in across]
     if x == "item":
         marks = [Mark(item_words(material, held, v)) for v in across]
-    words = [shown(held[n]) if n in ("model", "data") else f"{n} {shown(held[n])}" for n in several if held[n] is not None]
+    words = [
+        shown(held[n]) if n in ("model", "data") else f"{n} {shown(held[n])}"
+        for n in several
+        if held[n] is not None
+    ]
     return View(
         title=", ".join(words),
         prompt=prompt_of(material, held),
@@ -208,7 +226,9 @@ def _items(material: Material, held: dict[str, Any]) -> list[Any]:
     keys = {name: held[name] for name in ("model", "data", "item") if held.get(name) is not None}
     if "item" not in keys:
         return []
-    return [item for item in material.items if all(getattr(item, name) == value for name, value in keys.items())]
+    return [
+        item for item in material.items if all(getattr(item, name) == value for name, value in keys.items())
+    ]
 
 
 def _number(value: Any) -> float:
@@ -216,9 +236,13 @@ def _number(value: Any) -> float:
 
 
 def within_budget(views: Sequence[View]) -> tuple[tuple[View, ...], dict[str, Any]]:
-    """As many grids as fit into a page, the first always, and what the script reads: words once, cells by number."""
+    """As many grids as fit into a page, the first always, and what the script reads: words once, cells by
+    number.
+    """
     vocabulary: dict[str, int] = {}
-    kept, packed, size = [], [], 0
+    kept: list[View] = []
+    packed: list[dict[str, Any]] = []
+    size = 0
     for view in views:
         pack = {
             "title": view.title,
@@ -243,7 +267,10 @@ def _packed(square: Square | None, vocabulary: dict[str, int]) -> list[float] | 
         return None
     flat: list[float] = []
     for word in square.words:
-        flat += [vocabulary.setdefault(word.token, len(vocabulary)), float(f"{word.prob:.4g}") if math.isfinite(word.prob) else -1]
+        flat += [
+            vocabulary.setdefault(word.token, len(vocabulary)),
+            float(f"{word.prob:.4g}") if math.isfinite(word.prob) else -1,
+        ]
     return flat
 
 
@@ -265,31 +292,39 @@ def listing(view: View) -> Table:
 
 
 TEMPLATE = """
-{% if figure.first %}
+{% set view = figure.first %}
+{% if view %}
 <div class="lens" data-figure="{{ figure.key }}">
   {% if figure.views|length > 1 %}
   <p class="chooser" hidden><label>Show <select>
   {% for title in figure.views %}<option value="{{ loop.index0 }}">{{ title }}</option>{% endfor %}
   </select></label></p>
   {% endif %}
-  <p class="shown">{{ figure.first.title }}{% if figure.first.prompt %}: <q>{{ figure.first.prompt }}</q>{% endif %}</p>
+  <p class="shown">{{ view.title }}{% if view.prompt %}: <q>{{ view.prompt }}</q>{% endif %}</p>
   <div class="scroll" tabindex="0" role="region" aria-label="{{ figure.title }}">
   <table class="tokens" role="grid">
-    <thead><tr><th scope="col">{{ figure.first.y.name }} \\ {{ figure.first.x.name }}</th>
-    {% for label in figure.first.x.labels %}
-    {% set mark = figure.first.x.marks[loop.index0] if figure.first.x.marks else none %}
-    <th scope="col">{{ label }}{% if mark and mark.text %}<br><span class="{{ 'strong' if mark.strong else 'soft' }}">{{ mark.text }}</span>{% endif %}</th>
+    <thead><tr><th scope="col">{{ view.y.name }} \\ {{ view.x.name }}</th>
+    {% for label in view.x.labels %}
+    {% set mark = view.x.marks[loop.index0] if view.x.marks else none %}
+    <th scope="col">{{ label }}
+    {%- if mark and mark.text %}<br>
+    {%- if mark.strong %}<span class="strong">{{ mark.text }}</span>{% else %}<span class="soft">{{ mark.text }}</span>
+    {%- endif %}
+    {%- endif %}</th>
     {% endfor %}</tr></thead>
     <tbody>
-    {% for row in figure.first.squares %}
-    <tr><th scope="row">{{ figure.first.y.labels[loop.index0] }}</th>
-    {% for square in row %}{% if square and square.words %}<td class="p{{ square.level }}">{{ square.words[0].token }}</td>{% else %}<td class="none"></td>{% endif %}{% endfor %}
-    </tr>
+    {% for row in view.squares %}
+    <tr><th scope="row">{{ view.y.labels[loop.index0] }}</th>
+    {%- for square in row -%}
+    {% if square and square.words %}<td class="p{{ square.level }}">{{ square.words[0].token }}</td>
+    {%- else %}<td class="none"></td>{% endif %}
+    {%- endfor %}</tr>
     {% endfor %}
     </tbody>
   </table>
   </div>
-  <p class="key">probability {% for level in figure.levels %}<span class="p{{ level }}">{{ level / 10 }}</span>{% endfor %}</p>
+  <p class="key">probability
+  {% for level in figure.levels %}<span class="p{{ level }}">{{ level / 10 }}</span>{% endfor %}</p>
 </div>
 {% endif %}
 """

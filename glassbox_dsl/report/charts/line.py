@@ -6,7 +6,7 @@ from typing import Any
 
 from glassbox_dsl.report.chart import Chart
 from glassbox_dsl.report.material import Material
-from glassbox_dsl.report.panels import caption, lacking
+from glassbox_dsl.report.panels import caption, heading, lacking
 from glassbox_dsl.report.select import select
 from glassbox_dsl.report.series import Series, series
 from glassbox_dsl.report.spec import ItemSpec
@@ -18,11 +18,11 @@ def build(item: ItemSpec, material: Material, key: str) -> PictureFigure:
     """The figure of one item."""
     cells = select(item, material)
     laid_out = series(item, cells, material)
-    measure = cells.measure
     return PictureFigure(
         key=key,
         kind="line",
-        title=str(item.options.get("title") or measure.title or f"{measure.experiment}.{measure.measure}"),
+        **heading(item, cells.measure),
+        opened=not installed(),
         caption=caption(cells),
         sql=cells.sql,
         notes=(*lacking(cells), *(() if installed() else (INSTALL,))),
@@ -41,8 +41,10 @@ def chart(found: Series) -> Any:
         x = x.scale(zero=False, nice=False)
     shared: dict[str, Any] = {"x": x}
     if found.color:
-        shared["color"] = alt.Color("color:N", title=found.color, sort=found.order["color"])
-    base = alt.Chart(alt.Data(values=list(found.rows)))
+        shared["color"] = alt.Color(
+            "color:N", title=found.color, sort=found.order["color"], legend=alt.Legend(symbolOpacity=1)
+        )
+    base = alt.Chart(alt.InlineData(values=list(found.rows)))
     title = alt.Y("low:Q", title=found.y_title).scale(zero=False)
     band = base.mark_area(opacity=0.18).encode(y=title, y2="high:Q", **shared)
     line = base.mark_line(point={"size": 22}, strokeWidth=1.75).encode(

@@ -14,10 +14,16 @@ def build(item: ItemSpec, material: Material, key: str) -> Figure:
     sql = str(item.source)
     found = material.ask(sql)
     table = answer(found.columns, found.rows[:MOST_ROWS], left_out=max(0, len(found.rows) - MOST_ROWS))
-    caption = f"The answer to the query of the file: {len(found.rows)} rows, from the newest complete runs in the database."
+    caption = f"The answer to the file's query: {len(found.rows)} rows, from the newest complete runs."
     return Figure(
-        key=key, kind="sql", title=str(item.options.get("title") or "Query"), caption=caption, sql=sql, tables=(table,)
-    )  # fmt: skip
+        key=key,
+        kind="sql",
+        title=str(item.options.get("title") or "Query"),
+        caption=caption,
+        sql=sql,
+        opened=True,
+        tables=(table,),
+    )
 
 
 TEMPLATE = """

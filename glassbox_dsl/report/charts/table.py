@@ -5,7 +5,7 @@ from __future__ import annotations
 from glassbox_dsl.report.chart import Chart
 from glassbox_dsl.report.material import Material
 from glassbox_dsl.report.page import Figure
-from glassbox_dsl.report.panels import caption, lacking
+from glassbox_dsl.report.panels import caption, heading, lacking
 from glassbox_dsl.report.select import select
 from glassbox_dsl.report.spec import ItemSpec
 from glassbox_dsl.report.tables import MOST_ROWS, answer, long
@@ -14,17 +14,22 @@ from glassbox_dsl.report.tables import MOST_ROWS, answer, long
 def build(item: ItemSpec, material: Material, key: str) -> Figure:
     """The figure of one item."""
     measure = material.measure(item.source)
-    title = str(item.options.get("title") or measure.title or f"{measure.experiment}.{measure.measure}")
     if measure.kind in ("top", "text"):
-        return _rows(item, material, key, title)
+        return _rows(item, material, key)
     cells = select(item, material)
     return Figure(
-        key=key, kind="table", title=title, caption=caption(cells), sql=cells.sql, notes=lacking(cells),
+        key=key,
+        kind="table",
+        **heading(item, measure),
+        caption=caption(cells),
+        sql=cells.sql,
+        opened=True,
+        notes=lacking(cells),
         tables=(long(cells),),
-    )  # fmt: skip
+    )
 
 
-def _rows(item: ItemSpec, material: Material, key: str, title: str) -> Figure:
+def _rows(item: ItemSpec, material: Material, key: str) -> Figure:
     """The rows of a measure that has no numbers to average."""
     measure = material.measure(item.source)
     sql = f"SELECT * EXCLUDE (run_id)\nFROM {material.table(measure, summary=False)}"
@@ -32,8 +37,14 @@ def _rows(item: ItemSpec, material: Material, key: str, title: str) -> Figure:
     left_out = max(0, len(found.rows) - MOST_ROWS)
     table = answer(found.columns, found.rows[:MOST_ROWS], left_out=left_out)
     return Figure(
-        key=key, kind="table", title=title, caption=f"{measure.experiment}.{measure.measure}, every row.", sql=sql, tables=(table,)
-    )  # fmt: skip
+        key=key,
+        kind="table",
+        **heading(item, measure),
+        caption=f"{measure.experiment}.{measure.measure}, every row.",
+        sql=sql,
+        opened=True,
+        tables=(table,),
+    )
 
 
 TEMPLATE = """

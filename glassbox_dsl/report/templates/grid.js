@@ -70,7 +70,7 @@ function matrix(svg, shape, describe, enter, pick) {
   });
 }
 
-for (const svg of document.querySelectorAll(".figure.heatmap svg.panel")) {
+for (const svg of document.querySelectorAll(".kind-heatmap svg.panel")) {
   const figure = page.data(svg.dataset.figure);
   const panel = figure.panels[Number(svg.dataset.panel)];
   matrix(svg, () => [panel.y.length, panel.x.length], (row, column) => {
