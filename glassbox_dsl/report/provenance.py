@@ -127,8 +127,10 @@ def receipts(material: Material) -> Section | None:
         )
         for r in found
     ]
-    text = "How far each edit moved what it wrote to: L2 norm of the change,"
+    text = (
+        "How far each edit moved what it wrote to: L2 norm of the change,"
         " and its mean share of what was there."
+    )
     return Section("Edits", text=text, tables=(_cut(columns, rows, {8, 9, 10}),)) if rows else None
 
 

@@ -308,8 +308,7 @@ TEMPLATE = """
     {% set mark = view.x.marks[loop.index0] if view.x.marks else none %}
     <th scope="col">{{ label }}
     {%- if mark and mark.text %}<br>
-    {%- if mark.strong %}<span class="strong">{{ mark.text }}</span>{% else %}<span class="soft">{{ mark.text }}</span>
-    {%- endif %}
+    {%- set look = "strong" if mark.strong else "soft" %}<span class="{{ look }}">{{ mark.text }}</span>
     {%- endif %}</th>
     {% endfor %}</tr></thead>
     <tbody>
