@@ -112,24 +112,29 @@ class _ByLayout:
     def _close(self, i: int) -> None:
         near = range(max(0, len(self.stack) - DEEPEST_NESTING), len(self.stack))
         candidates = [n for n in near if self._fits(self.stack[n], i)]
-        if not candidates:
+        aligned = [n for n in candidates if self._indent(self.stack[n]) == self._indent(i)]
+        chosen = (aligned if aligned and self._starts_line(i) else candidates or [-1])[-1]
+        if self._is_mistaken(i, chosen):
+            self._mistaken(i)
+        elif chosen < 0:
             self.faults.append(errors.nothing_to_close(self.lexemes[i].span(self.source)))
-            return
-        chosen = candidates[-1]
-        if self._starts_line(i):
-            aligned = [n for n in candidates if self._indent(self.stack[n]) == self._indent(i)]
-            chosen = aligned[-1] if aligned else chosen
-        elif chosen != len(self.stack) - 1 and self._line(self.stack[-1]) == self._line(i) != self._line(
-            self.stack[chosen]
-        ):
-            # `(a}` on one line: the wrong closing bracket, not the end of the block around it
-            opened = self.stack.pop()
-            bracket = self.lexemes[opened].text
-            place = self.lexemes[i].span(self.source)
-            self.faults.append(errors.closed_by_another(place, bracket, CLOSER[bracket]))
-            self.partner[opened], self.partner[i] = i, opened
-            return
-        self._give_up(chosen + 1)
+        else:
+            self._give_up(chosen + 1)
+            self._pair(i)
+
+    def _is_mistaken(self, i: int, chosen: int) -> bool:
+        """Whether `i` is meant for the bracket open on its line but is of another kind, as in `(a}`."""
+        if not self.stack or self._fits(self.stack[-1], i) or self._line(self.stack[-1]) != self._line(i):
+            return False
+        return chosen < 0 or self._line(self.stack[chosen]) != self._line(i)
+
+    def _mistaken(self, i: int) -> None:
+        bracket = self.lexemes[self.stack[-1]].text
+        place = self.lexemes[i].span(self.source)
+        self.faults.append(errors.closed_by_another(place, bracket, CLOSER[bracket]))
+        self._pair(i)
+
+    def _pair(self, i: int) -> None:
         opened = self.stack.pop()
         self.partner[opened], self.partner[i] = i, opened
 

@@ -15,12 +15,46 @@ from glassbox_dsl.syntax.brackets import ends_value, outermost
 from glassbox_dsl.syntax.scan import Lexeme
 
 _ASSIGNMENTS = {":=", "+=", "-=", "*=", "="}
-_AFTER_NAME = {
-    "model": {"="}, "data": {"{"}, "metric": {"("}, "let": {"=", "["}, "hypothesis": {"{"},
-    "prompt": {"="}, "answer": {"="}, "feature": {"=", "["},
-    "run": {"=", "["}, "measure": {"=", "["}, "record": {"=", "["}, "fit": {"=", "["}, "circuit": {"=", "["},
-    "node": {"="},
-}  # fmt: skip
+
+# What follows a word that is nothing but the head of a statement; names, strings and numbers by their kind.
+_VALUED, _BOUND, _BLOCK = ["name ="], ["name =", "name ["], ["name {"]
+_SHAPES = {
+    "declaration": {
+        "import": ["string"],
+        "model": _VALUED,
+        "data": _BLOCK,
+        "metric": ["name ("],
+        "let": _BOUND,
+        "experiment": [*_BLOCK, "name string {"],
+        "hypothesis": _BLOCK,
+        "report": [*_BLOCK, "name string {"],
+    },
+    "data_item": {
+        "from": ["string"],
+        "rows": ["["],
+        "slots": ["{"],
+        "draw": ["number"],
+        "prompt": _VALUED,
+        "answer": _VALUED,
+        "feature": _BOUND,
+        "keep": ["name"],
+    },
+    "exp_item": {
+        "models": ["name"],
+        "data": ["name"],
+        "run": _BOUND,
+        "measure": _BOUND,
+        "record": _BOUND,
+        "let": _BOUND,
+        "metric": ["name ("],
+        "fit": _BOUND,
+        "circuit": _BOUND,
+        "expect": [""],
+        "hypothesis": _BLOCK,
+    },
+    "edit": {"path": ["name"], "keep": ["name"]},
+    "node": {"node": _VALUED},
+}
 
 
 class Cutter:
@@ -41,15 +75,18 @@ class Cutter:
 
     def _heads(self, block: Block, start: int, end: int) -> Iterator[int]:
         latest = -1
+        inside = False  # an inner block whose closing brace is missing: its names are no heads of this block
         places = list(outermost(self.lexemes, self.partner, start, end))
         targets = self._targets(places) if block.rule == "edit" else set()
         for i in places:
+            if self.lexemes[i].text == "{" and i not in self.partner and latest >= 0:
+                inside = inside or self.lexemes[latest].text in block.inner
             if self.lexemes[i].kind != "name":
                 continue
             after_value = i == start or (ends_value(self.lexemes[i - 1]) and latest != i - 1)
             possible = after_value and (i in targets or self._may_start(block, i, start))
-            if possible or self._must_start(block, i):
-                latest = i
+            if (possible and not inside) or self._must_start(block, i):
+                latest, inside = i, False
                 yield i
 
     def _may_start(self, block: Block, i: int, start: int) -> bool:
@@ -74,26 +111,20 @@ class Cutter:
         if block.rule == "item":
             shape = [lexeme.kind for lexeme in self.lexemes[i : i + 2]]
             return shape in (["name", "name"], ["name", "string"])
-        return self.lexemes[i].text in block.forms and self.is_whole_head(i)
+        return self._is_whole_head(block, i)
 
-    def is_whole_head(self, i: int) -> bool:
-        """Whether what must follow the head of a statement does: `model NAME =`, `experiment NAME {`, ..."""
-        word, *rest = self.lexemes[i : i + 4]
-        kinds, texts = [lexeme.kind for lexeme in rest], [lexeme.text for lexeme in rest]
-        if word.text == "import":
-            return kinds[:1] == ["string"]
-        if word.text in {"experiment", "report"}:
-            titled = kinds[1:2] == ["string"] and texts[2:3] == ["{"]
-            return kinds[:1] == ["name"] and (titled or texts[1:2] == ["{"])
-        return kinds[:1] == ["name"] and len(texts) > 1 and texts[1] in _AFTER_NAME.get(word.text, ())
+    def _is_whole_head(self, block: Block, i: int) -> bool:
+        shapes = _SHAPES.get(block.rule, {}).get(self.lexemes[i].text, [])
+        following = self.lexemes[i + 1 : i + 4]
+        shown = " ".join(lexeme.text if lexeme.kind == "mark" else lexeme.kind for lexeme in following)
+        return any(shown.startswith(shape) for shape in shapes)
 
     def declarations(self) -> list[int]:
         """The lexemes at the margin that can only start a declaration, whatever bracket seems to be open."""
-        heads = BLOCKS["file"].forms
         return [
             i
-            for i, lexeme in enumerate(self.lexemes)
-            if lexeme.text in heads and self.columns[i] == 1 and self.is_whole_head(i)
+            for i, column in enumerate(self.columns)
+            if column == 1 and self._is_whole_head(BLOCKS["file"], i)
         ]
 
     def starts_line(self, i: int) -> bool:

@@ -149,8 +149,8 @@ def _mend(found: Lexeme, previous: Lexeme, accepts: frozenset[str]) -> str:
         return f"did you mean `{near[0]}`?"
     if found.text in _NOT_IN_VERSION_1:
         return _NOT_IN_VERSION_1[found.text]
-    if found.text == "not" and "INT" in accepts:
-        return "put it into brackets: `(not x)`"
+    if previous.text == "not" and found.kind == "name":
+        return f"put it into brackets: `(not {errors.shortened(found.text)})`"
     if found.text in _COMPARISONS and "PLUS" in accepts:
         return "comparisons do not chain: multiply two of them, `(a < b) * (b < c)`"
     if found.text == ".." and "PLUS" in accepts:
