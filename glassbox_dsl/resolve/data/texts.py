@@ -92,7 +92,7 @@ def fill_chat(variant: TextVariant, values: Mapping[str, Any], tokenizer: TextTo
 
 
 def _as_rendered(text: str, rendered: str, at: int) -> tuple[str, int]:
-    """The turn as it stands at a place of the rendered text, whole or stripped, and what was cut before it."""
+    """The turn as it stands at a place of the rendered text, whole or stripped, and what was cut off."""
     if rendered.startswith(text, at):
         return text, 0
     return text.strip(), len(text) - len(text.lstrip())

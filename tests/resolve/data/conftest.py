@@ -34,7 +34,7 @@ def corpus() -> list[str]:
         f"When {a} and {b} went to the {w}, {b} gave a {w} to {a}."
         for a, b, w in zip(names, names[1:] * 2, words * 2, strict=False)
     ]
-    return 4 * lines + [" " + w for w in words] * 4 + ["café déjà vu, 12 + 30 = 42"]
+    return 4 * lines + [" " + w for w in words] * 4 + ["café déjà vu, 12 + 30 = 42"] + 9 * ["Mary's and it's"]
 
 
 def train(kind: str) -> Tokenizer:
