@@ -56,7 +56,13 @@ def run_file(path: Path, db: Path, report_dir: Path | None, progress: Progress) 
 
 
 def _run(
-    program: Program, resolved: Resolved, path: Path, db: Path, report_dir: Path | None, progress: Progress, warnings: Sequence[Diagnostic]
+    program: Program,
+    resolved: Resolved,
+    path: Path,
+    db: Path,
+    report_dir: Path | None,
+    progress: Progress,
+    warnings: Sequence[Diagnostic],
 ) -> RunOutcome:
     from glassbox_dsl.report import render_report
     from glassbox_dsl.run.fetch import prepare
@@ -78,4 +84,6 @@ def _run(
         keeper.close([*warnings, *session.problems])
     pages = render_report(db, report_dir) if report_dir is not None else ()
     exit_code = FINDINGS if keeper.failed else COMPLETE
-    return RunOutcome(exit_code, db, tuple(pages), tuple(keeper.headlines), tuple([*warnings, *keeper.findings]))
+    return RunOutcome(
+        exit_code, db, tuple(pages), tuple(keeper.headlines), tuple([*warnings, *keeper.findings])
+    )

@@ -32,7 +32,9 @@ def read_binders(binders: Sequence[nodes.Binder], reader: IndexReader, scope: Sc
 def _axis_of(axis: nodes.Axis) -> str | None:
     name = axis.axis if axis.axis is not None else axis.name
     if name in CONTEXT_AXES or name in FEATURE_AXES:
-        raise Problem(errors.bad_domain(axis.span, f"`{name}` is not swept by a binder", "index or reduce it by name"))
+        raise Problem(
+            errors.bad_domain(axis.span, f"`{name}` is not swept by a binder", "index or reduce it by name")
+        )
     if axis.axis is not None and name not in AXES:
         raise Problem(errors.unknown_name(axis.span, name, AXES, "axis"))
     return name if name in AXES else None
@@ -44,7 +46,9 @@ def _dimension(binder: nodes.Binder, reader: IndexReader, scope: Scope) -> Dimen
     if binder.domain is None:
         if variables[0].axis is None:
             help_ = f"write `[{name} in [...]]`, or `[{name}: layer]` for an axis"
-            raise Problem(errors.bad_domain(binder.span, f"`{name}` is not an axis, so it needs a domain", help_))
+            raise Problem(
+                errors.bad_domain(binder.span, f"`{name}` is not an axis, so it needs a domain", help_)
+            )
         whole = whole_axis(binder.span, variables[0].axis)
         return whole.model_copy(update={"name": name, "variables": variables})
     members = tuple(_members(binder.domain, variables, reader, scope))
@@ -76,7 +80,9 @@ def _members(
             for number in range(_integer(low), _integer(high) + 1):
                 yield (Member(span=domain.span, number=float(number), text=str(number)),)
         case _:
-            raise Problem(errors.bad_domain(domain.span, "a list, set or range is needed", "write `in [1, 2, 3]`"))
+            raise Problem(
+                errors.bad_domain(domain.span, "a list, set or range is needed", "write `in [1, 2, 3]`")
+            )
 
 
 def _integer(node: nodes.Expr) -> int:
@@ -92,7 +98,9 @@ def _tuple_members(
     domain: nodes.Expr, variables: Sequence[Variable], reader: IndexReader, scope: Scope
 ) -> Iterator[tuple[Member, ...]]:
     if not isinstance(domain, nodes.Set | nodes.List):
-        raise Problem(errors.bad_domain(domain.span, "a set of tuples is needed", "write `in {(0, 1), (2, 3)}`"))
+        raise Problem(
+            errors.bad_domain(domain.span, "a set of tuples is needed", "write `in {(0, 1), (2, 3)}`")
+        )
     for item in domain.items:
         if not isinstance(item, nodes.Tuple) or len(item.items) != len(variables):
             raise Problem(errors.bad_domain(item.span, f"a tuple of {len(variables)} is needed"))

@@ -151,7 +151,9 @@ class CallReader:
         """`mean(x, over: {...}, within: f)` and its kin; `max(a, b)` is elementwise."""
         if arguments.function in ("max", "min") and len(arguments.positional) > 1:
             arguments.expect(2, 99, ())
-            return self.names.values.operation(arguments.span, arguments.function, arguments.positional, scope)
+            return self.names.values.operation(
+                arguments.span, arguments.function, arguments.positional, scope
+            )
         arguments.expect(1, 1, ("over", "within") if arguments.function in ("mean", "std") else ("over",))
         inner = scope.inner()
         body = self.value(arguments.positional[0], inner)
@@ -160,7 +162,13 @@ class CallReader:
         return self.reduced(arguments, body, over, within, inner, scope)
 
     def reduced(
-        self, arguments: Arguments, body: Expr, over: list[str], within: str | None, inner: Scope, scope: Scope
+        self,
+        arguments: Arguments,
+        body: Expr,
+        over: list[str],
+        within: str | None,
+        inner: Scope,
+        scope: Scope,
     ) -> Expr:
         """The reduction, with the dimensions that stay handed on."""
         feature_over = body.feature is not None and body.feature in over
@@ -250,7 +258,11 @@ class CallReader:
     def noise(self, arguments: Arguments, scope: Scope) -> Expr:
         """`noise(scale:, seed:, like:)`."""
         arguments.expect(0, 0, ("scale", "seed", "like"))
-        scale = self.value(arguments.named["scale"], scope) if "scale" in arguments.named else Constant(span=arguments.span, value=1.0)
+        scale = (
+            self.value(arguments.named["scale"], scope)
+            if "scale" in arguments.named
+            else Constant(span=arguments.span, value=1.0)
+        )
         like = self.value(arguments.named["like"], scope) if "like" in arguments.named else None
         if like is None and scope.target is None:
             raise arguments.problem("outside an edit, `like:` says which axes the noise has")
@@ -258,7 +270,14 @@ class CallReader:
             raise arguments.problem("`scale:` is a number, not a vector")
         dims = union([scale.dims, like.dims]) if like is not None else union([(ITEM,), scale.dims])
         feature = like.feature if like is not None else self.names.target_feature(scope)
-        return Noise(span=arguments.span, scale=scale, seed=arguments.integer("seed", 0), like=like, dims=dims, feature=feature)
+        return Noise(
+            span=arguments.span,
+            scale=scale,
+            seed=arguments.integer("seed", 0),
+            like=like,
+            dims=dims,
+            feature=feature,
+        )
 
     def unembed(self, arguments: Arguments, scope: Scope) -> Expr:
         """`unembed(x, norm: final | frozen | none)`."""
@@ -266,9 +285,13 @@ class CallReader:
         norm = arguments.word("norm", NORMS, "final", scope)
         body = self.value(arguments.positional[0], scope)
         if body.feature != "dim":
-            raise arguments.problem("a value with the axis `dim`, of the width of the residual stream, is needed")
+            raise arguments.problem(
+                "a value with the axis `dim`, of the width of the residual stream, is needed"
+            )
         scale = self.frozen_scale(body, arguments) if norm == "frozen" else None
-        return Unembed(span=arguments.span, body=body, norm=norm, scale=scale, dims=body.dims, feature="vocab")
+        return Unembed(
+            span=arguments.span, body=body, norm=norm, scale=scale, dims=body.dims, feature="vocab"
+        )
 
     @staticmethod
     def frozen_scale(body: Expr, arguments: Arguments) -> Expr:
@@ -283,7 +306,9 @@ class CallReader:
         if place is None:
             raise arguments.problem(f"`{read.site}` has no position to take the norm's scale at")
         dims = tuple(d for d in read.dims if d not in axes or d == axes[place] or d in read.run.dims)
-        return SiteRead(span=read.span, run=read.run, site="final_norm_scale", index=(read.index[place],), dims=dims)
+        return SiteRead(
+            span=read.span, run=read.run, site="final_norm_scale", index=(read.index[place],), dims=dims
+        )
 
     def direction(self, arguments: Arguments, scope: Scope) -> Expr:
         """`direction(answer)`."""
@@ -303,7 +328,12 @@ class CallReader:
             known = self.names.prompt_names(scope)
             raise Problem(errors.unknown_name(node.span, node.span.text, known, "prompt"))
         at = self.position(arguments, scope)
-        return TokenAt(span=arguments.span, prompt=node.id, at=at, dims=(ITEM, *self.names.values.index_dims([at], ["pos"], scope)))
+        return TokenAt(
+            span=arguments.span,
+            prompt=node.id,
+            at=at,
+            dims=(ITEM, *self.names.values.index_dims([at], ["pos"], scope)),
+        )
 
     def load(self, arguments: Arguments, scope: Scope) -> Expr:
         """`load("file.safetensors", key: "name")`: 0, 1 (dim) or 2 (layer, dim) axes."""
@@ -314,23 +344,31 @@ class CallReader:
         path = self.names.file_path(node)
         shape = tensor_shape(path, key, arguments)
         if len(shape) > 2:
-            raise arguments.problem(f"the tensor has {len(shape)} axes; at most two (layer, dim) can be named")
+            raise arguments.problem(
+                f"the tensor has {len(shape)} axes; at most two (layer, dim) can be named"
+            )
         dims = (scope.sweep(arguments.span, "layer", "layer"),) if len(shape) == 2 else ()
-        return Load(span=arguments.span, path=str(path), key=key.value, dims=dims, feature="dim" if shape else None)
+        return Load(
+            span=arguments.span, path=str(path), key=key.value, dims=dims, feature="dim" if shape else None
+        )
 
     # ------------------------------------------------------------ metrics
 
     def declared_metric(self, metric: nodes.Metric, arguments: Arguments, scope: Scope) -> Expr:
         """A metric of the file: its body with the arguments in the place of its parameters."""
         usage = f"{metric.name}({', '.join(metric.parameters)})"
-        arguments = Arguments(arguments.function, arguments.span, arguments.positional, arguments.named, usage)
+        arguments = Arguments(
+            arguments.function, arguments.span, arguments.positional, arguments.named, usage
+        )
         arguments.expect(len(metric.parameters), len(metric.parameters), ())
         bound = {p: Bound(a, scope) for p, a in zip(metric.parameters, arguments.positional, strict=True)}
         return self.names.metric_body(metric, Scope(data=scope.data, met=scope.met, parameters=bound))
 
     def metric(self, metric: Metric, arguments: Arguments, scope: Scope) -> Expr:
         """A metric of the library."""
-        arguments = Arguments(arguments.function, arguments.span, arguments.positional, arguments.named, metric.example)
+        arguments = Arguments(
+            arguments.function, arguments.span, arguments.positional, arguments.named, metric.example
+        )
         count = {"answer": 2, "pair": 2}.get(metric.shape, 1)
         options = [name for name, _ in metric.options] + ([] if metric.shape == "pattern" else ["at"])
         arguments.expect(count, count, options)
@@ -338,14 +376,22 @@ class CallReader:
         run = self.names.values.run_argument(first, scope)
         value = None if run is not None else self.value(first, scope)
         at = self.position(arguments, scope) if "at" in arguments.named else None
-        if isinstance(value, SiteRead) and value.site == "logits" and value.feature == "vocab" and at is None and metric.shape != "sequence":
+        if (
+            isinstance(value, SiteRead)
+            and value.site == "logits"
+            and value.feature == "vocab"
+            and at is None
+            and metric.shape != "sequence"
+        ):
             # Metrics of a run are taken where the run is made, so its logits never have to be kept.
             run, at, value = value.run, value.index[0], None
         fields: dict[str, object] = {"options": self.options(metric, arguments, scope)}
         data = self.names.data_of(run.run) if run is not None else scope.data
         if metric.shape == "answer":
             one_token = not metric.several_tokens or run is None
-            fields["answer"], fields["token"] = self.answer(arguments.positional[1], data, scope, one_token=one_token, run=run)
+            fields["answer"], fields["token"] = self.answer(
+                arguments.positional[1], data, scope, one_token=one_token, run=run
+            )
         if metric.shape == "pair":
             self.second(arguments.positional[1], fields, scope)
         return self.metric_call(metric, arguments.span, run, value, at, fields, scope)
@@ -356,11 +402,20 @@ class CallReader:
         if fields["other"] is None:
             other = self.value(node, scope)
             if other.feature != "vocab":
-                raise Problem(errors.wrong_kind(node.span, node.span.text[:40], "no distribution", "a run or logits"))
+                raise Problem(
+                    errors.wrong_kind(node.span, node.span.text[:40], "no distribution", "a run or logits")
+                )
             fields["other_value"] = other
 
     def metric_call(
-        self, metric: Metric, span: Span, run: RunUse | None, value: Expr | None, at: Index | None, fields: dict[str, object], scope: Scope
+        self,
+        metric: Metric,
+        span: Span,
+        run: RunUse | None,
+        value: Expr | None,
+        at: Index | None,
+        fields: dict[str, object],
+        scope: Scope,
     ) -> Expr:
         """The call with its dimensions."""
         last = Position(span=span, label=None, part="last")
@@ -368,7 +423,9 @@ class CallReader:
             help_ = "give it a run, `RUN.logits[pos]` or `unembed(...)`"
             raise Problem(errors.wrong_kind(span, span.text[:40], "over no vocabulary", "logits", help_))
         if value is not None and (metric.shape in ("sequence", "pattern") or at is not None):
-            raise Problem(errors.bad_arguments(span, metric.name, "this needs a run, not a value", metric.example))
+            raise Problem(
+                errors.bad_arguments(span, metric.name, "this needs a run, not a value", metric.example)
+            )
         if run is not None and at is None and metric.shape != "sequence" and metric.shape != "pattern":
             at = last
         parts = [run, value, fields.get("other"), fields.get("other_value"), fields.get("token")]
@@ -380,7 +437,9 @@ class CallReader:
         if metric.shape == "pattern":
             dims = union([dims, (scope.sweep(span, "layer", "layer"), scope.sweep(span, "head", "head"))])
         other_at = at if fields.get("other") is not None and run is not None else last
-        return MetricCall(span=span, metric=metric.name, run=run, value=value, at=at, other_at=other_at, dims=dims, **fields)
+        return MetricCall(
+            span=span, metric=metric.name, run=run, value=value, at=at, other_at=other_at, dims=dims, **fields
+        )
 
     def options(self, metric: Metric, arguments: Arguments, scope: Scope) -> tuple[tuple[str, object], ...]:
         """The options of a metric besides `at:`."""
@@ -403,7 +462,13 @@ class CallReader:
         return self.names.reader.read(node, "pos", scope, ["pos"], arguments.function)
 
     def answer(
-        self, node: nodes.Expr, data: Sequence[str], scope: Scope, *, one_token: bool, run: RunUse | None = None
+        self,
+        node: nodes.Expr,
+        data: Sequence[str],
+        scope: Scope,
+        *,
+        one_token: bool,
+        run: RunUse | None = None,
     ) -> tuple[AnswerUse | None, Expr | None]:
         """What a metric scores: an answer by name, an inline one, or a token id."""
         if isinstance(node, nodes.Name) and node.id in scope.words:

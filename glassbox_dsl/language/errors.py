@@ -22,7 +22,9 @@ class Poisoned(Exception):
 
 def unknown_name(span: Span, name: str, known: Iterable[str], kind: str = "name") -> Diagnostic:
     """A name that nothing declares."""
-    return Diagnostic("GB200", f"unknown {kind} `{name}`", span, "nothing of this name here", did_you_mean(name, known))
+    return Diagnostic(
+        "GB200", f"unknown {kind} `{name}`", span, "nothing of this name here", did_you_mean(name, known)
+    )
 
 
 def declared_twice(span: Span, name: str, first: Span) -> Diagnostic:
@@ -37,23 +39,33 @@ def declared_twice(span: Span, name: str, first: Span) -> Diagnostic:
 def cycle(span: Span, chain: Sequence[str]) -> Diagnostic:
     """A declaration that needs itself."""
     return Diagnostic(
-        "GB202", "a cycle of declarations", span, " -> ".join(f"`{n}`" for n in chain), "break the chain at one of them"
+        "GB202",
+        "a cycle of declarations",
+        span,
+        " -> ".join(f"`{n}`" for n in chain),
+        "break the chain at one of them",
     )
 
 
 def reserved(span: Span, name: str) -> Diagnostic:
     """A word of the language declared as a name."""
-    return Diagnostic("GB203", f"`{name}` cannot be declared", span, "a word of the language", "choose another name")
+    return Diagnostic(
+        "GB203", f"`{name}` cannot be declared", span, "a word of the language", "choose another name"
+    )
 
 
 def bad_import(span: Span, path: str, why: str) -> Diagnostic:
     """An import that cannot be read or leaves the project."""
-    return Diagnostic("GB204", f"cannot import `{path}`", span, why, "import files below the folder of the first file")
+    return Diagnostic(
+        "GB204", f"cannot import `{path}`", span, why, "import files below the folder of the first file"
+    )
 
 
 def import_cycle(span: Span, chain: Sequence[str]) -> Diagnostic:
     """Files that import each other."""
-    return Diagnostic("GB205", "files import each other", span, " -> ".join(chain), "move what both need to a third file")
+    return Diagnostic(
+        "GB205", "files import each other", span, " -> ".join(chain), "move what both need to a third file"
+    )
 
 
 def bad_model(span: Span, headline: str, label: str, help_: str) -> Diagnostic:
@@ -63,12 +75,20 @@ def bad_model(span: Span, headline: str, label: str, help_: str) -> Diagnostic:
 
 def bad_arguments(span: Span, function: str, why: str, usage: str) -> Diagnostic:
     """A call whose arguments do not fit."""
-    return Diagnostic("GB207", f"wrong arguments for `{function}`", span, why, f"write `{usage}`" if usage else "")
+    return Diagnostic(
+        "GB207", f"wrong arguments for `{function}`", span, why, f"write `{usage}`" if usage else ""
+    )
 
 
 def unknown_function(span: Span, name: str, known: Iterable[str]) -> Diagnostic:
     """A call of something that cannot be called."""
-    return Diagnostic("GB208", f"unknown function `{name}`", span, "no function or metric of this name", did_you_mean(name, known))
+    return Diagnostic(
+        "GB208",
+        f"unknown function `{name}`",
+        span,
+        "no function or metric of this name",
+        did_you_mean(name, known),
+    )
 
 
 def wrong_kind(span: Span, name: str, found: str, wanted: str, help_: str = "") -> Diagnostic:
@@ -80,22 +100,32 @@ def too_many_indices(span: Span, name: str, axes: Sequence[str], given: int) -> 
     """More indices than axes."""
     order = ", ".join(axes)
     what = f"its axes are [{order}]" if axes else "it has no axes"
-    return Diagnostic("GB210", f"`{name}` takes {len(axes)} indices, not {given}", span, what, "drop the extra index")
+    return Diagnostic(
+        "GB210", f"`{name}` takes {len(axes)} indices, not {given}", span, what, "drop the extra index"
+    )
 
 
 def unknown_axis(span: Span, name: str, of: str, axes: Sequence[str]) -> Diagnostic:
     """A named index or reduction over an axis that is not there."""
     order = ", ".join(axes) or "none"
-    return Diagnostic("GB213", f"`{of}` has no axis `{name}`", span, f"its axes are: {order}", did_you_mean(name, axes))
+    return Diagnostic(
+        "GB213", f"`{of}` has no axis `{name}`", span, f"its axes are: {order}", did_you_mean(name, axes)
+    )
 
 
 def position_on_other_axis(span: Span, text: str, axis: str, order: Sequence[str], site: str) -> Diagnostic:
     """A position name as the index of an axis that is not a position."""
     slots = ", ".join(f"{a}: {text}" if a in ("pos", "query", "key") else a for a in order)
     where = next((i for i, a in enumerate(order) if a in ("pos", "query", "key")), None)
-    moved = ", ".join(":" if i != where else text for i in range((where or 0) + 1)) if where is not None else ""
-    help_ = f"the order is [{', '.join(order)}]: write `{site}[{moved}]` or by name" if slots and moved else ""
-    return Diagnostic("GB211", f"`{text}` is a position, not a {axis}", span, f"this index is on the axis `{axis}`", help_)
+    moved = (
+        ", ".join(":" if i != where else text for i in range((where or 0) + 1)) if where is not None else ""
+    )
+    help_ = (
+        f"the order is [{', '.join(order)}]: write `{site}[{moved}]` or by name" if slots and moved else ""
+    )
+    return Diagnostic(
+        "GB211", f"`{text}` is a position, not a {axis}", span, f"this index is on the axis `{axis}`", help_
+    )
 
 
 def free_axes(span: Span, name: str, missing: Sequence[str], binders: Sequence[str]) -> Diagnostic:
@@ -116,7 +146,13 @@ def features_differ(span: Span, left: str, right: str) -> Diagnostic:
 def no_axis_in_cells(span: Span, axis: str, site: str, cells: Sequence[str], help_: str) -> Diagnostic:
     """The right side of an edit has an axis that the written cells lack."""
     known = ", ".join(f"`{c}`" for c in cells) or "none"
-    return Diagnostic("GB226", f"the value has the axis `{axis}`, the written cells of `{site}` do not", span, f"axes of the cells: {known}", help_)
+    return Diagnostic(
+        "GB226",
+        f"the value has the axis `{axis}`, the written cells of `{site}` do not",
+        span,
+        f"axes of the cells: {known}",
+        help_,
+    )
 
 
 def bad_domain(span: Span, why: str, help_: str = "") -> Diagnostic:
@@ -127,7 +163,13 @@ def bad_domain(span: Span, why: str, help_: str = "") -> Diagnostic:
 def no_such_reduction(span: Span, axis: str, axes: Sequence[str]) -> Diagnostic:
     """A reduction over an axis that the value does not have."""
     known = ", ".join(f"`{a}`" for a in axes) or "none"
-    return Diagnostic("GB216", f"the value has no axis `{axis}` to reduce", span, f"its axes: {known}", "name an axis it has with `over:`")
+    return Diagnostic(
+        "GB216",
+        f"the value has no axis `{axis}` to reduce",
+        span,
+        f"its axes: {known}",
+        "name an axis it has with `over:`",
+    )
 
 
 def vector_measure(span: Span, name: str, feature: str) -> Diagnostic:
@@ -140,12 +182,16 @@ def vector_measure(span: Span, name: str, feature: str) -> Diagnostic:
 
 def read_only(span: Span, site: str, why: str) -> Diagnostic:
     """A site that cannot be written."""
-    return Diagnostic("GB218", f"`{site}` can be read, not written", span, why, "write a site downstream of it")
+    return Diagnostic(
+        "GB218", f"`{site}` can be read, not written", span, why, "write a site downstream of it"
+    )
 
 
 def unknown_site(span: Span, name: str, known: Iterable[str]) -> Diagnostic:
     """A site that the language does not have."""
-    return Diagnostic("GB219", f"unknown site `{name}`", span, "no site of this name", did_you_mean(name, known))
+    return Diagnostic(
+        "GB219", f"unknown site `{name}`", span, "no site of this name", did_you_mean(name, known)
+    )
 
 
 def bad_report(span: Span, headline: str, label: str, help_: str = "") -> Diagnostic:
@@ -169,12 +215,24 @@ def span_in_read(span: Span, variable: str) -> Diagnostic:
 def not_for_data(span: Span, what: str, name: str, data: Sequence[str], known: Iterable[str]) -> Diagnostic:
     """An answer, feature or prompt that the data set in question lacks."""
     where = ", ".join(f"`{d}`" for d in data)
-    return Diagnostic("GB223", f"no {what} `{name}` in data {where}", span, f"the runs here are over {where}", did_you_mean(name, known))
+    return Diagnostic(
+        "GB223",
+        f"no {what} `{name}` in data {where}",
+        span,
+        f"the runs here are over {where}",
+        did_you_mean(name, known),
+    )
 
 
 def nothing_to_run(span: Span, name: str) -> Diagnostic:
     """An experiment without models or data."""
-    return Diagnostic("GB224", f"experiment `{name}` has no model or no data", span, "nothing to run it on", "declare a `model` and a `data` block")
+    return Diagnostic(
+        "GB224",
+        f"experiment `{name}` has no model or no data",
+        span,
+        "nothing to run it on",
+        "declare a `model` and a `data` block",
+    )
 
 
 def unaligned_set(span: Span, why: str) -> Diagnostic:
@@ -184,4 +242,10 @@ def unaligned_set(span: Span, why: str) -> Diagnostic:
 
 def not_built(span: Span, what: str) -> Diagnostic:
     """A form of the language that this version does not run."""
-    return Diagnostic("GB290", f"{what} is not built yet", span, "part of the language, not of this version", "leave it out for now; `gbx version` names what is built")
+    return Diagnostic(
+        "GB290",
+        f"{what} is not built yet",
+        span,
+        "part of the language, not of this version",
+        "leave it out for now; `gbx version` names what is built",
+    )

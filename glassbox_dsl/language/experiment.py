@@ -103,7 +103,9 @@ class ExperimentReader:
                 self.diagnostics.append(problem.diagnostic)
             return None
 
-    def _used(self, kind: type[nodes.UseModels] | type[nodes.UseData], known: tuple[str, ...], what: str) -> tuple[str, ...]:
+    def _used(
+        self, kind: type[nodes.UseModels] | type[nodes.UseData], known: tuple[str, ...], what: str
+    ) -> tuple[str, ...]:
         written = [name for item in self.node.items if isinstance(item, kind) for name in item.names]
         for name in written:
             if name.id not in known and name.id not in self.file.broken:
@@ -159,7 +161,9 @@ class ExperimentReader:
 
     def _value(self, node: nodes.Let | nodes.Measure | nodes.RecordTensor) -> Value:
         dimensions = read_binders(node.binders, self.reader, self.scope())
-        value = self.read_value(VALUE_KINDS[type(node)], node.name, node.span, node.value, dimensions, bool(node.binders))
+        value = self.read_value(
+            VALUE_KINDS[type(node)], node.name, node.span, node.value, dimensions, bool(node.binders)
+        )
         if value.kind == "measure" and value.feature is not None:
             raise Problem(errors.vector_measure(node.value.span, node.name, value.feature))
         return value
@@ -193,7 +197,12 @@ class ExperimentReader:
 
     @staticmethod
     def _dimensions(
-        span: Span, name: str, binders: Sequence[Dimension], free: Sequence[Dimension], written: bool, kind: str
+        span: Span,
+        name: str,
+        binders: Sequence[Dimension],
+        free: Sequence[Dimension],
+        written: bool,
+        kind: str,
     ) -> tuple[Dimension, ...]:
         bound = {d.name: d for d in binders}
         loose = [d for d in free if d.name not in bound]
@@ -256,7 +265,9 @@ class ExperimentReader:
         if family is None or family.kind != "measure":
             known = [n for n, d in other.declared.items() if isinstance(d, nodes.Measure)]
             raise Problem(errors.unknown_name(span, name, known, "measure"))
-        missing = [m for m in self.models if m not in other.models] or [d for d in self.data if d not in other.data]
+        missing = [m for m in self.models if m not in other.models] or [
+            d for d in self.data if d not in other.data
+        ]
         if missing:
             label = f"experiment `{experiment}` does not run on `{missing[0]}`"
             raise Problem(errors.bad_report(span, f"`{experiment}.{name}` is not there for `{missing[0]}`", label,
@@ -269,7 +280,12 @@ class ExperimentReader:
 
     def labels(self, scope: Scope) -> frozenset[str]:
         """The span labels that the prompts in scope define."""
-        return frozenset(label for spec in self.specs(scope.data) for prompt in spec.prompts.values() for label in prompt.labels)
+        return frozenset(
+            label
+            for spec in self.specs(scope.data)
+            for prompt in spec.prompts.values()
+            for label in prompt.labels
+        )
 
     def has_prompt(self, name: str, scope: Scope) -> bool:
         """Whether a data set in scope has the prompt."""
@@ -289,7 +305,11 @@ class ExperimentReader:
     def named_set(self, name: str) -> nodes.Expr | None:
         """The set, list or range that a `let` declares."""
         value = self.literal_let(name)
-        return value if isinstance(value, nodes.Set | nodes.List | nodes.Range | nodes.Number | nodes.Unary) else None
+        return (
+            value
+            if isinstance(value, nodes.Set | nodes.List | nodes.Range | nodes.Number | nodes.Unary)
+            else None
+        )
 
     def metric_named(self, name: str) -> nodes.Metric | None:
         """The metric of the experiment or file."""
@@ -303,7 +323,9 @@ class ExperimentReader:
     def metric_body(self, metric: nodes.Metric, scope: Scope) -> Expr:
         """The body of a metric with its parameters bound."""
         if metric.name in self.reading:
-            raise Problem(errors.cycle(metric.span, [*self.reading[self.reading.index(metric.name) :], metric.name]))
+            raise Problem(
+                errors.cycle(metric.span, [*self.reading[self.reading.index(metric.name) :], metric.name])
+            )
         self.reading.append(metric.name)
         try:
             return self.values.value(metric.value, scope)
@@ -317,7 +339,11 @@ class ExperimentReader:
         if self.metric_named(name) is not None:
             return "a metric"
         for spec in self.specs(scope.data):
-            for what, names in (("an answer", spec.answers), ("a feature", spec.features), ("a variable of the data", spec.variables)):
+            for what, names in (
+                ("an answer", spec.answers),
+                ("a feature", spec.features),
+                ("a variable of the data", spec.variables),
+            ):
                 if name in names:
                     return what
         tables = (("a model", self.file.models), ("a data set", self.file.data), ("an experiment", self.file.experiments),
@@ -326,7 +352,14 @@ class ExperimentReader:
 
     def visible_names(self, scope: Scope) -> list[str]:
         """What could have been meant."""
-        return [*scope.binders, *scope.parameters, *self.declared, *self.prompt_names(scope), *self.file.lets, *self.file.experiments]
+        return [
+            *scope.binders,
+            *scope.parameters,
+            *self.declared,
+            *self.prompt_names(scope),
+            *self.file.lets,
+            *self.file.experiments,
+        ]
 
     def check_site(self, name: str, span: Span) -> None:
         """The site exists and is built."""

@@ -37,7 +37,8 @@ def read_program(path: Path) -> tuple[Program | None, tuple[Diagnostic, ...]]:
         reader.load(path, str(path), ())
     except Findings as findings:
         reader.diagnostics += findings.diagnostics
-    program = reader.program() if not has_errors(reader.diagnostics) else reader.checked_anyway()
+    # With errors already, the rest is read only for more of them.
+    program = reader.program() if reader.sources else None
     diagnostics = tuple(dict.fromkeys(reader.diagnostics))
     return (None if has_errors(diagnostics) else program), diagnostics
 
@@ -89,7 +90,9 @@ class FileReader:
             why = "it lies outside the project's folder"
             self.diagnostics.append(errors.bad_import(node.span, node.path, why))
         elif target.name in chain and target in self.loaded:
-            self.diagnostics.append(errors.import_cycle(node.span, [*chain[chain.index(target.name) :], target.name]))
+            self.diagnostics.append(
+                errors.import_cycle(node.span, [*chain[chain.index(target.name) :], target.name])
+            )
         elif target not in self.loaded:
             try:
                 self.load(target, str(importer.parent / node.path), chain)
@@ -171,15 +174,16 @@ class FileReader:
             data=tuple(self.data.values()), experiments=experiments, reports=reports,
         )  # fmt: skip
 
-    def checked_anyway(self) -> None:
-        """With errors already: read the rest only for more of them."""
-        if self.sources:
-            self.program()
-
     def _file_lets(self) -> None:
         for let in self.lets.values():
             if let.binders:
-                self.diagnostics.append(errors.bad_domain(let.binders[0].span, "a `let` of the file holds one value", "declare it inside an experiment"))
+                self.diagnostics.append(
+                    errors.bad_domain(
+                        let.binders[0].span,
+                        "a `let` of the file holds one value",
+                        "declare it inside an experiment",
+                    )
+                )
             elif not literal(let.value):
                 self.diagnostics += unbuilt_forms(let)
 
@@ -197,7 +201,9 @@ class FileReader:
                 continue
             here = nodes.UseData(span=spec.span, names=(nodes.Name(span=spec.span, id=name),))
             claims = [nodes.Expect(span=keep.span, claim=keep.condition) for keep in keeps]
-            node = nodes.Experiment(span=spec.span, name=condition_name(name), title=None, items=(here, *claims))
+            node = nodes.Experiment(
+                span=spec.span, name=condition_name(name), title=None, items=(here, *claims)
+            )
             reader = ExperimentReader(node, self)
             program = reader.read()
             self.diagnostics += reader.diagnostics

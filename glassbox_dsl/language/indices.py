@@ -46,7 +46,14 @@ class IndexReader:
 
     # ------------------------------------------------------------ one index
 
-    def read(self, node: nodes.Expr | nodes.All, axis: str | None, scope: Scope, order: Sequence[str] = (), of: str = "") -> Index:
+    def read(
+        self,
+        node: nodes.Expr | nodes.All,
+        axis: str | None,
+        scope: Scope,
+        order: Sequence[str] = (),
+        of: str = "",
+    ) -> Index:
         """One index on an axis (None: a variable without axis). `order` and `of` are for the message."""
         if isinstance(node, nodes.All):
             return AllCells(span=node.span)
@@ -56,7 +63,10 @@ class IndexReader:
 
     def _index(self, node: nodes.Expr, axis: str, scope: Scope, order: Sequence[str], of: str) -> Index:
         span = node.span
-        inner = lambda child: self._index(child, axis, scope, order, of)  # noqa: E731
+
+        def inner(child: nodes.Expr) -> Index:
+            return self._index(child, axis, scope, order, of)
+
         match node:
             case nodes.Number():
                 return At(span=span, value=self._whole(node))
@@ -64,7 +74,9 @@ class IndexReader:
                 return At(span=span, value=-self._whole(number))
             case nodes.Percent():
                 if axis != "layer":
-                    raise Problem(errors.bad_index(span, f"a depth is a share of the layers; this index is on `{axis}`"))
+                    raise Problem(
+                        errors.bad_index(span, f"a depth is a share of the layers; this index is on `{axis}`")
+                    )
                 return Depth(span=span, value=node.value)
             case nodes.Range():
                 return Between(span=span, low=inner(node.low), high=inner(node.high))
@@ -73,7 +85,7 @@ class IndexReader:
             case nodes.Unary(op="not"):
                 return Not(span=span, inner=inner(node.operand))
             case nodes.Binary(op="+" | "-" | "*"):
-                return Arithmetic(span=span, op=node.op, left=inner(node.left), right=inner(node.right))  # type: ignore[arg-type]
+                return Arithmetic(span=span, op=node.op, left=inner(node.left), right=inner(node.right))
             case nodes.Unary(op="-"):
                 zero = At(span=span, value=0)
                 return Arithmetic(span=span, op="-", left=zero, right=inner(node.operand))
@@ -82,7 +94,9 @@ class IndexReader:
             case nodes.Attribute(base=nodes.Name() as base):
                 return self._position(node, base.id, node.name, axis, scope, order, of)
             case nodes.Tuple():
-                raise Problem(errors.bad_index(span, "a tuple indexes several axes", "write it in a set: `{(a, b)}`"))
+                raise Problem(
+                    errors.bad_index(span, "a tuple indexes several axes", "write it in a set: `{(a, b)}`")
+                )
             case nodes.Compare():
                 raise Problem(errors.not_built(span, "a set from results as an index"))
         raise Problem(errors.bad_index(span, "an integer, depth, range, set, position or variable is needed"))
@@ -116,14 +130,16 @@ class IndexReader:
         if axis not in POSITION_AXES:
             raise Problem(errors.position_on_other_axis(node.span, node.span.text, axis, order, of))
         if label in POSITION_WORDS and not part:
-            return Position(span=node.span, label=None, part=label)  # type: ignore[arg-type]
+            return Position(span=node.span, label=None, part=label)
         if label not in self.labels(scope):
             known = [*self.labels(scope), *POSITION_WORDS]
             raise Problem(errors.unknown_name(node.span, label, known, "span"))
         part = part or "last"
         if part not in PARTS:
-            raise Problem(errors.bad_index(node.span, f"a span has no `{part}`", "use `.first`, `.last` or `.span`"))
-        return Position(span=node.span, label=label, part=part)  # type: ignore[arg-type]
+            raise Problem(
+                errors.bad_index(node.span, f"a span has no `{part}`", "use `.first`, `.last` or `.span`")
+            )
+        return Position(span=node.span, label=label, part=part)
 
     def by_value(self, node: nodes.Expr, scope: Scope) -> Index:
         """The index of a variable without an axis: its value, or a variable of the same name."""
@@ -145,7 +161,9 @@ class IndexReader:
 
     # ------------------------------------------------------------ all indices of a site
 
-    def site(self, items: Sequence[nodes.IndexItem], axes: Sequence[str], scope: Scope, of: str) -> tuple[Index, ...]:
+    def site(
+        self, items: Sequence[nodes.IndexItem], axes: Sequence[str], scope: Scope, of: str
+    ) -> tuple[Index, ...]:
         """One index per axis of a site; axes without one are `:`."""
         span = items[0].span if items else None
         slots: dict[str, Index] = {}
@@ -165,7 +183,13 @@ class IndexReader:
         return tuple(slots.get(axis) or AllCells(span=default) for axis in axes) if default else ()
 
     def _slot(
-        self, item: nodes.IndexItem, place: int, axes: Sequence[str], scope: Scope, of: str, slots: dict[str, Index]
+        self,
+        item: nodes.IndexItem,
+        place: int,
+        axes: Sequence[str],
+        scope: Scope,
+        of: str,
+        slots: dict[str, Index],
     ) -> int:
         tuples = self.tuple_set(item.value, axes[place:], scope, of)
         if tuples is None:
@@ -176,7 +200,9 @@ class IndexReader:
             slots[axis] = Covered(span=item.span)
         return place + tuples.width
 
-    def tuple_set(self, node: nodes.Expr | nodes.All, axes: Sequence[str], scope: Scope, of: str) -> Tuples | None:
+    def tuple_set(
+        self, node: nodes.Expr | nodes.All, axes: Sequence[str], scope: Scope, of: str
+    ) -> Tuples | None:
         """The set of tuples that a node is, or None; `not` gives the complement."""
         if isinstance(node, nodes.Name) and node.id in scope.words:
             return self.tuple_set(scope.words[node.id], axes, scope, of)
@@ -186,7 +212,9 @@ class IndexReader:
         if isinstance(node, nodes.Unary) and node.op == "not":
             found = self.tuple_set(node.operand, axes, scope, of)
             return found.model_copy(update={"complement": not found.complement}) if found else None
-        if not isinstance(node, nodes.Set | nodes.List) or not any(isinstance(i, nodes.Tuple) for i in node.items):
+        if not isinstance(node, nodes.Set | nodes.List) or not any(
+            isinstance(i, nodes.Tuple) for i in node.items
+        ):
             return None
         return self._tuples(node, axes, scope, of)
 
@@ -197,15 +225,27 @@ class IndexReader:
             if not isinstance(item, nodes.Tuple) or len(item.items) != width:
                 raise Problem(errors.unaligned_set(item.span, "all members must be tuples of one length"))
             if width > len(axes):
-                why = f"tuples of {width} need {width} axes, {len(axes)} are left on `{of}`: {', '.join(axes)}"
+                why = (
+                    f"tuples of {width} need {width} axes, {len(axes)} are left on `{of}`: {', '.join(axes)}"
+                )
                 raise Problem(errors.unaligned_set(item.span, why))
-            rows.append(tuple(self._index(part, axis, scope, axes, of) for part, axis in zip(item.items, axes, strict=False)))
+            rows.append(
+                tuple(
+                    self._index(part, axis, scope, axes, of)
+                    for part, axis in zip(item.items, axes, strict=False)
+                )
+            )
         return Tuples(span=node.span, items=tuple(rows), width=width)
 
     # ------------------------------------------------------------ cells of a family
 
     def family(
-        self, items: Sequence[nodes.IndexItem], dimensions: Sequence[Dimension], scope: Scope, of: str, span: Span
+        self,
+        items: Sequence[nodes.IndexItem],
+        dimensions: Sequence[Dimension],
+        scope: Scope,
+        of: str,
+        span: Span,
     ) -> tuple[tuple[str, Index], ...]:
         """One index per variable of a family; variables left out are swept, bound or free."""
         variables: list[tuple[Variable, Dimension]] = [(v, d) for d in dimensions for v in d.variables]
@@ -225,7 +265,13 @@ class IndexReader:
         return tuple((v.name, self._cell(chosen.get(v.name), v, d, scope, of, span)) for v, d in variables)
 
     def _cell(
-        self, node: nodes.Expr | nodes.All | None, variable: Variable, dimension: Dimension, scope: Scope, of: str, span: Span
+        self,
+        node: nodes.Expr | nodes.All | None,
+        variable: Variable,
+        dimension: Dimension,
+        scope: Scope,
+        of: str,
+        span: Span,
     ) -> Index:
         if node is None and variable.name in scope.words:
             return self.by_value(scope.words[variable.name], scope)

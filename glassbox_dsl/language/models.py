@@ -11,7 +11,12 @@ from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.models import ModelSource
 
-EVERY = {"dtype": ("float32", "bfloat16", "float16"), "device": None, "bos": ("true", "false"), "adapter": str}
+EVERY = {
+    "dtype": ("float32", "bfloat16", "float16"),
+    "device": None,
+    "bos": ("true", "false"),
+    "adapter": str,
+}
 OPTIONS: dict[str, dict[str, Any]] = {
     "bundled": {},
     "hub": {"revision": str},
@@ -37,7 +42,9 @@ def read_model(node: nodes.Model, root: Path) -> ModelSource:
                                        did_you_mean(kind, OPTIONS)))  # fmt: skip
     positional = [a.value for a in call.arguments if a.name is None]
     if len(positional) != 1 or not isinstance(positional[0], nodes.String) or not positional[0].value:
-        raise Problem(errors.bad_model(call.span, f"`{kind}` takes one text", "which model?", f"write `{USAGE[kind]}`"))
+        raise Problem(
+            errors.bad_model(call.span, f"`{kind}` takes one text", "which model?", f"write `{USAGE[kind]}`")
+        )
     fields = {a.name: option(kind, a) for a in call.arguments if a.name is not None}
     if fields.get("adapter") is not None:
         raise Problem(errors.not_built(call.span, "`adapter:`"))
@@ -57,7 +64,12 @@ def option(kind: str, argument: nodes.Argument) -> Any:
         raise Problem(errors.bad_model(argument.span, f"`{kind}` has no option `{name}:`", "unknown option",
                                        did_you_mean(name, known)))  # fmt: skip
     value, wanted = argument.value, known[name]
-    if wanted is int and isinstance(value, nodes.Number) and isinstance(value.value, int) and value.value >= 0:
+    if (
+        wanted is int
+        and isinstance(value, nodes.Number)
+        and isinstance(value.value, int)
+        and value.value >= 0
+    ):
         return value.value
     if wanted is str and isinstance(value, nodes.String):
         return value.value
@@ -66,14 +78,22 @@ def option(kind: str, argument: nodes.Argument) -> Any:
     if name == "device" and (device := device_name(value)) is not None:
         return device
     kinds = {int: "a whole number", str: "a text"}
-    says = ", ".join(wanted) if isinstance(wanted, tuple) else kinds.get(wanted, "auto, cpu, cuda or a text like \"cuda:1\"")
-    raise Problem(errors.bad_model(argument.value.span, f"`{name}:` does not take this", f"it takes {says}", ""))
+    says = (
+        ", ".join(wanted)
+        if isinstance(wanted, tuple)
+        else kinds.get(wanted, 'auto, cpu, cuda or a text like "cuda:1"')
+    )
+    raise Problem(
+        errors.bad_model(argument.value.span, f"`{name}:` does not take this", f"it takes {says}", "")
+    )
 
 
 def device_name(value: nodes.Expr) -> str | None:
     """`auto`, `cpu`, `cuda`, `spread` or a text such as "cuda:1"."""
     if isinstance(value, nodes.Name) and value.id in ("auto", "cpu", "cuda", "spread"):
         return value.id
-    if isinstance(value, nodes.String) and (value.value in ("auto", "cpu", "cuda") or value.value.startswith("cuda:")):
+    if isinstance(value, nodes.String) and (
+        value.value in ("auto", "cpu", "cuda") or value.value.startswith("cuda:")
+    ):
         return value.value
     return None

@@ -36,23 +36,47 @@ def read_report(
     return ReportSpec(span=node.span, name=node.name, title=node.title, figures=tuple(figures)), diagnostics
 
 
-def figure(item: nodes.ReportItem, experiments: Mapping[str, ExperimentReader], data: Mapping[str, Any]) -> FigureSpec:
+def figure(
+    item: nodes.ReportItem, experiments: Mapping[str, ExperimentReader], data: Mapping[str, Any]
+) -> FigureSpec:
     """One item of a report."""
     if item.kind in CHARTS:
         raise Problem(errors.not_built(item.span, f"the figure `{item.kind}`"))
     if item.kind not in KINDS:
-        raise Problem(errors.bad_report(item.span, f"unknown figure `{item.kind}`", "no figure of this name", did_you_mean(item.kind, KINDS)))
+        raise Problem(
+            errors.bad_report(
+                item.span,
+                f"unknown figure `{item.kind}`",
+                "no figure of this name",
+                did_you_mean(item.kind, KINDS),
+            )
+        )
     is_text = isinstance(item.source, str)
     if is_text != (item.kind in ("markdown", "sql")):
-        wanted = 'a text: `' + item.kind + ' "..."`' if not is_text else f"a measure: `{item.kind} experiment.measure`"
-        raise Problem(errors.bad_report(item.span, f"`{item.kind}` shows {'a text' if not is_text else 'a measure'}", "wrong source", f"write {wanted}"))
+        wanted = (
+            "a text: `" + item.kind + ' "..."`'
+            if not is_text
+            else f"a measure: `{item.kind} experiment.measure`"
+        )
+        raise Problem(
+            errors.bad_report(
+                item.span,
+                f"`{item.kind}` shows {'a text' if not is_text else 'a measure'}",
+                "wrong source",
+                f"write {wanted}",
+            )
+        )
     if is_text:
-        return FigureSpec(span=item.span, kind=item.kind, source=str(item.source), options=plain_options(item))
+        return FigureSpec(
+            span=item.span, kind=item.kind, source=str(item.source), options=plain_options(item)
+        )
     value = source(item, experiments)
     known = known_places(value, experiments[item.source[0]], data)
     for option in item.options:
         check_option(option, known)
-    return FigureSpec(span=item.span, kind=item.kind, source=(item.source[0], item.source[1]), options=plain_options(item))
+    return FigureSpec(
+        span=item.span, kind=item.kind, source=(item.source[0], item.source[1]), options=plain_options(item)
+    )
 
 
 def source(item: nodes.ReportItem, experiments: Mapping[str, ExperimentReader]) -> Value:
@@ -60,7 +84,11 @@ def source(item: nodes.ReportItem, experiments: Mapping[str, ExperimentReader]) 
     path = item.source
     assert isinstance(path, tuple)
     if len(path) != 2:
-        raise Problem(errors.bad_report(item.span, "a figure shows `experiment.measure`", f"`{'.'.join(path)}` is not of that form"))
+        raise Problem(
+            errors.bad_report(
+                item.span, "a figure shows `experiment.measure`", f"`{'.'.join(path)}` is not of that form"
+            )
+        )
     if path[0] not in experiments:
         raise Problem(errors.unknown_name(item.span, path[0], experiments, "experiment"))
     reader = experiments[path[0]]
@@ -84,7 +112,9 @@ def check_option(option: nodes.Option, known: list[str]) -> None:
     if option.key not in OPTIONS and option.key not in known:
         raise Problem(errors.bad_report(option.span, f"unknown option `{option.key}`", "no option or axis of this name",
                                         did_you_mean(option.key, [*OPTIONS, *known])))  # fmt: skip
-    names = [option.value] if isinstance(option.value, nodes.Name) else list(getattr(option.value, "items", ()))
+    names = (
+        [option.value] if isinstance(option.value, nodes.Name) else list(getattr(option.value, "items", ()))
+    )
     if option.key in (*PLACES, "over"):
         for name in names:
             if isinstance(name, nodes.Name) and name.id not in known:

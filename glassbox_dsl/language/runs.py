@@ -29,7 +29,9 @@ class RunReader:
         """One run, once per reading of its name-valued binders."""
         if not isinstance(node.call.function, nodes.Name) or node.call.function.id != "forward":
             name = node.call.function.span.text
-            raise Problem(errors.unknown_function(node.call.function.span, name, ["forward", "generate", "scrub"]))
+            raise Problem(
+                errors.unknown_function(node.call.function.span, name, ["forward", "generate", "scrub"])
+            )
         dimensions = read_binders(node.binders, self.names.reader, self.names.scope())
         model = self.model(node.call)
         variants, data = [], None
@@ -39,7 +41,14 @@ class RunReader:
             bound = {v.name: d for d in dimensions for v in d.variables if v.name not in words}
             edits = tuple(self.edit(e, scope_data, bound, words) for e in node.edits)
             variants.append(RunVariant(span=node.span, when=when, prompt=prompt, edits=edits))
-        return Run(span=node.span, name=node.name, dimensions=dimensions, variants=tuple(variants), model=model, data=data)
+        return Run(
+            span=node.span,
+            name=node.name,
+            dimensions=dimensions,
+            variants=tuple(variants),
+            model=model,
+            data=data,
+        )
 
     def data_with(self, prompt: str) -> tuple[str, ...]:
         """The experiment's data sets that have the prompt."""
@@ -49,10 +58,24 @@ class RunReader:
         """The option `model:`."""
         for argument in call.arguments:
             if argument.name == "model":
-                if not isinstance(argument.value, nodes.Name) or argument.value.id not in self.names.file.models:
-                    raise Problem(errors.unknown_name(argument.value.span, argument.value.span.text, self.names.file.models, "model"))
+                if (
+                    not isinstance(argument.value, nodes.Name)
+                    or argument.value.id not in self.names.file.models
+                ):
+                    raise Problem(
+                        errors.unknown_name(
+                            argument.value.span, argument.value.span.text, self.names.file.models, "model"
+                        )
+                    )
                 if argument.value.id not in self.names.models:
-                    raise Problem(errors.unknown_name(argument.value.span, argument.value.id, self.names.models, "model of this experiment"))
+                    raise Problem(
+                        errors.unknown_name(
+                            argument.value.span,
+                            argument.value.id,
+                            self.names.models,
+                            "model of this experiment",
+                        )
+                    )
                 return argument.value.id
         return None
 
@@ -76,7 +99,13 @@ class RunReader:
                     return node.name, data
         raise Problem(errors.unknown_name(node.span, dotted(node), self.names.prompt_names(scope), "prompt"))
 
-    def edit(self, node: nodes.Edit, data: tuple[str, ...], bound: Mapping[str, Dimension], words: Mapping[str, nodes.Expr]) -> Edit:
+    def edit(
+        self,
+        node: nodes.Edit,
+        data: tuple[str, ...],
+        bound: Mapping[str, Dimension],
+        words: Mapping[str, nodes.Expr],
+    ) -> Edit:
         """One edit."""
         assert isinstance(node, nodes.Write)
         met = Met()
@@ -86,18 +115,31 @@ class RunReader:
         site = sites()[name]
         if not site.write:
             raise Problem(errors.read_only(node.target.span, name, site.why))
-        index = self.names.reader.site(node.target.indices, site.axes, scope, name) or self.names.all_cells(node.target.span, site.axes)
+        index = self.names.reader.site(node.target.indices, site.axes, scope, name) or self.names.all_cells(
+            node.target.span, site.axes
+        )
         cells = self.names.values.index_dims(index, site.axes, scope)
         value = self.names.values.value(node.value, scope)
         self.check_fits(node, name, value, (*cells, *(d.name for d in bound.values())), site.axes)
-        return Edit(span=node.span, site=name, index=index, op=node.op, value=value, text=" ".join(node.span.text.split()))
+        return Edit(
+            span=node.span,
+            site=name,
+            index=index,
+            op=node.op,
+            value=value,
+            text=" ".join(node.span.text.split()),
+        )
 
-    def check_fits(self, node: nodes.Write, name: str, value: Expr, cells: Sequence[str], axes: Sequence[str]) -> None:
+    def check_fits(
+        self, node: nodes.Write, name: str, value: Expr, cells: Sequence[str], axes: Sequence[str]
+    ) -> None:
         """The value has no axis that the written cells lack, and the right kind of cell."""
         loose = [d for d in value.dims if d not in cells and d != ITEM]
         if loose:
             help_ = f"index it (`{loose[0]}: ...`) or reduce it with `mean(..., over: {{{loose[0]}}})`"
-            raise Problem(errors.no_axis_in_cells(node.value.span, loose[0], name, list(dict.fromkeys(cells)), help_))
+            raise Problem(
+                errors.no_axis_in_cells(node.value.span, loose[0], name, list(dict.fromkeys(cells)), help_)
+            )
         feature = sites()[name].feature
         if value.feature is not None and value.feature != feature:
             raise Problem(errors.features_differ(node.value.span, value.feature, feature or "none"))

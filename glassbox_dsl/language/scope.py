@@ -15,7 +15,9 @@ from glassbox_dsl.syntax import nodes
 
 def whole_axis(span: Span, axis: str) -> Dimension:
     """Every cell of an axis, under the axis's own name."""
-    return Dimension(span=span, name=axis, variables=(Variable(span=span, name=axis, axis=axis),), members=None)
+    return Dimension(
+        span=span, name=axis, variables=(Variable(span=span, name=axis, axis=axis),), members=None
+    )
 
 
 @dataclass
@@ -71,7 +73,9 @@ class Scope:
         """The scope to read a parameter's argument in: its own names, this expression's dimensions."""
         return replace(bound.scope, met=self.met)
 
-    def sweep(self, span: Span, variable: str, axis: str | None = None, family: Dimension | None = None) -> str:
+    def sweep(
+        self, span: Span, variable: str, axis: str | None = None, family: Dimension | None = None
+    ) -> str:
         """Note that the value has the dimension of a variable; the bound one, the family's, or a whole axis."""
         if variable in self.binders:
             return self.met.add(self.binders[variable])

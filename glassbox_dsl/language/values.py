@@ -62,7 +62,11 @@ class ValueReader:
             case nodes.String():
                 raise Problem(errors.wrong_kind(node.span, node.span.text, "a text", "a number"))
             case nodes.Percent():
-                raise Problem(errors.wrong_kind(node.span, node.span.text, "a depth", "a number", "depths index `layer`"))
+                raise Problem(
+                    errors.wrong_kind(
+                        node.span, node.span.text, "a depth", "a number", "depths index `layer`"
+                    )
+                )
         raise Problem(errors.wrong_kind(node.span, node.span.text[:40], "a collection", "a number"))
 
     # ------------------------------------------------------------ operations
@@ -117,7 +121,11 @@ class ValueReader:
             return self.run_value(run, base, steps, scope)
         if (literal := self.names.literal_let(name)) is not None:
             return self.in_context(self.value(literal, scope), steps, scope)
-        if steps and isinstance(steps[0], Dot) and (run := self.names.qualified_run(name, steps[0].name, base.span)):
+        if (
+            steps
+            and isinstance(steps[0], Dot)
+            and (run := self.names.qualified_run(name, steps[0].name, base.span))
+        ):
             return self.run_value(run, base, steps[1:], scope)
         if steps and isinstance(steps[0], Dot) and self.names.is_experiment(name):
             family = self.names.foreign_measure(name, steps[0].name, steps[0].span)
@@ -133,7 +141,11 @@ class ValueReader:
             raise Problem(errors.wrong_kind(base.span, base.id, "a variable", "something with parts"))
         dimension = scope.binders[base.id]
         dim = scope.sweep(base.span, base.id)
-        return VariableValue(span=base.span, variable=base.id, dims=(dim,)) if dimension else Constant(span=base.span, value=0.0)
+        return (
+            VariableValue(span=base.span, variable=base.id, dims=(dim,))
+            if dimension
+            else Constant(span=base.span, value=0.0)
+        )
 
     def own_value(self, span: Span, scope: Scope) -> Expr:
         """`self`: the value at the written site after the earlier edits."""
@@ -165,7 +177,9 @@ class ValueReader:
             names += [scope.sweep(index.span, v) for v in swept]
         return tuple(dict.fromkeys(names))
 
-    def run_at(self, run: Run, base: nodes.Name, steps: list[Step], scope: Scope) -> tuple[RunUse, list[Step]]:
+    def run_at(
+        self, run: Run, base: nodes.Name, steps: list[Step], scope: Scope
+    ) -> tuple[RunUse, list[Step]]:
         """A run with its own brackets taken, and the steps behind them."""
         if steps and isinstance(steps[0], Brackets) and run.dimensions and not context_items(steps[0]):
             return self.run_use(run, steps[0].items, scope, base.span), steps[1:]
@@ -181,13 +195,17 @@ class ValueReader:
         path, rest = leading_path(steps)
         if not path:
             if scope.target is None:
-                help_ = f"name what to read of it: `{base.id}.resid_post`, or a metric: `logit({base.id}, ...)`"
+                help_ = (
+                    f"name what to read of it: `{base.id}.resid_post`, or a metric: `logit({base.id}, ...)`"
+                )
                 raise Problem(errors.wrong_kind(base.span, base.id, "a run", "a value", help_))
             value = self.same_site(use, base.span, scope)
             return self.in_context(value, rest, scope)
         name = self.site_name([d.name for d in path], scope)
         span = base.span.to(path[-1].span)
-        self.names.check_site(name, Span(span.source, path[0].span.end - len(path[0].name), path[-1].span.end))
+        self.names.check_site(
+            name, Span(span.source, path[0].span.end - len(path[0].name), path[-1].span.end)
+        )
         items: tuple[nodes.IndexItem, ...] = ()
         if rest and isinstance(rest[0], Brackets) and not context_items(rest[0]):
             items, span, rest = rest[0].items, rest[0].span, rest[1:]
@@ -200,7 +218,9 @@ class ValueReader:
             path = [dotted(scope.words[path[0]]), *path[1:]]
         return ".".join(path)
 
-    def site_read(self, use: RunUse, name: str, items: Sequence[nodes.IndexItem], scope: Scope, span: Span) -> Expr:
+    def site_read(
+        self, use: RunUse, name: str, items: Sequence[nodes.IndexItem], scope: Scope, span: Span
+    ) -> Expr:
         """One site of a run; axes without a point index stay dimensions under the axis's name."""
         site = sites()[name]
         plain = [i for i in items if i.name is None or i.name not in FEATURE_AXES]
@@ -212,14 +232,20 @@ class ValueReader:
         return SiteRead(span=span, run=use, site=name, index=index, feature_index=feature_index,
                         dims=union([dims]), feature=feature)  # fmt: skip
 
-    def feature_index(self, items: Sequence[nodes.IndexItem], feature: str | None, name: str, scope: Scope) -> Index | None:
+    def feature_index(
+        self, items: Sequence[nodes.IndexItem], feature: str | None, name: str, scope: Scope
+    ) -> Index | None:
         """`dim: 5`, `vocab: 100`."""
         if not items:
             return None
         [item, *_] = items
         if item.name != feature or isinstance(item.value, nodes.All):
-            raise Problem(errors.unknown_axis(item.span, str(item.name), name, [*sites()[name].axes, *([feature] if feature else [])]))
-        index = self.names.reader.read(item.value, feature, scope, [feature], name)
+            raise Problem(
+                errors.unknown_axis(
+                    item.span, str(item.name), name, [*sites()[name].axes, *([feature] if feature else [])]
+                )
+            )
+        index = self.names.reader.read(item.value, feature, scope, [str(feature)], name)
         if not is_point(index):
             raise Problem(errors.bad_index(item.span, f"one cell of `{feature}` can be named"))
         return index
@@ -243,7 +269,12 @@ class ValueReader:
         dimension = scope.binders[index.variable]
         for row in dimension.members or ():
             for variable, one in zip(dimension.variables, row, strict=True):
-                if variable.name == index.variable and one.index is not None and one.text != "*" and not is_point(one.index):
+                if (
+                    variable.name == index.variable
+                    and one.index is not None
+                    and one.text != "*"
+                    and not is_point(one.index)
+                ):
                     raise Problem(errors.span_in_read(index.span, index.variable))
 
     def same_site(self, use: RunUse, span: Span, scope: Scope) -> Expr:
@@ -255,7 +286,9 @@ class ValueReader:
 
     # ------------------------------------------------------------ families of values
 
-    def reference(self, family: Value, experiment: str, base: nodes.Name, steps: list[Step], scope: Scope) -> Expr:
+    def reference(
+        self, family: Value, experiment: str, base: nodes.Name, steps: list[Step], scope: Scope
+    ) -> Expr:
         """A let or measure at given cells."""
         items: tuple[nodes.IndexItem, ...] = ()
         if steps and isinstance(steps[0], Brackets) and not context_items(steps[0]):
@@ -288,11 +321,22 @@ class ValueReader:
             if name in CONTEXT_AXES:
                 fields[name] = self.context_name(name, item)
             elif name in value.dims and not isinstance(item.value, nodes.All):
-                where.append((name, self.names.reader.read(item.value, self.axis_of(name, scope), scope, [name], "the value")))
+                where.append(
+                    (
+                        name,
+                        self.names.reader.read(
+                            item.value, self.axis_of(name, scope), scope, [name], "the value"
+                        ),
+                    )
+                )
             elif name not in value.dims:
-                raise Problem(errors.unknown_axis(item.span, name, "the value", [*value.dims, "model", "data"]))
+                raise Problem(
+                    errors.unknown_axis(item.span, name, "the value", [*value.dims, "model", "data"])
+                )
         dims = tuple(d for d in value.dims if d not in dict(where) and not (d == ITEM and "item" in fields))
-        return InContext(span=step.span, body=value, where=tuple(where), dims=dims, feature=value.feature, **fields)
+        return InContext(
+            span=step.span, body=value, where=tuple(where), dims=dims, feature=value.feature, **fields
+        )
 
     @staticmethod
     def axis_of(dimension: str, scope: Scope) -> str | None:
@@ -326,7 +370,11 @@ class ValueReader:
         if base.id in scope.parameters and not steps:
             bound = scope.parameters[base.id]
             return self.run_argument(bound.node, scope.of_argument(bound))
-        if base.id in scope.parameters or base.id in scope.binders or self.names.value_named(base.id, base.span) is not None:
+        if (
+            base.id in scope.parameters
+            or base.id in scope.binders
+            or self.names.value_named(base.id, base.span) is not None
+        ):
             return None
         run = self.names.run_named(base.id, base.span, scope)
         if run is None and steps and isinstance(steps[0], Dot):

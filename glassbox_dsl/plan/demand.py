@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from glassbox_dsl.language.program import (
     At,
     Depth,
-    Expr,
     Experiment,
+    Expr,
     Index,
     MetricCall,
     Reference,
@@ -84,9 +84,9 @@ def _walk(node: nodes.Node, found: Demand, seen: set[tuple[str, str]]) -> None:
             _want_site(node, found)
         case MetricCall():
             _want_metric(node, found)
-            for child in (node.value, node.other_value, node.token):
-                if child is not None:
-                    _walk(child, found, seen)
+            for part in (node.value, node.other_value, node.token):
+                if part is not None:
+                    _walk(part, found, seen)
             return
         case Reference() if node.experiment == found.experiment.name:
             if (node.kind, node.name) not in seen:

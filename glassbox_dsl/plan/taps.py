@@ -39,8 +39,12 @@ def tap_of(call: MetricCall, n_cells: dict[str, int]) -> tuple[RunUse, Tap] | No
         return None
     if call.other is None:
         # `loss(r)` without a position is the mean over the prompt.
-        options = (*call.options, ("mean", True)) if call.metric == "loss" and call.at is None else call.options
-        return call.run, Tap(span=call.span, metric=call.metric, answer=answer, token=call.token, at=at, options=options)
+        options = (
+            (*call.options, ("mean", True)) if call.metric == "loss" and call.at is None else call.options
+        )
+        return call.run, Tap(
+            span=call.span, metric=call.metric, answer=answer, token=call.token, at=at, options=options
+        )
     swapped = n_cells.get(call.other.run, 1) > n_cells.get(call.run.run, 1)
     host, guest = (call.other, call.run) if swapped else (call.run, call.other)
     own = {name for name, index in host.where if isinstance(index, Swept) and index.variable == name}
@@ -48,7 +52,9 @@ def tap_of(call: MetricCall, n_cells: dict[str, int]) -> tuple[RunUse, Tap] | No
     if at is None or not used <= own or any(not is_point(i) for _, i in guest.where):
         return None
     read = SiteRead(span=call.span, run=guest, site="logits", index=(at,), dims=guest.dims, feature="vocab")
-    return host, Tap(span=call.span, metric=call.metric, at=at, other=read, swapped=swapped, options=call.options)
+    return host, Tap(
+        span=call.span, metric=call.metric, at=at, other=read, swapped=swapped, options=call.options
+    )
 
 
 def _of_items_only(value: Expr) -> bool:

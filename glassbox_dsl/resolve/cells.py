@@ -73,6 +73,7 @@ def whole_rows(axis: str, sizes: Sizes) -> tuple[Row, ...]:
 def resolve_dimension(dimension: Dimension, sizes: Sizes) -> tuple[tuple[Row, ...], tuple[Diagnostic, ...]]:
     """The cells of a dimension in order, and warnings about members that this model does not have."""
     warnings: list[Diagnostic] = []
+    rows: tuple[Row, ...]
     if dimension.members is None:
         rows = whole_rows(str(dimension.variables[0].axis), sizes)
     else:
@@ -87,12 +88,21 @@ def _rows(dimension: Dimension, sizes: Sizes, warnings: list[Diagnostic]) -> Ite
     seen: set[tuple[str, ...]] = set()
     for members in dimension.members or ():
         if len(members) == 1 and members[0].text == "*":
-            found = [(cell,) for cell in _spread(members[0], str(dimension.variables[0].axis), sizes)]
+            found: list[Row] = [
+                (cell,) for cell in _spread(members[0], str(dimension.variables[0].axis), sizes)
+            ]
         else:
             cells = [_cell(m, v.axis, sizes) for m, v in zip(members, dimension.variables, strict=True)]
             found = [tuple(c for c in cells if c is not None)] if None not in cells else []
             if not found:
-                warnings.append(errors.member_outside(members[0].span, dimension.variables[0].axis or "", sizes.model, sizes.of(dimension.variables[0].axis or "")))
+                warnings.append(
+                    errors.member_outside(
+                        members[0].span,
+                        dimension.variables[0].axis or "",
+                        sizes.model,
+                        sizes.of(dimension.variables[0].axis or ""),
+                    )
+                )
         for row in found:
             key = tuple(c.key for c in row)
             if key in seen:
@@ -125,9 +135,20 @@ def _spread(member: Member, axis: str, sizes: Sizes) -> list[Cell]:
         if low is None or high is None:
             return []
         return [Cell(text=str(i), at=i) for i in range(max(low, 0), min(high, sizes.of(axis) - 1) + 1)]
-    if isinstance(index, Between) and isinstance(index.low, At) and isinstance(index.high, At) and 0 <= index.low.value and index.high.value >= 0:
-        return [Cell(text=str(i), at=i) for i in range(index.low.value, min(index.high.value, sizes.longest - 1) + 1)]
-    return [Cell(text=f"{index.span.text}+{k}" if index else "", index=index, nth=k) for k in range(sizes.longest)]
+    if (
+        isinstance(index, Between)
+        and isinstance(index.low, At)
+        and isinstance(index.high, At)
+        and index.low.value >= 0
+        and index.high.value >= 0
+    ):
+        return [
+            Cell(text=str(i), at=i)
+            for i in range(index.low.value, min(index.high.value, sizes.longest - 1) + 1)
+        ]
+    return [
+        Cell(text=f"{index.span.text}+{k}" if index else "", index=index, nth=k) for k in range(sizes.longest)
+    ]
 
 
 def fixed(index: Index, size: int, *, cut: bool = False) -> int | None:

@@ -16,8 +16,8 @@ from glassbox_dsl.language.program import (
     Covered,
     Depth,
     Edit,
-    Expr,
     Experiment,
+    Expr,
     Index,
     Not,
     Operation,
@@ -62,14 +62,16 @@ def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[D
 
 
 def _everything(node: nodes.Node) -> Iterator[nodes.Node]:
+    """A node and all below it."""
     yield node
     for child in nodes.children(node):
         yield from _everything(child)
 
 
 def _domains(experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
-    for family in (*experiment.runs, *experiment.values):
-        for dimension in family.dimensions:
+    families = [*(r.dimensions for r in experiment.runs), *(v.dimensions for v in experiment.values)]
+    for dimensions in families:
+        for dimension in dimensions:
             rows, warnings = resolve_dimension(dimension, sizes)
             if rows:
                 yield from warnings
@@ -102,7 +104,9 @@ def _touches(edit: Edit, families: Sequence[tuple[object, tuple[Row, ...]]], siz
             for v, cell in zip(dimension.variables, row, strict=True)  # type: ignore[attr-defined]
         }
         chosen = [
-            _some(index, axis, cells, sizes) for index, axis in zip(edit.index, axes, strict=True) if axis not in POSITION_AXES
+            _some(index, axis, cells, sizes)
+            for index, axis in zip(edit.index, axes, strict=True)
+            if axis not in POSITION_AXES
         ]
         if all(chosen):
             return True
@@ -169,7 +173,8 @@ def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Itera
     if isinstance(node, Operation) and node.operands:
         widths = {w for o in node.operands if (w := width_of(o, experiment, sizes.facts)) is not None}
         if len(widths) > 1:
-            yield errors.widths_differ(node.span, *sorted(widths)[:2], sizes.model)
+            low, high = sorted(widths)[:2]
+            yield errors.widths_differ(node.span, low, high, sizes.model)
     for child in nodes.children(node):
         yield from _expression(child, experiment, sizes)
 
@@ -177,7 +182,12 @@ def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Itera
 def _outside(read: SiteRead, sizes: Sizes) -> Iterator[Diagnostic]:
     """Literal indices that this model does not have. The cell is missing there, so it is a warning."""
     for index, axis in zip(read.index, sites()[read.site].axes, strict=True):
-        if axis in POSITION_AXES or not is_point(index) or swept_variables(index) or not isinstance(index, At):
+        if (
+            axis in POSITION_AXES
+            or not is_point(index)
+            or swept_variables(index)
+            or not isinstance(index, At)
+        ):
             continue
         size = sizes.of(axis)
         if not -size <= index.value < size:
@@ -199,7 +209,11 @@ def width_of(value: Expr, experiment: Experiment, facts: ModelFacts) -> int | No
         return facts.feature_size(value.site)
     if value.feature == "vocab":
         return facts.vocab_size
-    if isinstance(value, Operation) and value.op in value_functions() and value_functions()[value.op].feature == "drop":
+    if (
+        isinstance(value, Operation)
+        and value.op in value_functions()
+        and value_functions()[value.op].feature == "drop"
+    ):
         return None
     if isinstance(value, Reference):
         if value.experiment != experiment.name:

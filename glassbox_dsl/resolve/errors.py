@@ -37,19 +37,43 @@ def members_meet(span: Span, text: str, model: str) -> Diagnostic:
 
 def touches_nothing(span: Span, model: str) -> Diagnostic:
     """An edit that selects no cell in any cell of the sweep."""
-    return Diagnostic("GB383", f"the edit touches no cell of `{model}`", span, "its indices select nothing in every cell", "widen the indices or fix the layer")
+    return Diagnostic(
+        "GB383",
+        f"the edit touches no cell of `{model}`",
+        span,
+        "its indices select nothing in every cell",
+        "widen the indices or fix the layer",
+    )
 
 
 def widths_differ(span: Span, found: int, wanted: int, model: str) -> Diagnostic:
     """A source of another width than the written site."""
-    return Diagnostic("GB384", f"a value of width {found} cannot be written to a site of width {wanted}", span, f"on `{model}`", "write a site of the same width")
+    return Diagnostic(
+        "GB384",
+        f"a value of width {found} cannot be written to a site of width {wanted}",
+        span,
+        f"on `{model}`",
+        "write a site of the same width",
+    )
 
 
 def not_residual(span: Span, found: int, wanted: int, model: str) -> Diagnostic:
     """A value that is not of the residual stream's width where one is needed."""
-    return Diagnostic("GB385", f"`unembed` needs width {wanted}, not {found}", span, f"the residual stream of `{model}` is {wanted} wide", "read a site of that width, e.g. `attn.result` instead of `attn.z`")
+    return Diagnostic(
+        "GB385",
+        f"`unembed` needs width {wanted}, not {found}",
+        span,
+        f"the residual stream of `{model}` is {wanted} wide",
+        "read a site of that width, e.g. `attn.result` instead of `attn.z`",
+    )
 
 
 def no_cells(span: Span, name: str, model: str) -> Diagnostic:
     """A family without a cell on a model."""
-    return Diagnostic("GB386", f"`{name}` has no cell on `{model}`", span, "every member of its domain lies outside the model", "name members that the model has, or leave the model out")
+    return Diagnostic(
+        "GB386",
+        f"`{name}` has no cell on `{model}`",
+        span,
+        "every member of its domain lies outside the model",
+        "name members that the model has, or leave the model out",
+    )

@@ -110,7 +110,9 @@ def _aligned(experiment: Experiment, data: str) -> Iterator[tuple[str, str]]:
 def _numbered(node: nodes.Node, experiment: Experiment) -> Iterator[str]:
     """The prompts that a value reads at positions given by number."""
     if isinstance(node, SiteRead):
-        indices = [i for i, axis in zip(node.index, sites()[node.site].axes, strict=True) if axis in POSITION_AXES]
+        indices = [
+            i for i, axis in zip(node.index, sites()[node.site].axes, strict=True) if axis in POSITION_AXES
+        ]
         dims = _named_dimensions(node.run, experiment)
         if any(by_number(i, dims) for i in indices):
             yield from prompts_of(node.run, experiment)
@@ -127,12 +129,14 @@ def _numbered(node: nodes.Node, experiment: Experiment) -> Iterator[str]:
 def _named_dimensions(use: RunUse, experiment: Experiment) -> frozenset[str]:
     """Variables of an experiment's binders that stand for named positions only."""
     named: dict[str, list[bool]] = defaultdict(list)
-    families = [*experiment.runs, *experiment.values]
-    for family in families:
-        for dimension in family.dimensions:
+    families = [*(r.dimensions for r in experiment.runs), *(v.dimensions for v in experiment.values)]
+    for dimensions in families:
+        for dimension in dimensions:
             for place, variable in enumerate(dimension.variables):
                 members = [row[place].index for row in dimension.members or ()]
-                named[variable.name].append(bool(members) and not any(m is None or by_number(m, frozenset()) for m in members))
+                named[variable.name].append(
+                    bool(members) and not any(m is None or by_number(m, frozenset()) for m in members)
+                )
     return frozenset(name for name, known in named.items() if all(known))
 
 
@@ -146,7 +150,11 @@ def by_number(index: Index, named: frozenset[str]) -> bool:
         case Swept(variable=name):
             return name not in named
         case Arithmetic():
-            return by_number(index.left, named) if not isinstance(index.left, At) else by_number(index.right, named)
+            return (
+                by_number(index.left, named)
+                if not isinstance(index.left, At)
+                else by_number(index.right, named)
+            )
         case Between():
             return by_number(index.low, named) or by_number(index.high, named)
         case AnyOf():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.language.program import Program
@@ -11,6 +12,9 @@ from glassbox_dsl.resolve.checks import check_experiment
 from glassbox_dsl.resolve.facts import ModelFacts, facts_from_config
 from glassbox_dsl.resolve.sources import ModelFiles, locate
 from glassbox_dsl.vocabulary.models import ModelSource
+
+if TYPE_CHECKING:
+    from glassbox_dsl.resolve.data import DataTable
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Resolved:
 class ResolvedItems:
     """The items of every data set for every model that uses it, keyed by (data, model)."""
 
-    tables: Mapping[tuple[str, str], object] = field(default_factory=dict)
+    tables: Mapping[tuple[str, str], DataTable] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
@@ -55,7 +59,9 @@ def resolve_facts(program: Program) -> Resolved:
     return Resolved(program, facts, files, tuple(dict.fromkeys(found)))
 
 
-def resolve_items(resolved: Resolved, files: Mapping[str, ModelFiles] | None = None, *, only_cached: bool = False) -> ResolvedItems:
+def resolve_items(
+    resolved: Resolved, files: Mapping[str, ModelFiles] | None = None, *, only_cached: bool = False
+) -> ResolvedItems:
     """Draw and tokenise every data set for its models; with `only_cached`, where all tokenizers are on the machine."""
     from glassbox_dsl.resolve.data import resolve_data
     from glassbox_dsl.resolve.needs import data_needs
@@ -64,7 +70,7 @@ def resolve_items(resolved: Resolved, files: Mapping[str, ModelFiles] | None = N
     program = resolved.program
     files = files if files is not None else resolved.files
     sources = {m.name: m for m in program.models}
-    tables: dict[tuple[str, str], object] = {}
+    tables: dict[tuple[str, str], DataTable] = {}
     found: list[Diagnostic] = []
     for spec in program.data:
         models = list(dict.fromkeys(m for e in program.experiments if spec.name in e.data for m in e.models))
@@ -73,7 +79,9 @@ def resolve_items(resolved: Resolved, files: Mapping[str, ModelFiles] | None = N
             continue
         tokenizers = {m: TextTokenizer(f, bos=sources[m].bos) for m, f in folders.items() if f is not None}
         try:
-            for model, table in resolve_data(spec, tokenizers, data_needs(program.experiments, spec.name)).items():
+            for model, table in resolve_data(
+                spec, tokenizers, data_needs(program.experiments, spec.name)
+            ).items():
                 tables[(spec.name, model)] = table
                 found += table.warnings
                 found += [table.problem] if table.problem is not None and only_cached else []

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from glassbox_dsl.language.program import Dimension, Experiment, Index, Run, Value
+from glassbox_dsl.language.program import Dimension, Experiment, Index, Reference, Run, RunUse, TokenAt, Value
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.resolve.cells import Row, Sizes, resolve_dimension
 from glassbox_dsl.run.data_arrays import DataArrays
 from glassbox_dsl.run.indexing import Binding, Env, Indexer
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.named import Named, along
+from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import ITEM
 
 Extension = tuple[str, int] | None
@@ -120,3 +121,26 @@ class Context:
             }
             table[tuple(index)] = self.variant_of(run, texts)
         return table
+
+
+def answer_table(context: Context, name: str, prompt: str) -> tuple[Tensor, Tensor]:
+    """First tokens of every item's alternatives [item, n] (0 where there are fewer), and which exist."""
+    found = context.data.answers(name, prompt)
+    n = max(len(a) for a in found)
+    ids = torch.tensor(
+        [[*(a[0] for a in alternatives), *[0] * (n - len(alternatives))] for alternatives in found]
+    )
+    valid = torch.tensor([[i < len(alternatives) for i in range(n)] for alternatives in found])
+    return ids, valid
+
+
+def prompts_read(expr: nodes.Node, context: Context) -> list[str]:
+    """The prompts of the runs that an expression reads, in order."""
+    if isinstance(expr, RunUse):
+        return [v.prompt for v in context.run(expr.run).variants]
+    if isinstance(expr, TokenAt):
+        return [expr.prompt]
+    if isinstance(expr, Reference) and expr.experiment == context.experiment.name:
+        value = context.experiment.value(expr.kind, expr.name)
+        return [p for v in value.variants for p in prompts_read(v.value, context)]
+    return list(dict.fromkeys(p for child in nodes.children(expr) for p in prompts_read(child, context)))

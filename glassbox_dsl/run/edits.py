@@ -77,7 +77,9 @@ class EditBatch:
         env = self._env(coordinates)
         first = edit.index[0]
         width = getattr(first, "width", 1)
-        chosen = self.context.indexer.selection(edit.index[:width], axes[:width], coordinates, env, self.variant.prompt)
+        chosen = self.context.indexer.selection(
+            edit.index[:width], axes[:width], coordinates, env, self.variant.prompt
+        )
         dims = ("row", "layer", *axes[1:width])
         data = chosen.spread(dims)[0]
         data = data.expand(n_rows, n_layers, *data.shape[2:])
@@ -143,7 +145,12 @@ class EditBatch:
         return self._written(edit, value, data.to(value.device, value.dtype), mask.to(value.device))
 
     def _written(self, edit: Edit, value: Tensor, new: Tensor, mask: Tensor) -> Tensor:
-        changed = {":=": lambda: new, "+=": lambda: value + new, "-=": lambda: value - new, "*=": lambda: value * new}
+        changed = {
+            ":=": lambda: new,
+            "+=": lambda: value + new,
+            "-=": lambda: value - new,
+            "*=": lambda: value * new,
+        }
         wide = mask if mask.ndim == value.ndim else mask[..., None]
         result = torch.where(wide, changed[edit.op]().expand(value.shape), value)
         difference = torch.where(result == value, 0.0, (result - value).float()).flatten(1)

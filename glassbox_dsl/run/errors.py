@@ -9,7 +9,13 @@ from glassbox_dsl.source import Span
 def group_of_one(span: Span, within: str | None) -> Diagnostic:
     """Resampling inside a group with one item."""
     where = f"a group of `{within}`" if within else "the data set"
-    return Diagnostic("GB530", f"{where} has one item only", span, "no other item to take the value from", "draw more items, or resample within a coarser feature")
+    return Diagnostic(
+        "GB530",
+        f"{where} has one item only",
+        span,
+        "no other item to take the value from",
+        "draw more items, or resample within a coarser feature",
+    )
 
 
 def not_aligned(span: Span, prompt: str) -> Diagnostic:
@@ -23,32 +29,60 @@ def not_aligned(span: Span, prompt: str) -> Diagnostic:
 
 def no_such_item(span: Span, item: int, n: int) -> Diagnostic:
     """An item that was not drawn or kept."""
-    return Diagnostic("GB532", f"there is no item {item}", span, f"{n} items are kept", "name the number of a kept item")
+    return Diagnostic(
+        "GB532", f"there is no item {item}", span, f"{n} items are kept", "name the number of a kept item"
+    )
 
 
 def items_never_meet(span: Span, one: str, other: str) -> Diagnostic:
     """Items of two data sets in one value."""
-    return Diagnostic("GB533", f"items of `{one}` and `{other}` never meet", span, "they are different rows", "reduce `item` first: `mean(...)[data: ...]`")
+    return Diagnostic(
+        "GB533",
+        f"items of `{one}` and `{other}` never meet",
+        span,
+        "they are different rows",
+        "reduce `item` first: `mean(...)[data: ...]`",
+    )
 
 
 def no_such_feature(span: Span, width: int) -> Diagnostic:
     """A feature index outside the feature axis."""
-    return Diagnostic("GB534", "no such cell on the feature axis", span, f"it has the cells 0 to {width - 1}", "")
+    return Diagnostic(
+        "GB534", "no such cell on the feature axis", span, f"it has the cells 0 to {width - 1}", ""
+    )
 
 
 def never_moved(span: Span, text: str) -> Diagnostic:
     """An edit that changed nothing anywhere."""
-    return Diagnostic("GB535", "the edit never moved anything", span, "in no cell and no item did it change the value at its site", "check that its source differs from what it replaces")
+    return Diagnostic(
+        "GB535",
+        "the edit never moved anything",
+        span,
+        "in no cell and no item did it change the value at its site",
+        "check that its source differs from what it replaces",
+    )
 
 
 def spans_differ(span: Span, rows: str) -> Diagnostic:
     """Spans of different length set from one another."""
-    return Diagnostic("GB536", "the spans have different lengths", span, rows, "set one token from one token: `label.first` or `label.last`")
+    return Diagnostic(
+        "GB536",
+        "the spans have different lengths",
+        span,
+        rows,
+        "set one token from one token: `label.first` or `label.last`",
+    )
 
 
 def out_of_memory(span: Span | None, name: str, wanted_gib: float, free_gib: float) -> Diagnostic:
     """More to keep than fits."""
-    return Diagnostic("GB537", f"keeping `{name}` needs {wanted_gib:.1f} GiB, {free_gib:.1f} GiB are free", span, "the whole tensor of every cell and item is asked for", "fix a layer or position, or reduce to a metric of the run")
+    return Diagnostic(
+        "GB537",
+        f"keeping `{name}` needs {wanted_gib:.1f} GiB, {free_gib:.1f} GiB are free",
+        span,
+        "the whole tensor of every cell and item is asked for",
+        "fix a layer or position, or reduce to a metric of the run",
+    )
 
 
 def expects_item(span: Span, what: str) -> Diagnostic:
@@ -58,9 +92,21 @@ def expects_item(span: Span, what: str) -> Diagnostic:
 
 def not_trusted(model: str, check: str, value: float, tolerance: float, detail: str) -> Diagnostic:
     """A model or site that failed its verification."""
-    return Diagnostic("GB539", f"`{model}` failed the check {check}", None, f"{value:.3g} where at most {tolerance:.3g} is allowed: {detail}", "its numbers could not be trusted; leave out the site or the model")
+    return Diagnostic(
+        "GB539",
+        f"`{model}` failed the check {check}",
+        None,
+        f"{value:.3g} where at most {tolerance:.3g} is allowed: {detail}",
+        "its numbers could not be trusted; leave out the site or the model",
+    )
 
 
 def too_few_items(span: Span, data: str, model: str, n: int) -> Diagnostic:
     """`keep where` left nothing to work on."""
-    return Diagnostic("GB540", f"`{model}` keeps {n} items of `{data}`", span, "at least 2 are needed", "relax `keep where`, draw more items, or leave the model out")
+    return Diagnostic(
+        "GB540",
+        f"`{model}` keeps {n} items of `{data}`",
+        span,
+        "at least 2 are needed",
+        "relax `keep where`, draw more items, or leave the model out",
+    )

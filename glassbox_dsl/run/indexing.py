@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -65,6 +65,19 @@ class Env:
         return replace(self, variables={**self.variables, **more})
 
 
+def narrowed(env: Env, dim: str, piece: Tensor) -> Env:
+    """An environment with only a piece of one dimension."""
+
+    def cut(ids: Named) -> Named:
+        return Named(ids.data[piece], ids.dims, False, None if ids.present is None else ids.present[piece])
+
+    if dim == ITEM:
+        return replace(env, item=cut(env.item))
+    return env.with_variables(
+        {n: replace(b, ids=cut(b.ids)) for n, b in env.variables.items() if b.dimension == dim}
+    )
+
+
 @dataclass(frozen=True)
 class Indexer:
     """Evaluates indices against a model's sizes and a data set's prompts."""
@@ -98,7 +111,7 @@ class Indexer:
                     self._point(index.left, axis, env, prompt),
                     self._point(index.right, axis, env, prompt),
                 )
-                functions = {"+": torch.add, "-": torch.sub, "*": torch.mul}
+                functions: dict[str, Callable[..., Tensor]] = {"+": torch.add, "-": torch.sub, "*": torch.mul}
                 return combine(functions[op], left, right)
             case ByValue(number=float() as number):
                 return scalar(int(number))

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glassbox_dsl.language.program import Dimension, MetricCall, Operation, Value
-from glassbox_dsl.run.context import Context
-from glassbox_dsl.run.evaluate import Evaluator, prompts_read, quotient
+from glassbox_dsl.run.context import Context, prompts_read
+from glassbox_dsl.run.elementwise import quotient
+from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.indexing import Binding, Env
 from glassbox_dsl.run.named import Named, along, combine
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
@@ -112,8 +113,20 @@ class Columns:
         order = self._order(value, found)
         there, index = self._cells(found, order)
         numbers = found.spread(order)[0][there].double().numpy()
-        extra = [None if p is None else p.spread(order)[0].expand(there.shape)[there].double().numpy() for p in (num, den)]
-        return Measured(value, self.context.model, self.context.data_name, self._items(order, index), self._columns(value, order, index), numbers, *extra)
+        extra = [
+            None if p is None else p.spread(order)[0].expand(there.shape)[there].double().numpy()
+            for p in (num, den)
+        ]
+        return Measured(
+            value,
+            self.context.model,
+            self.context.data_name,
+            self._items(order, index),
+            self._columns(value, order, index),
+            numbers,
+            num=extra[0],
+            den=extra[1],
+        )
 
     @staticmethod
     def _order(value: Value, found: Named) -> tuple[str, ...]:
@@ -136,46 +149,73 @@ class Columns:
     def _top(self, value: Value) -> Measured:
         call = value.variants[0].value
         assert isinstance(call, MetricCall)
-        parts = self.evaluator.top(call, self.context.env(value.dimensions))
-        found = {name: self.evaluator.complete(Named(p.data[..., 0], p.dims, False, p.present), value) for name, p in parts.items()}
+        parts = self.evaluator.metrics.top(call, self.context.env(value.dimensions))
+        found = {
+            name: self.evaluator.complete(Named(p.data[..., 0], p.dims, False, p.present), value)
+            for name, p in parts.items()
+        }
         order = self._order(value, found["logit"])
         there, index = self._cells(found["logit"], order)
         k = parts["logit"].data.shape[-1]
-        columns = {name: p.spread(order)[0].expand(*there.shape, k)[there].reshape(-1).numpy() for name, p in parts.items()}
+        columns = {
+            name: p.spread(order)[0].expand(*there.shape, k)[there].reshape(-1).numpy()
+            for name, p in parts.items()
+        }
         columns["rank"] = np.tile(np.arange(1, k + 1), len(columns["logit"]) // k)
         index = tuple(i.repeat_interleave(k) for i in index)
         items = self._items(order, index)
-        return Measured(value, self.context.model, self.context.data_name, items, self._columns(value, order, index), columns["prob"].astype(np.float64), top=columns)
+        return Measured(
+            value,
+            self.context.model,
+            self.context.data_name,
+            items,
+            self._columns(value, order, index),
+            columns["prob"].astype(np.float64),
+            top=columns,
+        )
 
     # ------------------------------------------------------------ variables
 
     def _columns(self, value: Value, order: Sequence[str], index: Sequence[Tensor]) -> tuple[Column, ...]:
         prompts = [p for v in value.variants for p in prompts_read(v.value, self.context)]
-        prompt = prompts[0] if prompts else self.evaluator.default_prompt()
+        prompt = prompts[0] if prompts else self.evaluator.places.default_prompt()
         items = index[order.index(ITEM)] if ITEM in order else None
         found = []
         for dimension in value.dimensions:
             place = index[order.index(dimension.name)]
             bindings = self.context.bindings([dimension])
-            found += [self._column(v.name, v.axis, bindings[v.name], place, items, prompt) for v in dimension.variables]
+            found += [
+                self._column(v.name, v.axis, bindings[v.name], place, items, prompt)
+                for v in dimension.variables
+            ]
         return tuple(found)
 
-    def _column(self, name: str, axis: str | None, binding: Binding, place: Tensor, items: Tensor | None, prompt: str) -> Column:
+    def _column(
+        self, name: str, axis: str | None, binding: Binding, place: Tensor, items: Tensor | None, prompt: str
+    ) -> Column:
         cells = binding.cells
         if cells is None and axis not in POSITION_AXES:
             return Column(name, axis, "int", False, place.numpy())
         if cells is not None and all(c.number is not None for c in cells):
             return Column(name, axis, "float", False, np.array([c.number for c in cells])[place.numpy()])
-        if cells is not None and (any(c.whole for c in cells) or all(c.at is None and c.index is None for c in cells)):
-            return Column(name, axis, "text", False, np.array([c.text for c in cells], dtype=object)[place.numpy()])
+        if cells is not None and (
+            any(c.whole for c in cells) or all(c.at is None and c.index is None for c in cells)
+        ):
+            return Column(
+                name, axis, "text", False, np.array([c.text for c in cells], dtype=object)[place.numpy()]
+            )
         if axis in POSITION_AXES:
             return self._position_column(name, str(axis), binding, place, items, prompt)
         return Column(name, axis, "int", False, np.array([c.at for c in cells or ()])[place.numpy()])
 
-    def _position_column(self, name: str, axis: str, binding: Binding, place: Tensor, items: Tensor | None, prompt: str) -> Column:
+    def _position_column(
+        self, name: str, axis: str, binding: Binding, place: Tensor, items: Tensor | None, prompt: str
+    ) -> Column:
         """Token indices with the names of the positions beside them."""
         count = len(binding.cells) if binding.cells is not None else self.context.sizes.of(axis)
-        env = Env(item=self.context.all_items(), variables={name: Binding(along("#c", count), "#c", binding.cells)})
+        env = Env(
+            item=self.context.all_items(), variables={name: Binding(along("#c", count), "#c", binding.cells)}
+        )
         at = self.context.indexer.variable(name, axis, env, prompt)
         table = at.spread(("#c", ITEM))[0].expand(count, self.context.data.n_items)
         if items is None:
@@ -188,7 +228,9 @@ class Columns:
         labels = self._labels(binding, place, items, values, prompt)
         return Column(name, axis, "position", named, values.numpy(), labels)
 
-    def _labels(self, binding: Binding, place: Tensor, items: Tensor, values: Tensor, prompt: str) -> NDArray[Any]:
+    def _labels(
+        self, binding: Binding, place: Tensor, items: Tensor, values: Tensor, prompt: str
+    ) -> NDArray[Any]:
         cells = binding.cells
         known: dict[tuple[int, int], str | None] = {}
         found: list[str | None] = []
@@ -220,7 +262,15 @@ class Columns:
                 one = torch.where(mask[..., None] if found.feature else mask, one, torch.nan)
             yield self._recorded(value, one, place, names, prompts, found.feature)
 
-    def _recorded(self, value: Value, data: Tensor, place: int | None, names: tuple[str, ...], prompts: list[str], feature: bool) -> Recorded:
+    def _recorded(
+        self,
+        value: Value,
+        data: Tensor,
+        place: int | None,
+        names: tuple[str, ...],
+        prompts: list[str],
+        feature: bool,
+    ) -> Recorded:
         labels: dict[str, tuple[str | None, ...]] = {}
         cut: list[slice] = []
         for dimension in value.dimensions:
@@ -255,12 +305,27 @@ class Columns:
                 example[column.name] = str(label or column.values[0])
             if ITEM in order:
                 example[ITEM] = str(int(self.context.data.numbers[one[order.index(ITEM)]]))
-        return Claimed(value, self.context.model, self.context.data_name, len(truth), int(wrong.sum()), left, right, example)
+        return Claimed(
+            value,
+            self.context.model,
+            self.context.data_name,
+            len(truth),
+            int(wrong.sum()),
+            left,
+            right,
+            example,
+        )
 
-    def _sides(self, value: Value, order: Sequence[str], there: Tensor, shown: int) -> tuple[float | None, float | None]:
+    def _sides(
+        self, value: Value, order: Sequence[str], there: Tensor, shown: int
+    ) -> tuple[float | None, float | None]:
         """Both sides of the comparison that a claim is, at one cell."""
         claim = value.variants[0].value
-        if not isinstance(claim, Operation) or claim.op not in ("==", "!=", "<", "<=", ">", ">=") or len(value.variants) > 1:
+        if (
+            not isinstance(claim, Operation)
+            or claim.op not in ("==", "!=", "<", "<=", ">", ">=")
+            or len(value.variants) > 1
+        ):
             return None, None
         env = self.context.env(value.dimensions)
         sides = [self.evaluator.complete(self.evaluator.value(o, env), value) for o in claim.operands]

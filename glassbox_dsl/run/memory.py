@@ -27,7 +27,9 @@ def free_bytes() -> int:
     return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) // 2
 
 
-def allocate(name: str, shape: tuple[int | None, ...], dtype: torch.dtype, span: Span | None = None) -> Tensor:
+def allocate(
+    name: str, shape: tuple[int | None, ...], dtype: torch.dtype, span: Span | None = None
+) -> Tensor:
     """Zeros of a shape; Findings (GB537) when that would not fit."""
     sizes = [int(n or 1) for n in shape]
     wanted = torch.empty(0, dtype=dtype).element_size()

@@ -33,7 +33,9 @@ class Named:
         axes = [self.dims.index(d) for d in order]
         tail = [self.data.ndim - 1] if self.feature else []
         shape = [self.data.shape[self.dims.index(d)] if d in self.dims else 1 for d in dims]
-        data = self.data.permute((*axes, *tail)).reshape((*shape, *([self.data.shape[-1]] if self.feature else [])))
+        data = self.data.permute((*axes, *tail)).reshape(
+            (*shape, *([self.data.shape[-1]] if self.feature else []))
+        )
         if self.present is None:
             return data, None
         kept = [self.present.shape[self.dims.index(d)] if d in self.dims else 1 for d in dims]
@@ -150,3 +152,24 @@ def concatenate(parts: Sequence[Named], dim: str) -> Named:
     if any(p.present is not None for p in parts):
         present = torch.cat([p.full_presence() for p in parts], axis)
     return Named(torch.cat([p.data for p in parts], axis), parts[0].dims, parts[0].feature, present)
+
+
+def take_named(value: Named, picks: dict[str, Named]) -> Named:
+    """`take`, where a pick that is a whole dimension of another name renames it."""
+    picks, renames = dict(picks), {}
+    for dim, pick in list(picks.items()):
+        if (
+            dim in value.dims
+            and len(pick.dims) == 1
+            and pick.present is None
+            and pick.dims[0] not in value.dims
+        ):
+            whole = len(pick.data) == value.sizes[dim] and bool(
+                (pick.data == torch.arange(len(pick.data))).all()
+            )
+            if whole and sum(pick.dims[0] in p.dims for p in picks.values()) == 1:
+                renames[dim] = pick.dims[0]
+                del picks[dim]
+    if renames:
+        value = Named(value.data, tuple(renames.get(d, d) for d in value.dims), value.feature, value.present)
+    return take(value, picks)

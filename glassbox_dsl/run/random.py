@@ -41,8 +41,15 @@ def site_noise(env: Env, seed: int, context: Context) -> Named:
         if len(positions) > 1:
             shape = (*shape, longest)
         numbers = context.data.numbers.tolist()
-        drawn = torch.stack([torch.stack([gaussian((*key, item, p), shape) for p in range(longest)]) for item in numbers])
-        dims = (ITEM, "pos" if len(positions) < 2 else "query", *axes, *(("key",) if len(positions) > 1 else ()))
+        drawn = torch.stack(
+            [torch.stack([gaussian((*key, item, p), shape) for p in range(longest)]) for item in numbers]
+        )
+        dims = (
+            ITEM,
+            "pos" if len(positions) < 2 else "query",
+            *axes,
+            *(("key",) if len(positions) > 1 else ()),
+        )
         cached = Named(drawn, dims, width is not None)
         context.cache[key] = cached
     picks = {ITEM: env.item, **{a: env.coordinates[a] for a in positions}}

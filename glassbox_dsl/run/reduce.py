@@ -12,7 +12,12 @@ from glassbox_dsl.vocabulary.axes import ITEM
 
 
 def reduce_dims(
-    op: str, value: Named, over: Sequence[str], feature: bool, groups: Tensor | None, coordinate: Tensor | None
+    op: str,
+    value: Named,
+    over: Sequence[str],
+    feature: bool,
+    groups: Tensor | None,
+    coordinate: Tensor | None,
 ) -> Named:
     """Reduce dimensions (and the feature axis); with `groups` [item], items are reduced within their group.
 

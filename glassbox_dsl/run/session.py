@@ -115,7 +115,9 @@ class Session:
         self.contexts[key] = context
         maker = RunMaker(context, demand(experiment, self._wanted(experiment, data)), self.progress)
         self.makers[key] = maker
-        self.progress.stage(f"{name} on {model}" + (f", {data}" if len(experiment.data) > 1 else ""), maker.rows_wanted())
+        self.progress.stage(
+            f"{name} on {model}" + (f", {data}" if len(experiment.data) > 1 else ""), maker.rows_wanted()
+        )
         maker.make_all()
 
     def _wanted(self, experiment: Experiment, data: str) -> list[Value]:
@@ -123,11 +125,24 @@ class Session:
         if experiment.wanted or experiment.name.startswith("keep "):
             chosen = [v for v in experiment.values if v.kind != "let"]
         else:
-            read = {r.name for e in self.program.experiments if e.wanted for r in _references(e) if r.experiment == experiment.name}
+            read = {
+                r.name
+                for e in self.program.experiments
+                if e.wanted
+                for r in _references(e)
+                if r.experiment == experiment.name
+            }
             chosen = [v for v in experiment.values if v.name in read]
         if experiment.wanted:
-            others = {r.name for e in self.program.experiments for r in _references(e) if r.experiment == experiment.name}
-            chosen += [v for v in experiment.values if v.kind == "let" and v.name in others and e_differs(v, chosen)]
+            others = {
+                r.name
+                for e in self.program.experiments
+                for r in _references(e)
+                if r.experiment == experiment.name
+            }
+            chosen += [
+                v for v in experiment.values if v.kind == "let" and v.name in others and e_differs(v, chosen)
+            ]
         return [v for v in chosen if self._applies(v, experiment, data)]
 
     def _applies(self, value: Value, experiment: Experiment, data: str) -> bool:
@@ -157,7 +172,9 @@ class Session:
         used = {n.site for e in self.program.experiments for n in _everything(e) if hasattr(n, "site")}
         for check in self.checks[model]:
             if not check.ok and (not check.site or check.site in used):
-                raise Findings([errors.not_trusted(model, check.name, check.value, check.tolerance, check.detail)])
+                raise Findings(
+                    [errors.not_trusted(model, check.name, check.value, check.tolerance, check.detail)]
+                )
 
     def _arrays(self, data: str, model: str) -> DataArrays:
         key = (data, model)
@@ -174,7 +191,11 @@ class Session:
             return ()
         arrays = self._arrays(data, model)
         if arrays.n_items < FEWEST_ITEMS:
-            self._note(errors.too_few_items(next(d for d in self.program.data if d.name == data).span, data, model, arrays.n_items))
+            self._note(
+                errors.too_few_items(
+                    next(d for d in self.program.data if d.name == data).span, data, model, arrays.n_items
+                )
+            )
             return ()
         return arrays.items
 
@@ -197,9 +218,14 @@ class Session:
                     if not holds:
                         dropped.setdefault(item.number, value.text)
         items = tuple(
-            i.model_copy(update={"kept": False, "dropped_by": dropped[i.number]}) if i.number in dropped else i for i in table.items
+            i.model_copy(update={"kept": False, "dropped_by": dropped[i.number]})
+            if i.number in dropped
+            else i
+            for i in table.items
         )
-        self.tables[(data, model)] = table.model_copy(update={"items": items, "n_kept": sum(i.kept for i in items)})
+        self.tables[(data, model)] = table.model_copy(
+            update={"items": items, "n_kept": sum(i.kept for i in items)}
+        )
         self.arrays[(data, model)] = DataArrays(self.tables[(data, model)])
 
 

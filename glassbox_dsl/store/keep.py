@@ -36,10 +36,14 @@ class Keeper:
         self.store.begin(receive.manifest(self.program, self.path, receive.command_line()))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.closed:
             return
-        self.store.finish("interrupted" if kind is not None and issubclass(kind, KeyboardInterrupt) else "failed")
+        self.store.finish(
+            "interrupted" if kind is not None and issubclass(kind, KeyboardInterrupt) else "failed"
+        )
 
     def keep(self, results: Results) -> None:
         """Store one context's results in one transaction."""
@@ -67,7 +71,13 @@ class Keeper:
             return
         self.known.add(model)
         session = self.session
-        row = receive.model_row(model, self.program, session.files[model], session.facts[model], str(session.instrument(model).device))
+        row = receive.model_row(
+            model,
+            self.program,
+            session.files[model],
+            session.facts[model],
+            str(session.instrument(model).device),
+        )
         self.store.flush(Batch(models=(row,), checks=receive.check_rows(model, session.checks[model])))
 
     def _items(self, data: str, model: str) -> None:

@@ -53,7 +53,10 @@ def manifest(program: Program, path: Path, command: str) -> RunManifest:
     return RunManifest(
         run_id=new_run_id(),
         file=str(path.resolve()),
-        sources=tuple(SourceText(path=s.path, text=s.text, sha256=hashlib.sha256(s.text.encode()).hexdigest()) for s in program.sources),
+        sources=tuple(
+            SourceText(path=s.path, text=s.text, sha256=hashlib.sha256(s.text.encode()).hexdigest())
+            for s in program.sources
+        ),
         glassbox=installed("glassbox-dsl"),
         command=command,
         started=datetime.now(UTC),
@@ -79,7 +82,11 @@ def reports(program: Program) -> tuple[dict[str, Any], ...]:
             "name": r.name,
             "title": r.title,
             "items": [
-                {"kind": f.kind, "source": f.source if isinstance(f.source, str) else list(f.source), "options": dict(f.options)}
+                {
+                    "kind": f.kind,
+                    "source": f.source if isinstance(f.source, str) else list(f.source),
+                    "options": dict(f.options),
+                }
                 for f in r.figures
             ],
         }
@@ -99,7 +106,9 @@ def model_row(name: str, program: Program, files: ModelFiles, facts: ModelFacts,
     )  # fmt: skip
 
 
-def item_rows(table: DataTable, label_at: Callable[[dict[str, tuple[int, int]], int, int], str | None]) -> tuple[ItemRow, ...]:
+def item_rows(
+    table: DataTable, label_at: Callable[[dict[str, tuple[int, int]], int, int], str | None]
+) -> tuple[ItemRow, ...]:
     """The items of a data set as one model sees them."""
     return tuple(_item(item, table, label_at) for item in table.items)
 
@@ -112,7 +121,9 @@ def _item(item: Item, table: DataTable, label_at: Callable[..., str | None]) -> 
         )
         for name, p in item.prompts.items()
     )  # fmt: skip
-    answers = tuple(AnswerRow(answer=n, texts=a.texts, token_ids=a.alternatives) for n, a in item.answers.items())
+    answers = tuple(
+        AnswerRow(answer=n, texts=a.texts, token_ids=a.alternatives) for n, a in item.answers.items()
+    )
     features = {k: v for k, v in item.features.items() if not isinstance(v, tuple)}
     return ItemRow(data=table.name, model=table.model, item=item.number, variables=item.variables, features=features,
                    template=item.template, kept=item.kept, dropped_by=item.dropped_by, prompts=prompts, answers=answers)  # fmt: skip
@@ -198,7 +209,9 @@ def _cells(results: Results) -> Iterator[CellRow]:
     context = results.context
     for (run, extension), made in context.results.items():
         behind = f"+{extension[0]}#{extension[1]}" if extension is not None else ""
-        key = hashlib.sha256(f"{context.experiment.name}/{run}{behind}/{context.model}/{context.data_name}".encode()).hexdigest()
+        key = hashlib.sha256(
+            f"{context.experiment.name}/{run}{behind}/{context.model}/{context.data_name}".encode()
+        ).hexdigest()
         yield CellRow(key=key, experiment=context.experiment.name, run=run + behind, model=context.model, data=context.data_name,
                       cell={"cells": int(made.made.shape[0])}, items=int(made.made.shape[1]), executor="hooked")  # fmt: skip
 
@@ -206,14 +219,27 @@ def _cells(results: Results) -> Iterator[CellRow]:
 def check_rows(model: str, checks: Sequence[Any]) -> tuple[CheckRow, ...]:
     """The verification of a model."""
     return tuple(
-        CheckRow(model=model, check=c.name, subject=c.site, value=c.value, tolerance=c.tolerance, ok=c.ok, detail=c.detail)
+        CheckRow(
+            model=model,
+            check=c.name,
+            subject=c.site,
+            value=c.value,
+            tolerance=c.tolerance,
+            ok=c.ok,
+            detail=c.detail,
+        )
         for c in checks
     )
 
 
 def diagnostic_row(diagnostic: Diagnostic) -> DiagnosticRow:
     """One finding."""
-    return DiagnosticRow(code=diagnostic.code, severity=diagnostic.severity, headline=diagnostic.headline, text=render(diagnostic))
+    return DiagnosticRow(
+        code=diagnostic.code,
+        severity=diagnostic.severity,
+        headline=diagnostic.headline,
+        text=render(diagnostic),
+    )
 
 
 def command_line() -> str:
@@ -225,7 +251,11 @@ def headlines(results: Results, summaries: Mapping[str, Any] | None = None) -> I
     """The few lines that a person wants to see first."""
     context = results.context
     for claim in results.claimed:
-        sides = f" ({claim.left:.4g} against {claim.right:.4g})" if claim.left is not None and claim.right is not None else ""
+        sides = (
+            f" ({claim.left:.4g} against {claim.right:.4g})"
+            if claim.left is not None and claim.right is not None
+            else ""
+        )
         state = "holds" if claim.holds else f"BROKEN in {claim.broken} of {claim.cells} cells"
         yield f"{context.experiment.name} on {context.model}: expect {claim.value.text}: {state}{sides}"
     for measured in results.measured:
@@ -246,10 +276,19 @@ def _best(measured: Measured) -> str:
     if measured.num is not None and measured.den is not None:
         means = np.bincount(cell, measured.num) / np.bincount(cell, measured.den)
     else:
-        means = np.bincount(cell, np.nan_to_num(measured.numbers)) / np.maximum(np.bincount(cell, ~np.isnan(measured.numbers)), 1)
+        means = np.bincount(cell, np.nan_to_num(measured.numbers)) / np.maximum(
+            np.bincount(cell, ~np.isnan(measured.numbers)), 1
+        )
     if not measured.columns:
-        return f"mean {means[0]:.4g} over {len(measured.numbers)} items" if measured.item is not None else f"{means[0]:.4g}"
+        return (
+            f"mean {means[0]:.4g} over {len(measured.numbers)} items"
+            if measured.item is not None
+            else f"{means[0]:.4g}"
+        )
     best = int(np.nanargmax(means))
     row = int(np.flatnonzero(cell == best)[0])
-    where = ", ".join(f"{c.name} {(c.labels[row] if c.labels is not None else None) or c.values[row]}" for c in measured.columns)
+    where = ", ".join(
+        f"{c.name} {(c.labels[row] if c.labels is not None else None) or c.values[row]}"
+        for c in measured.columns
+    )
     return f"largest mean {means[best]:.4g} at {where}"

@@ -1,0 +1,122 @@
+"""Room for what is wanted of a run, and putting what a pass gave into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glassbox_dsl.language.program import Depth, RunVariant
+from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.demand import Wanted
+from glassbox_dsl.plan.taps import Tap
+from glassbox_dsl.run.context import Context, Extension, RunResults, Stored
+from glassbox_dsl.run.indexing import Env
+from glassbox_dsl.run.instrument import SiteKey
+from glassbox_dsl.run.memory import allocate
+from glassbox_dsl.run.named import Named
+from glassbox_dsl.run.rows import RowMaker, Rows
+from glassbox_dsl.vocabulary.axes import POSITION_AXES
+from glassbox_dsl.vocabulary.sites import sites
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Keeps sites and makes room for taps in one context."""
+
+    context: Context
+    rows: RowMaker
+
+    def prepare(self, results: RunResults, wanted: Wanted, extension: Extension) -> None:
+        """Room for everything that is kept of a run."""
+        facts = self.context.sizes.facts
+        n_cells, n_items = results.made.shape
+        longest = int(self.rows.lengths(wanted.run, extension).max())
+        for name, layers in wanted.layers.items():
+            site = sites()[name]
+            kept = None
+            if site.has_layer:
+                kept = (
+                    tuple(range(facts.n_layers))
+                    if layers is None
+                    else tuple(sorted(self._layer_numbers(layers)))
+                )
+            position = wanted.positions.get(name)
+            sizes = []
+            for axis in site.axes:
+                if axis == "layer":
+                    sizes.append(len(kept or ()))
+                elif axis in POSITION_AXES:
+                    sizes.append(1 if axis == "pos" and position is not None else longest)
+                else:
+                    sizes.append(self.context.sizes.of(axis))
+            width = (facts.feature_size(name),) if site.feature else ()
+            data = allocate(
+                f"{wanted.run.name}.{name}",
+                (n_cells, n_items, *sizes, *width),
+                torch.float32,
+                wanted.run.span,
+            )
+            results.sites[name] = Stored(data, site.axes, site.feature is not None, kept, position)
+        if extension is None:
+            for tap in wanted.taps:
+                results.taps[tap] = self._empty_tap(tap, n_cells, n_items, longest)
+
+    def _layer_numbers(self, layers: set[int | Depth]) -> set[int]:
+        n = self.context.sizes.facts.n_layers
+        numbers = {
+            (layer + n if layer < 0 else layer)
+            if isinstance(layer, int)
+            else int(layer.value / 100 * (n - 1) + 0.5)
+            for layer in layers
+        }
+        return {layer for layer in numbers if 0 <= layer < n}
+
+    def _empty_tap(self, tap: Tap, n_cells: int, n_items: int, longest: int) -> Named:
+        shape = metrics()[tap.metric].shape
+        facts = self.context.sizes.facts
+        if shape == "pattern":
+            return Named(
+                torch.full((n_cells, n_items, facts.n_layers, facts.n_heads), torch.nan),
+                ("#run", "#item", "#layer", "#head"),
+            )
+        if shape == "sequence" and tap.at is None and "mean" in dict(tap.options):
+            return Named(torch.full((n_cells, n_items), torch.nan), ("#run", "#item"))
+        if tap.at is None:
+            return Named(torch.full((n_cells, n_items, longest), torch.nan), ("#run", "#item", "#pos"))
+        return Named(torch.full((n_cells, n_items), torch.nan), ("#run", "#item"))
+
+    def keep(
+        self,
+        results: RunResults,
+        got: dict[SiteKey, Tensor],
+        rows: Rows,
+        positions: list[int] | None,
+        env: Env,
+        variant: RunVariant,
+    ) -> None:
+        """Put what a pass gave where it belongs."""
+        for name, stored in results.sites.items():
+            layers = stored.layers if stored.layers is not None else (None,)
+            for place, layer in enumerate(layers):
+                value = got[SiteKey(name, layer)].float().cpu()
+                if stored.position is not None:
+                    at = self.context.indexer.point(stored.position, "pos", env, variant.prompt).data.expand(
+                        len(rows.cells)
+                    )
+                    if name == "logits" and positions is not None:
+                        at = torch.tensor([positions.index(p) for p in at.tolist()])
+                    axis = 1 + [a for a in stored.axes if a != "layer"].index("pos")
+                    value = value.movedim(axis, 1)[torch.arange(len(at)), at].unsqueeze(1).movedim(1, axis)
+                where: list[Tensor | int | slice] = [rows.cells, rows.items]
+                if stored.layers is not None:
+                    where.append(place)
+                where += [slice(0, n) for n in value.shape[1:]]
+                stored.data[tuple(where)] = value
+
+    def finish(self, results: RunResults, wanted: Wanted) -> None:
+        """Metrics that some positions or heads do not have are missing there, not NaN."""
+        for tap, value in results.taps.items():
+            if metrics()[tap.metric].shape in ("sequence", "pattern") or tap.at is None:
+                results.taps[tap] = Named(value.data, value.dims, False, ~torch.isnan(value.data))

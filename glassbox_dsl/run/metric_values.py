@@ -1,0 +1,129 @@
+"""Metrics: those taken where a run was made, and those of logits that are values themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from glassbox_dsl.language.indices import is_point
+from glassbox_dsl.language.program import AnswerUse, Expr, Index, MetricCall, RunUse
+from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.taps import Tap, cells_of, logits_of, tap_of
+from glassbox_dsl.run.context import Context, answer_table
+from glassbox_dsl.run.elementwise import score
+from glassbox_dsl.run.indexing import Env
+from glassbox_dsl.run.named import Named, both, combine, take, take_named
+from glassbox_dsl.run.places import Places
+from glassbox_dsl.vocabulary.axes import ITEM
+
+if TYPE_CHECKING:
+    from glassbox_dsl.run.evaluate import Evaluator
+
+
+@dataclass(frozen=True)
+class MetricValues:
+    """Evaluates metric calls."""
+
+    evaluator: Evaluator
+
+    @property
+    def context(self) -> Context:
+        """Where metrics are evaluated."""
+        return self.evaluator.context
+
+    @property
+    def places(self) -> Places:
+        """Finds cells and coordinates."""
+        return self.evaluator.places
+
+    def metric(self, call: MetricCall, env: Env) -> Named:
+        entry = metrics()[call.metric]
+        tapped = tap_of(call, {r.name: cells_of(r) for r in self.context.experiment.runs})
+        if tapped is not None:
+            return self.tapped(tapped[0], tapped[1], call, env)
+        logits = self.distribution(call.value, call.run, call.at, call, env)
+        if entry.shape == "pair":
+            other = self.distribution(call.other_value, call.other, call.other_at, call, env)
+            return combine(entry.compute, logits, other, drops_feature=True)
+        if entry.shape == "distribution":
+            return combine(entry.compute, logits, drops_feature=True)
+        ids, valid = self.scored(call, env)
+        return score(entry.compute, logits, ids, valid)
+
+    def distribution(
+        self, value: Expr | None, run: RunUse | None, at: Index | None, call: MetricCall, env: Env
+    ) -> Named:
+        """The logits that a metric reads."""
+        if value is not None:
+            return self.evaluator.value(value, env)
+        assert run is not None
+        return self.evaluator.value(logits_of(run, at, call), env)
+
+    def scored(self, call: MetricCall, env: Env) -> tuple[Named, Named]:
+        """Token ids [..., n] that a metric scores and which of them count."""
+        if call.token is not None:
+            ids = self.evaluator.value(call.token, env)
+            data = ids.data.long()[..., None]
+            return Named(data, ids.dims, True, ids.present), Named(
+                torch.ones_like(data, dtype=torch.bool), ids.dims, True
+            )
+        assert call.answer is not None
+        prompt = (
+            self.context.run(call.run.run).variants[0].prompt
+            if call.run is not None
+            else self.places.default_prompt()
+        )
+        ids_table, valid_table = self.answer_ids(call.answer, prompt)
+        picks = {ITEM: env.item}
+        return take(Named(ids_table, (ITEM,), True), picks), take(Named(valid_table, (ITEM,), True), picks)
+
+    def answer_ids(self, answer: AnswerUse, prompt: str) -> tuple[Tensor, Tensor]:
+        """First tokens of every item's alternatives [item, n], and which exist."""
+        return answer_table(self.context, answer.name, prompt)
+
+    def tapped(self, host: RunUse, tap: Tap, call: MetricCall, env: Env) -> Named:
+        """A metric that was taken when its run was made."""
+        run = self.context.run(host.run)
+        home, env = self.places.own_context(run, env)
+        if home is not self.context:
+            return self.evaluator.at(home).metrics.tapped(host, tap, call, env)
+        results = self.evaluator.sites.results(run.name, replace(env, extension=None))
+        value = results.taps[tap]
+        picks = {"#run": self.places.run_cell(run, host.where, env), "#item": env.item}
+        prompt = run.variants[0].prompt
+        if "#pos" in value.dims:
+            assert call.at is not None
+            picks["#pos"] = (
+                self.context.indexer.point(call.at, "pos", env, prompt)
+                if is_point(call.at)
+                else self.places.natural("pos", env, prompt)
+            )
+        for axis in ("layer", "head"):
+            if f"#{axis}" in value.dims:
+                picks[f"#{axis}"] = self.places.natural(axis, env, prompt)
+        found = take_named(value, picks)
+        if call.at is not None and not is_point(call.at):
+            inside = self.context.indexer.member(call.at, picks["#pos"], "pos", env, prompt)
+            found = found.where(inside.spread(found.dims)[0])
+        made = take(Named(results.made, ("#run", "#item")), {k: picks[k] for k in ("#run", "#item")})
+        there = both(made.data, made.present)
+        return found if there is None else found.where(Named(there, made.dims).spread(found.dims)[0])
+
+    def top(self, call: MetricCall, env: Env) -> dict[str, Named]:
+        """The rows of `top`: `token_id`, `logit`, `prob`, each with the ranks as feature axis."""
+        k = dict(call.options)["k"]
+        assert call.value is not None or call.run is not None
+        read = call.value if call.value is not None else logits_of(call.run, call.at, call)  # type: ignore[arg-type]
+
+        def rows(piece: Env) -> Named:
+            # Token ids are exact in float32 (below 2^24), so that the three go through as one value.
+            found = self.evaluator.value(read, piece)
+            return combine(lambda x: torch.cat([*metrics()["top"].compute(x, k).values()], -1), found)
+
+        joined = self.evaluator.in_pieces(read.dims, read, env, rows)
+        names = ("token_id", "logit", "prob")
+        parts = zip(names, joined.data.split(k, dim=-1), strict=True)
+        return {name: Named(data, joined.dims, True, joined.present) for name, data in parts}

@@ -1,0 +1,161 @@
+"""Reductions: means and their kin over items and swept dimensions, and functions along a dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.language.program import Expr, OverDimension, Reduce, Reference
+from glassbox_dsl.run import errors
+from glassbox_dsl.run.context import Context, prompts_read
+from glassbox_dsl.run.indexing import Binding, Env
+from glassbox_dsl.run.named import Named, along, combine, take, take_named
+from glassbox_dsl.run.places import Places
+from glassbox_dsl.run.reduce import correlate, reduce_dims
+from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
+
+if TYPE_CHECKING:
+    from glassbox_dsl.run.evaluate import Evaluator
+
+
+@dataclass(frozen=True)
+class Reductions:
+    """Evaluates reductions."""
+
+    evaluator: Evaluator
+
+    @property
+    def context(self) -> Context:
+        """Where they are evaluated."""
+        return self.evaluator.context
+
+    @property
+    def places(self) -> Places:
+        """Finds cells and coordinates."""
+        return self.evaluator.places
+
+    def reduction(self, expr: Reduce, env: Env) -> Named:
+        if env.item.dims == ("row",):
+            # In an edit the rows of a batch ask for a few cells of it: made once over everything, then picked.
+            full = self.evaluator.cached(
+                (expr, env.extension), lambda: self._reduce(expr, self.full_env(expr.dims, env))
+            )
+            return self.pick(full, env)
+        return self._reduce(expr, env)
+
+    def full_env(self, dims: Sequence[str], env: Env) -> Env:
+        """Every cell of some dimensions of an environment, and every item."""
+        bindings: dict[str, Binding] = {}
+        for name, binding in env.variables.items():
+            if binding.dimension in dims:
+                size = (
+                    len(binding.cells)
+                    if binding.cells is not None
+                    else self.context.sizes.of(binding.dimension)
+                )
+                bindings[name] = Binding(along(binding.dimension, size), binding.dimension, binding.cells)
+        return Env(item=self.context.all_items(), variables=bindings, extension=env.extension)
+
+    def pick(self, value: Named, env: Env) -> Named:
+        """The cells that an environment stands for, of a value over all of them."""
+        picks = {b.dimension: b.ids for b in env.variables.values() if b.dimension in value.dims}
+        if ITEM in value.dims:
+            picks[ITEM] = env.item
+        return take_named(value, picks)
+
+    def _reduce(self, expr: Reduce, env: Env) -> Named:
+        gone = [d for d in expr.over if d.name != ITEM]
+        inner = env.with_variables(self.context.bindings(gone))
+        over = [d.name for d in expr.over]
+        if ITEM in over:
+            inner = replace(inner, item=self.context.all_items())
+            self._check_alignment(expr, env)
+        if (
+            expr.op == "mean"
+            and ITEM in over
+            and expr.within is None
+            and (ratio := self._ratio(expr.body)) is not None
+        ):
+            return self._ratio_of_means(ratio, expr, inner, over)
+        body = self.evaluator.value(expr.body, inner)
+        groups = self.context.data.groups(expr.within) if expr.within is not None else None
+        coordinate = self._coordinates_of(expr, inner) if expr.op == "argmax" else None
+        found = reduce_dims(expr.op, body, over, expr.feature_over, groups, coordinate)
+        if expr.within is not None:
+            found = take(found, {ITEM: env.item})
+        return found
+
+    def _coordinates_of(self, expr: Reduce, env: Env) -> Tensor | None:
+        """The index on its axis of every cell of the one dimension that argmax runs over."""
+        if expr.feature_over:
+            return None
+        variable = expr.over[0].variables[0].name
+        return self.context.indexer.variable(
+            variable, str(expr.over[0].variables[0].axis), env, self.places.default_prompt()
+        ).data
+
+    def _ratio(self, body: Expr) -> Reference | None:
+        """The measure that a mean is taken of, if it is a ratio."""
+        if (
+            isinstance(body, Reference)
+            and body.kind == "measure"
+            and self.evaluator.home_of(body).experiment.value("measure", body.name).ratio
+        ):
+            return body
+        return None
+
+    def _ratio_of_means(self, ratio: Reference, expr: Reduce, env: Env, over: list[str]) -> Named:
+        """Mean of the numerators over mean of the denominators."""
+        home = self.evaluator.home_of(ratio)
+        value = home.experiment.value("measure", ratio.name)
+        parts = self.evaluator.at(home).parts(value)
+        shared = combine(lambda a, b: a + 0 * b, *parts), combine(lambda a, b: b + 0 * a, *parts)
+        sums = [
+            reduce_dims("sum", self.evaluator.at_cells(p, value, ratio, env), over, False, None, None)
+            for p in shared
+        ]
+        return combine(torch.div, *sums)
+
+    def _check_alignment(self, expr: Reduce, env: Env) -> None:
+        """Over items alone, positions must mean the same in every item."""
+        if len(expr.over) > 1:
+            return
+        free = [d for d in expr.dims if d in POSITION_AXES]
+        swept = [
+            b
+            for b in env.variables.values()
+            if b.dimension in free and (b.cells is None or any(c.at is not None for c in b.cells))
+        ]
+        if not swept:
+            return
+        for prompt in prompts_read(expr.body, self.context):
+            if not self.context.data.aligned(prompt):
+                raise Findings([errors.not_aligned(expr.span, prompt)])
+
+    def over_dimension(self, expr: OverDimension, env: Env) -> Named:
+        gone = [d for d in expr.over if d.name != ITEM]
+        over = [d.name for d in expr.over]
+        inner = env.with_variables(self.context.bindings(gone))
+        if ITEM in over:
+            inner = replace(inner, item=self.context.all_items())
+        values = [self.evaluator.value(o, inner) for o in expr.operands]
+        options = dict(expr.options)
+        if expr.op == "correlation":
+            return correlate(values[0], values[1], over, bool(options["rank"]), bool(options["feature_over"]))
+        [value] = values
+        if options["feature_over"]:
+            return Named(value.data.softmax(-1), value.dims, True, value.present)
+        axes = [value.dims.index(d) for d in over]
+        data = value.data.masked_fill(~value.full_presence(), -torch.inf)
+        peak = data.amax(axes, keepdim=True)
+        weights = (data - peak).exp()
+        found = Named(weights / weights.sum(axes, keepdim=True), value.dims, value.feature, value.present)
+        picks: dict[str, Named] = {b.dimension: b.ids for b in env.variables.values() if b.dimension in over}
+        if ITEM in over:
+            picks[ITEM] = env.item
+        return take_named(found, picks)

@@ -1,0 +1,134 @@
+"""The values of sites: what was kept of a run, read at the cells and positions that a value names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from glassbox_dsl.diagnostics import Findings, InternalError
+from glassbox_dsl.language.indices import is_point
+from glassbox_dsl.language.program import Covered, SiteRead
+from glassbox_dsl.resolve.cells import fixed
+from glassbox_dsl.run import errors
+from glassbox_dsl.run.context import Context, RunResults
+from glassbox_dsl.run.elementwise import choose
+from glassbox_dsl.run.indexing import Env
+from glassbox_dsl.run.named import Named, both, combine, take, take_named
+from glassbox_dsl.run.places import Places
+from glassbox_dsl.vocabulary.axes import POSITION_AXES
+from glassbox_dsl.vocabulary.sites import sites
+
+
+@dataclass(frozen=True)
+class SiteValues:
+    """Reads sites in one context; their runs must have been made."""
+
+    context: Context
+
+    @property
+    def places(self) -> Places:
+        """Finds cells and coordinates."""
+        return Places(self.context)
+
+    def results(self, run: str, env: Env) -> RunResults:
+        """What was kept of a run."""
+        found = self.context.results.get((run, env.extension))
+        if found is None:
+            raise InternalError(f"run {run} was not made before it is read")
+        return found
+
+    def site(self, expr: SiteRead, env: Env) -> Named:
+        run = self.context.run(expr.run.run)
+        home, env = self.places.own_context(run, env)
+        if home is not self.context:
+            return SiteValues(home).site(expr, env)
+        results = self.results(run.name, env)
+        stored = results.sites[expr.site]
+        cell = self.places.run_cell(run, expr.run.where, env)
+        prompts = list(dict.fromkeys(v.prompt for v in run.variants))
+        parts = [self._site_at(expr, env, stored, results, cell, prompt) for prompt in prompts]
+        if len(parts) == 1:
+            return parts[0]
+        # The prompt differs between cells: each reads at the positions of its own.
+        variants = self.context.cell_variants(run).reshape(-1)
+        owners = torch.tensor([prompts.index(v.prompt) for v in run.variants])[variants]
+        chosen = take(Named(owners, ("#run",)), {"#run": cell})
+        result = parts[0]
+        for number, part in enumerate(parts[1:], start=1):
+            result = choose(
+                chosen, number, part, result, tuple(dict.fromkeys((*chosen.dims, *result.dims, *part.dims)))
+            )
+        return result
+
+    def _site_at(
+        self, expr: SiteRead, env: Env, stored: Any, results: RunResults, cell: Named, prompt: str
+    ) -> Named:
+        axes = sites()[expr.site].axes
+        coordinates = self.places.coordinates(expr, axes, env, prompt)
+        value = Named(stored.data, ("#run", "#item", *(f"#{a}" for a in stored.axes)), stored.feature)
+        picks = {"#run": cell, "#item": env.item}
+        for axis in axes:
+            picks[f"#{axis}"] = self._kept(coordinates[axis], axis, stored)
+        found = take_named(value, picks)
+        found = self._only_existing(found, expr, axes, coordinates, env, prompt)
+        made = take(Named(results.made, ("#run", "#item")), {"#run": cell, "#item": env.item})
+        there = both(made.data.reshape(made.data.shape), made.present)
+        found = found.where(Named(there, made.dims).spread(found.dims)[0]) if there is not None else found
+        if expr.feature_index is not None:
+            place = fixed(expr.feature_index, found.data.shape[-1])
+            if place is None:
+                raise Findings([errors.no_such_feature(expr.span, found.data.shape[-1])])
+            found = Named(found.data[..., place], found.dims, False, found.present)
+        return found
+
+    @staticmethod
+    def _kept(coordinate: Named, axis: str, stored: Any) -> Named:
+        """Where a coordinate lies in what was kept of the axis."""
+        if axis == "layer" and stored.layers is not None:
+            table = {layer: i for i, layer in enumerate(stored.layers)}
+            if list(table) == list(range(len(table))) and len(table) > int(coordinate.data.max()):
+                return coordinate
+            size = int(max(coordinate.data.max(), max(table))) + 1
+            lookup = torch.tensor([table.get(i, -1) for i in range(size)])
+            found = lookup[coordinate.data.clamp(0, size - 1)]
+            return Named(found, coordinate.dims, False, both(coordinate.present, found >= 0))
+        if axis == "pos" and stored.position is not None:
+            return Named(torch.zeros_like(coordinate.data), coordinate.dims, False, coordinate.present)
+        return coordinate
+
+    def _only_existing(
+        self,
+        found: Named,
+        expr: SiteRead,
+        axes: Sequence[str],
+        coordinates: dict[str, Named],
+        env: Env,
+        prompt: str,
+    ) -> Named:
+        """Mark as missing what the indices leave out, and positions behind the end of an item's prompt."""
+        indexer = self.context.indexer
+        chosen = Named(torch.tensor(True))
+        if not expr.copied and any(not is_point(i) for i in expr.index):
+            chosen = indexer.selection(
+                [i if not is_point(i) else Covered(span=i.span) for i in expr.index],
+                axes,
+                coordinates,
+                env,
+                prompt,
+            )
+        for axis in axes:
+            if axis in POSITION_AXES:
+                end = indexer.length(axis, env, prompt)
+                more = self.places.extra_tokens(env)
+                inside = combine(lambda c, n, m: c < n + m, coordinates[axis], end, more)
+                chosen = combine(torch.logical_and, chosen, Named(inside.data, inside.dims))
+        if not chosen.dims and bool(chosen.data):
+            return found
+        if set(chosen.dims) <= set(found.dims):
+            return found if bool(chosen.data.all()) else found.where(chosen.spread(found.dims)[0])
+        dims = tuple(dict.fromkeys((*found.dims, *chosen.dims)))
+        wide = combine(lambda x, z: x + z, found, Named(torch.zeros(chosen.data.shape), chosen.dims))
+        return wide.where(chosen.spread(dims)[0])
