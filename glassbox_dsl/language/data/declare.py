@@ -128,7 +128,6 @@ def _take(block: _Block, name: str, span: Span) -> bool:
     where = word_span(span, name)
     if reserved(name):
         block.found.append(errors.reserved(where, name))
-        return False
     if name in block.taken:
         block.found.append(errors.declared_twice(where, name, block.taken[name]))
         return False

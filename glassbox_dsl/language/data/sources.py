@@ -198,11 +198,11 @@ def _declare(name: str, span: Span, values: list[Any], variables: Variables, fou
     where = word_span(span, name)
     if reserved(name):
         found.append(errors.reserved(where, name))
-    elif name in variables.declared:
+    if name in variables.declared:
         found.append(errors.declared_twice(where, name, variables.declared[name]))
-    else:
-        variables.declared[name] = where
-        variables.values[name] = values
+        return
+    variables.declared[name] = where
+    variables.values[name] = values
 
 
 def word_span(span: Span, word: str) -> Span:
