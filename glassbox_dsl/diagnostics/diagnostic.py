@@ -13,7 +13,8 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One finding. `code` is `GBnnn`: 1xx syntax, 2xx language, 3xx resolve, 4xx plan, 5xx run, 6xx store and report."""
+    """One finding. `code` is `GBnnn`: 1xx syntax, 2xx language, 3xx resolve, 4xx plan, 5xx run,
+    6xx store and report."""
 
     code: str
     headline: str

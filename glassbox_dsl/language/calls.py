@@ -4,41 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language import errors
-from glassbox_dsl.language.chains import Parentheses, take_apart
+from glassbox_dsl.language.arguments import Arguments
+from glassbox_dsl.language.chains import Parentheses
 from glassbox_dsl.language.errors import Problem
-from glassbox_dsl.language.indices import dotted, is_point
+from glassbox_dsl.language.indices import dotted
+from glassbox_dsl.language.metric_calls import MetricReader
 from glassbox_dsl.language.program import (
-    AnswerUse,
     Constant,
     Dimension,
     Direction,
     Expr,
-    Index,
     Load,
-    MetricCall,
     Noise,
     OverDimension,
-    Position,
     Reduce,
     Resample,
-    RunUse,
     SiteRead,
     TokenAt,
     Unembed,
 )
-from glassbox_dsl.language.scope import Bound, Scope
+from glassbox_dsl.language.scope import Scope
 from glassbox_dsl.language.values import union
-from glassbox_dsl.library.metric import Metric, metrics
+from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
-from glassbox_dsl.vocabulary.axes import FEATURE_AXES, ITEM
+from glassbox_dsl.vocabulary.axes import ITEM
 
 if TYPE_CHECKING:
     from glassbox_dsl.language.experiment import ExperimentReader
@@ -47,56 +43,12 @@ REDUCTIONS = ("mean", "std", "sum", "max", "min", "argmax")
 NORMS = ("final", "frozen", "none")
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """The arguments of one call: positional, then by name."""
-
-    function: str
-    span: Span
-    positional: tuple[nodes.Expr, ...]
-    named: dict[str, nodes.Expr]
-    usage: str = ""
-
-    def problem(self, why: str) -> Problem:
-        """The finding that these arguments do not fit."""
-        return Problem(errors.bad_arguments(self.span, self.function, why, self.usage))
-
-    def expect(self, low: int, high: int, names: Sequence[str]) -> None:
-        """Check the number of positional arguments and the names of the others."""
-        if not low <= len(self.positional) <= high:
-            need = str(low) if low == high else f"{low} to {high}"
-            raise self.problem(f"it takes {need} values, not {len(self.positional)}")
-        for name in self.named:
-            if name not in names:
-                known = ", ".join(f"`{n}:`" for n in names) or "no options"
-                raise self.problem(f"it has no option `{name}:` (it has {known})")
-
-    def integer(self, name: str, default: int | None) -> int:
-        """A whole-number option."""
-        node = self.named.get(name)
-        if node is None and default is not None:
-            return default
-        if not isinstance(node, nodes.Number) or not isinstance(node.value, int):
-            raise self.problem(f"`{name}:` is a whole number")
-        return node.value
-
-    def word(self, name: str, words: Sequence[str], default: str | None, scope: Scope) -> str:
-        """An option that is one of some words; a variable may stand for it."""
-        node = self.named.get(name)
-        if node is None and default is not None:
-            return default
-        if isinstance(node, nodes.Name) and node.id in scope.words:
-            node = scope.words[node.id]
-        if not isinstance(node, nodes.Name) or node.id not in words:
-            raise self.problem(f"`{name}:` is one of {', '.join(words)}")
-        return node.id
-
-
 class CallReader:
     """Turns calls into values."""
 
     def __init__(self, names: ExperimentReader) -> None:
         self.names = names
+        self.metrics = MetricReader(names)
         self.special: dict[str, Callable[[Arguments, Scope], Expr]] = {
             "softmax": self.softmax,
             "correlation": self.correlation,
@@ -120,7 +72,7 @@ class CallReader:
         named = {a.name: a.value for a in step.arguments if a.name is not None}
         arguments = Arguments(base.id, base.span.to(step.span), positional, named)
         if (declared := self.names.metric_named(base.id)) is not None:
-            return self.declared_metric(declared, arguments, scope)
+            return self.metrics.declared_metric(declared, arguments, scope)
         if base.id in REDUCTIONS:
             return self.reduction(arguments, scope)
         if base.id in self.special:
@@ -128,11 +80,9 @@ class CallReader:
         if base.id in value_functions():
             return self.function(arguments, scope)
         if base.id in metrics():
-            return self.metric(metrics()[base.id], arguments, scope)
+            return self.metrics.metric(metrics()[base.id], arguments, scope)
         known = [*self.names.metric_names(), *REDUCTIONS, *self.special, *value_functions(), *metrics()]
         raise Problem(errors.unknown_function(base.span, base.id, known))
-
-    # ------------------------------------------------------------ functions
 
     def function(self, arguments: Arguments, scope: Scope) -> Expr:
         """A value function of the library."""
@@ -313,7 +263,7 @@ class CallReader:
     def direction(self, arguments: Arguments, scope: Scope) -> Expr:
         """`direction(answer)`."""
         arguments.expect(1, 1, ())
-        answer, token = self.answer(arguments.positional[0], scope.data, scope, one_token=True)
+        answer, token = self.metrics.answer(arguments.positional[0], scope.data, scope, one_token=True)
         if answer is None or token is not None:
             raise arguments.problem("an answer of the data set is needed")
         return Direction(span=arguments.span, answer=answer, dims=(ITEM,), feature="dim")
@@ -327,7 +277,7 @@ class CallReader:
         if not isinstance(node, nodes.Name) or not self.names.has_prompt(node.id, scope):
             known = self.names.prompt_names(scope)
             raise Problem(errors.unknown_name(node.span, node.span.text, known, "prompt"))
-        at = self.position(arguments, scope)
+        at = self.metrics.position(arguments, scope)
         return TokenAt(
             span=arguments.span,
             prompt=node.id,
@@ -351,137 +301,6 @@ class CallReader:
         return Load(
             span=arguments.span, path=str(path), key=key.value, dims=dims, feature="dim" if shape else None
         )
-
-    # ------------------------------------------------------------ metrics
-
-    def declared_metric(self, metric: nodes.Metric, arguments: Arguments, scope: Scope) -> Expr:
-        """A metric of the file: its body with the arguments in the place of its parameters."""
-        usage = f"{metric.name}({', '.join(metric.parameters)})"
-        arguments = Arguments(
-            arguments.function, arguments.span, arguments.positional, arguments.named, usage
-        )
-        arguments.expect(len(metric.parameters), len(metric.parameters), ())
-        bound = {p: Bound(a, scope) for p, a in zip(metric.parameters, arguments.positional, strict=True)}
-        return self.names.metric_body(metric, Scope(data=scope.data, met=scope.met, parameters=bound))
-
-    def metric(self, metric: Metric, arguments: Arguments, scope: Scope) -> Expr:
-        """A metric of the library."""
-        arguments = Arguments(
-            arguments.function, arguments.span, arguments.positional, arguments.named, metric.example
-        )
-        count = {"answer": 2, "pair": 2}.get(metric.shape, 1)
-        options = [name for name, _ in metric.options] + ([] if metric.shape == "pattern" else ["at"])
-        arguments.expect(count, count, options)
-        first = arguments.positional[0]
-        run = self.names.values.run_argument(first, scope)
-        value = None if run is not None else self.value(first, scope)
-        at = self.position(arguments, scope) if "at" in arguments.named else None
-        if (
-            isinstance(value, SiteRead)
-            and value.site == "logits"
-            and value.feature == "vocab"
-            and at is None
-            and metric.shape != "sequence"
-        ):
-            # Metrics of a run are taken where the run is made, so its logits never have to be kept.
-            run, at, value = value.run, value.index[0], None
-        fields: dict[str, object] = {"options": self.options(metric, arguments, scope)}
-        data = self.names.data_of(run.run) if run is not None else scope.data
-        if metric.shape == "answer":
-            one_token = not metric.several_tokens or run is None
-            fields["answer"], fields["token"] = self.answer(
-                arguments.positional[1], data, scope, one_token=one_token, run=run
-            )
-        if metric.shape == "pair":
-            self.second(arguments.positional[1], fields, scope)
-        return self.metric_call(metric, arguments.span, run, value, at, fields, scope)
-
-    def second(self, node: nodes.Expr, fields: dict[str, object], scope: Scope) -> None:
-        """The second distribution of a metric of two."""
-        fields["other"] = self.names.values.run_argument(node, scope)
-        if fields["other"] is None:
-            other = self.value(node, scope)
-            if other.feature != "vocab":
-                raise Problem(
-                    errors.wrong_kind(node.span, node.span.text[:40], "no distribution", "a run or logits")
-                )
-            fields["other_value"] = other
-
-    def metric_call(
-        self,
-        metric: Metric,
-        span: Span,
-        run: RunUse | None,
-        value: Expr | None,
-        at: Index | None,
-        fields: dict[str, object],
-        scope: Scope,
-    ) -> Expr:
-        """The call with its dimensions."""
-        last = Position(span=span, label=None, part="last")
-        if value is not None and value.feature != "vocab":
-            help_ = "give it a run, `RUN.logits[pos]` or `unembed(...)`"
-            raise Problem(errors.wrong_kind(span, span.text[:40], "over no vocabulary", "logits", help_))
-        if value is not None and (metric.shape in ("sequence", "pattern") or at is not None):
-            raise Problem(
-                errors.bad_arguments(span, metric.name, "this needs a run, not a value", metric.example)
-            )
-        if run is not None and at is None and metric.shape != "sequence" and metric.shape != "pattern":
-            at = last
-        parts = [run, value, fields.get("other"), fields.get("other_value"), fields.get("token")]
-        dims = union([p.dims for p in parts if isinstance(p, RunUse | Expr)])
-        if fields.get("answer") is not None:
-            dims = union([(ITEM,), dims])
-        if at is not None:
-            dims = union([dims, self.names.values.index_dims([at], ["pos"], scope)])
-        if metric.shape == "pattern":
-            dims = union([dims, (scope.sweep(span, "layer", "layer"), scope.sweep(span, "head", "head"))])
-        other_at = at if fields.get("other") is not None and run is not None else last
-        return MetricCall(
-            span=span, metric=metric.name, run=run, value=value, at=at, other_at=other_at, dims=dims, **fields
-        )
-
-    def options(self, metric: Metric, arguments: Arguments, scope: Scope) -> tuple[tuple[str, object], ...]:
-        """The options of a metric besides `at:`."""
-        found: list[tuple[str, object]] = []
-        for name, kind in metric.options:
-            if isinstance(kind, tuple):
-                found.append((name, arguments.word(name, kind, None, scope)))
-            else:
-                value = arguments.integer(name, 5)
-                if value < 1:
-                    raise arguments.problem(f"`{name}:` is at least 1")
-                found.append((name, value))
-        return tuple(found)
-
-    def position(self, arguments: Arguments, scope: Scope) -> Index:
-        """The option `at:`; `last` without it."""
-        node = arguments.named.get("at")
-        if node is None:
-            return Position(span=arguments.span, label=None, part="last")
-        return self.names.reader.read(node, "pos", scope, ["pos"], arguments.function)
-
-    def answer(
-        self,
-        node: nodes.Expr,
-        data: Sequence[str],
-        scope: Scope,
-        *,
-        one_token: bool,
-        run: RunUse | None = None,
-    ) -> tuple[AnswerUse | None, Expr | None]:
-        """What a metric scores: an answer by name, an inline one, or a token id."""
-        if isinstance(node, nodes.Name) and node.id in scope.words:
-            node = scope.words[node.id]
-        if isinstance(node, nodes.Name) and node.id in scope.parameters:
-            bound = scope.parameters[node.id]
-            return self.answer(bound.node, data, scope.of_argument(bound), one_token=one_token, run=run)
-        base, _ = take_apart(node)
-        if isinstance(base, nodes.Name) and base.id in ("token", "argmax"):
-            return None, self.value(node, scope)
-        name = self.names.answer_name(node, data)
-        self.names.need_answer(name, node, one_token=one_token, run=run.run if run is not None else None)
-        return AnswerUse(span=node.span, name=name), None
 
 
 def item_dimension(span: Span) -> Dimension:
@@ -522,6 +341,3 @@ def tensor_shape(path: Path, key: nodes.String, arguments: Arguments) -> tuple[i
 def unreadable_tensors(span: Span, path: Path, why: str) -> Diagnostic:
     """A file that is no safetensors file."""
     return errors.bad_arguments(span, "load", f"{path.name} cannot be read as safetensors: {why}", "")
-
-
-__all__ = ["Arguments", "CallReader", "FEATURE_AXES", "is_point", "site_reads"]

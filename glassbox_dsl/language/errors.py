@@ -140,7 +140,10 @@ def free_axes(span: Span, name: str, missing: Sequence[str], binders: Sequence[s
 
 def features_differ(span: Span, left: str, right: str) -> Diagnostic:
     """Vectors on different feature axes in one operation."""
-    return Diagnostic("GB214", f"axes `{left}` and `{right}` do not meet", span, "one is over the model's width, the other over its vocabulary" if {left, right} == {"dim", "vocab"} else "different feature axes", "reduce one of them to a number first")  # fmt: skip
+    return Diagnostic(
+        "GB214", f"axes `{left}` and `{right}` do not meet", span, "vectors over different feature axes",
+        "reduce one of them to a number first",
+    )  # fmt: skip
 
 
 def no_axis_in_cells(span: Span, axis: str, site: str, cells: Sequence[str], help_: str) -> Diagnostic:
@@ -207,8 +210,8 @@ def bad_index(span: Span, why: str, help_: str = "") -> Diagnostic:
 def span_in_read(span: Span, variable: str) -> Diagnostic:
     """A whole span as one cell where one position is read."""
     return Diagnostic(
-        "GB222", f"`{variable}` stands for several positions at once", span, "a value is read here, at one position a cell",
-        f"give the variable another name (`part: pos in {{...}}`) and reduce: `mean(..., over: {{pos}})`; or sweep `{variable} in label.span`",
+        "GB222", f"`{variable}` stands for several positions at once", span, "one position a cell is read here",
+        f"sweep its tokens (`{variable} in label.span`), or name it `part: pos in {{...}}` and reduce over `pos`",
     )  # fmt: skip
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from glassbox_dsl.diagnostics import Diagnostic
@@ -13,11 +11,10 @@ from glassbox_dsl.language.binders import read_binders, readings
 from glassbox_dsl.language.calls import CallReader
 from glassbox_dsl.language.errors import Poisoned, Problem
 from glassbox_dsl.language.indices import IndexReader
+from glassbox_dsl.language.names import Named, Names, literal
 from glassbox_dsl.language.program import (
-    AllCells,
     Dimension,
     Expr,
-    Index,
     MetricCall,
     Operation,
     Run,
@@ -36,15 +33,13 @@ from glassbox_dsl.vocabulary.axes import AXES, ITEM, RESERVED_WORDS
 from glassbox_dsl.vocabulary.sites import sites
 
 if TYPE_CHECKING:
-    from glassbox_dsl.language.data.spec import DataSpec
     from glassbox_dsl.language.file import FileReader
 
 T = TypeVar("T")
 VALUE_KINDS = {nodes.Let: "let", nodes.Measure: "measure", nodes.RecordTensor: "record"}
-Named = nodes.Run | nodes.Let | nodes.Measure | nodes.RecordTensor | nodes.Metric
 
 
-class ExperimentReader:
+class ExperimentReader(Names):
     """Reads one experiment. Names are resolved lazily, so order of declaration does not matter."""
 
     def __init__(self, node: nodes.Experiment, file: FileReader) -> None:
@@ -65,8 +60,6 @@ class ExperimentReader:
         self.models = self._used(nodes.UseModels, tuple(file.models), "model")
         self.data = self._used(nodes.UseData, tuple(file.data), "data")
         self._declare()
-
-    # ------------------------------------------------------------ reading it all
 
     def read(self) -> ExperimentProgram:
         """Everything the experiment declares; problems are collected in `diagnostics`."""
@@ -129,8 +122,6 @@ class ExperimentReader:
                 self.diagnostics.append(errors.reserved(item.span, name))
             elif isinstance(item, Named):
                 self.declared[name] = item
-
-    # ------------------------------------------------------------ one name
 
     def _lazily(self, name: str, span: Span, known: dict[str, T], make: Callable[[], T]) -> T:
         """The declaration under a name, read now unless it is known; a cycle or broken one raises."""
@@ -216,12 +207,6 @@ class ExperimentReader:
         if node.name in self.broken:
             raise Poisoned
 
-    # ------------------------------------------------------------ what names stand for
-
-    def scope(self, **fields: object) -> Scope:
-        """A scope over the experiment's data sets."""
-        return Scope(data=self.data, **fields)  # type: ignore[arg-type]
-
     def value_named(self, name: str, span: Span) -> Value | None:
         """The let or measure of the experiment under a name."""
         node = self.declared.get(name)
@@ -254,10 +239,6 @@ class ExperimentReader:
         run = Run(span=span, name=name, dimensions=(), variants=(variant,), data=data)
         return self.runs.setdefault(name, run)
 
-    def is_experiment(self, name: str) -> bool:
-        """Whether the file has another experiment of this name."""
-        return name in self.file.experiments and name != self.name
-
     def foreign_measure(self, experiment: str, name: str, span: Span) -> Value:
         """A measure of another experiment."""
         other = self.file.experiments[experiment]
@@ -274,52 +255,6 @@ class ExperimentReader:
                                             "list the same models and data in both experiments"))  # fmt: skip
         return family
 
-    def specs(self, data: Sequence[str]) -> Iterator[DataSpec]:
-        """The data sets of some names."""
-        return (self.file.data[d] for d in data if d in self.file.data)
-
-    def labels(self, scope: Scope) -> frozenset[str]:
-        """The span labels that the prompts in scope define."""
-        return frozenset(
-            label
-            for spec in self.specs(scope.data)
-            for prompt in spec.prompts.values()
-            for label in prompt.labels
-        )
-
-    def has_prompt(self, name: str, scope: Scope) -> bool:
-        """Whether a data set in scope has the prompt."""
-        return any(name in spec.prompts for spec in self.specs(scope.data))
-
-    def prompt_names(self, scope: Scope) -> list[str]:
-        """The prompts in scope."""
-        return [name for spec in self.specs(scope.data) for name in spec.prompts]
-
-    def literal_let(self, name: str) -> nodes.Expr | None:
-        """The value of a `let` that is a literal or stands at the top of the file."""
-        node = self.declared.get(name) or self.file.lets.get(name)
-        if isinstance(node, nodes.Let) and (literal(node.value) or name in self.file.lets):
-            return node.value
-        return None
-
-    def named_set(self, name: str) -> nodes.Expr | None:
-        """The set, list or range that a `let` declares."""
-        value = self.literal_let(name)
-        return (
-            value
-            if isinstance(value, nodes.Set | nodes.List | nodes.Range | nodes.Number | nodes.Unary)
-            else None
-        )
-
-    def metric_named(self, name: str) -> nodes.Metric | None:
-        """The metric of the experiment or file."""
-        node = self.declared.get(name)
-        return node if isinstance(node, nodes.Metric) else self.file.metrics.get(name)
-
-    def metric_names(self) -> list[str]:
-        """All metrics that the file declares."""
-        return [*(n for n, d in self.declared.items() if isinstance(d, nodes.Metric)), *self.file.metrics]
-
     def metric_body(self, metric: nodes.Metric, scope: Scope) -> Expr:
         """The body of a metric with its parameters bound."""
         if metric.name in self.reading:
@@ -332,104 +267,7 @@ class ExperimentReader:
         finally:
             self.reading.pop()
 
-    def kind_of(self, name: str, scope: Scope) -> str | None:
-        """What a name is, when it is not a value."""
-        if isinstance(self.declared.get(name), nodes.RecordTensor):
-            return "a record (stored, not read back)"
-        if self.metric_named(name) is not None:
-            return "a metric"
-        for spec in self.specs(scope.data):
-            for what, names in (
-                ("an answer", spec.answers),
-                ("a feature", spec.features),
-                ("a variable of the data", spec.variables),
-            ):
-                if name in names:
-                    return what
-        tables = (("a model", self.file.models), ("a data set", self.file.data), ("an experiment", self.file.experiments),
-                  ("a site", sites()), ("an axis", AXES))  # fmt: skip
-        return next((what for what, names in tables if name in names), None)
-
-    def visible_names(self, scope: Scope) -> list[str]:
-        """What could have been meant."""
-        return [
-            *scope.binders,
-            *scope.parameters,
-            *self.declared,
-            *self.prompt_names(scope),
-            *self.file.lets,
-            *self.file.experiments,
-        ]
-
-    def check_site(self, name: str, span: Span) -> None:
-        """The site exists and is built."""
-        if name not in sites():
-            raise Problem(errors.unknown_site(span, name, sites()))
-        if not sites()[name].built:
-            raise Problem(errors.not_built(span, f"the site `{name}`"))
-
-    def all_cells(self, span: Span, axes: Sequence[str]) -> tuple[Index, ...]:
-        """`:` on every axis."""
-        return tuple(AllCells(span=span) for _ in axes)
-
-    def target_feature(self, scope: Scope) -> str | None:
-        """The feature axis of the written site."""
-        if scope.target is None:
-            return None
-        return sites()[self.values.site_name(scope.target.path, scope)].feature
-
-    def file_path(self, node: nodes.String) -> Path:
-        """A file that the text names, relative to the file it stands in."""
-        return self.file.path_in_project(node)
-
-    def data_of(self, run: str) -> tuple[str, ...]:
-        """The data sets that a run is made for."""
-        found = self.runs.get(run)
-        if found is None:
-            return self.data
-        if found.data is not None:
-            return (found.data,)
-        prompts = {v.prompt for v in found.variants}
-        return tuple(s.name for s in self.specs(self.data) if prompts <= set(s.prompts))
-
-    # ------------------------------------------------------------ answers and features
-
-    def answer_name(self, node: nodes.Expr, data: Sequence[str]) -> str:
-        """The answer that an expression means; texts, lists and variables become inline answers."""
-        if isinstance(node, nodes.Name):
-            having = [s.name for s in self.specs(data) if node.id in s.answers]
-            if having and set(having) == set(data):
-                return node.id
-            held = [s for s in self.specs(data) if node.id in s.variables]
-            if len(held) < len(data):
-                known = [n for s in self.specs(data) for n in (*s.answers, *s.variables)]
-                lacking = [d for d in data if d not in having]
-                if known and self.kind_of(node.id, self.scope()) is None and not having:
-                    raise Problem(errors.unknown_name(node.span, node.id, known, "answer"))
-                raise Problem(errors.not_for_data(node.span, "answer", node.id, lacking, known))
-        name = "#" + " ".join(node.span.text.split())
-        self.inline[name] = node
-        return name
-
-    def need_answer(self, name: str, node: nodes.Expr, *, one_token: bool, run: str | None) -> None:
-        """Note that an answer is scored (which answers need one token is read off the program later)."""
-
-    def check_feature(self, node: nodes.Name, scope: Scope) -> None:
-        """`within:` names a feature or variable of every data set in scope."""
-        for spec in self.specs(scope.data):
-            known = [*spec.features, *spec.variables, "template"]
-            if node.id not in known:
-                raise Problem(errors.not_for_data(node.span, "feature", node.id, [spec.name], known))
-
-
-def literal(node: nodes.Expr) -> bool:
-    """Whether a `let` holds a collection that other statements take apart."""
-    return isinstance(node, nodes.Set | nodes.List | nodes.Range | nodes.Record | nodes.String)
-
 
 def is_ratio(value: Expr) -> bool:
     """Outermost `/` by something that differs between items."""
     return isinstance(value, Operation) and value.op == "/" and ITEM in value.operands[1].dims
-
-
-__all__ = ["ExperimentReader", "replace"]

@@ -10,8 +10,9 @@ from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.data import declare_data
 from glassbox_dsl.language.errors import Problem
-from glassbox_dsl.language.experiment import ExperimentReader, literal
+from glassbox_dsl.language.experiment import ExperimentReader
 from glassbox_dsl.language.models import read_model
+from glassbox_dsl.language.names import literal
 from glassbox_dsl.language.program import Experiment, Program
 from glassbox_dsl.language.reports import read_report
 from glassbox_dsl.language.unbuilt import unbuilt_forms

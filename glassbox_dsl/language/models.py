@@ -38,8 +38,12 @@ def read_model(node: nodes.Model, root: Path) -> ModelSource:
     call = node.call
     kind = call.function.id if isinstance(call.function, nodes.Name) else call.function.span.text
     if kind not in OPTIONS:
-        raise Problem(errors.bad_model(call.function.span, f"unknown model source `{kind}`", "models come from a source",
-                                       did_you_mean(kind, OPTIONS)))  # fmt: skip
+        headline = f"unknown model source `{kind}`"
+        raise Problem(
+            errors.bad_model(
+                call.function.span, headline, "models come from a source", did_you_mean(kind, OPTIONS)
+            )
+        )
     positional = [a.value for a in call.arguments if a.name is None]
     if len(positional) != 1 or not isinstance(positional[0], nodes.String) or not positional[0].value:
         raise Problem(
@@ -53,7 +57,7 @@ def read_model(node: nodes.Model, root: Path) -> ModelSource:
     target = positional[0].value
     if kind in ("local", "gguf"):
         target = str((Path(node.span.source.path).resolve().parent / target).resolve())
-    return ModelSource(name=node.name, kind=kind, target=target, span=call.span, **fields)  # type: ignore[arg-type]
+    return ModelSource(name=node.name, kind=kind, target=target, span=call.span, **fields)
 
 
 def option(kind: str, argument: nodes.Argument) -> Any:

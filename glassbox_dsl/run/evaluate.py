@@ -173,6 +173,8 @@ class Evaluator:
         return concatenate(parts, dim) if dim in parts[0].dims else parts[0]
 
     def variable(self, expr: VariableValue, env: Env) -> Named:
+        """A bound variable as a number."""
+        """A bound variable as a number."""
         binding = env.variables[expr.variable]
         if binding.cells is not None and all(c.number is not None for c in binding.cells):
             table = Named(torch.tensor([float(c.number or 0) for c in binding.cells]), ("#cell",))
@@ -182,6 +184,7 @@ class Evaluator:
         return Named(found.data.to(torch.float32), found.dims, False, found.present)
 
     def operation(self, expr: Operation, env: Env) -> Named:
+        """Arithmetic, comparison or a function, cell by cell."""
         values = [self.value(o, env) for o in expr.operands]
         if expr.op in OPERATIONS:
             return combine(OPERATIONS[expr.op], *values)
@@ -189,10 +192,12 @@ class Evaluator:
         return combine(entry.compute, *values, drops_feature=entry.feature == "drop")
 
     def own(self, expr: OwnValue, env: Env) -> Named:
+        """`self` in an edit."""
         assert env.own is not None
         return env.own
 
     def token(self, expr: TokenAt, env: Env) -> Named:
+        """The id of the token at a position."""
         arrays = self.context.data.prompt(expr.prompt)
         at = (
             self.context.indexer.point(expr.at, "pos", env, expr.prompt)
@@ -205,6 +210,7 @@ class Evaluator:
         return kept.where(Named(inside.data, inside.dims).spread(kept.dims)[0])
 
     def load(self, expr: Load, env: Env) -> Named:
+        """A tensor of a file."""
         from safetensors import safe_open
 
         with safe_open(expr.path, framework="pt") as file:
@@ -213,6 +219,7 @@ class Evaluator:
         return self.reductions.pick(named, env)
 
     def direction(self, expr: Direction, env: Env) -> Named:
+        """The unembedding column of an answer; of a set, the mean."""
         ids, valid = self.metrics.answer_ids(expr.answer, self.places.default_prompt())
         columns = self.context.instrument.unembedding_columns(ids.reshape(-1)).float().cpu()
         columns = columns.reshape(*ids.shape, -1)
@@ -220,6 +227,7 @@ class Evaluator:
         return take(Named(mean, (ITEM,), True), {ITEM: env.item})
 
     def unembed(self, expr: Unembed, env: Env) -> Named:
+        """Logits through the model's own final norm and head."""
         value = self.value(expr.body, env)
         instrument = self.context.instrument
         if expr.scale is None:
@@ -233,6 +241,7 @@ class Evaluator:
         return Named(logits.float().cpu(), dims, True, both(there, also))
 
     def noise(self, expr: Noise, env: Env) -> Named:
+        """Gaussian noise, drawn from what it is for."""
         scale = self.value(expr.scale, env)
         if expr.like is not None:
             like = self.value(expr.like, env)
@@ -243,6 +252,7 @@ class Evaluator:
         return combine(torch.mul, scale, drawn)
 
     def resample(self, expr: Resample, env: Env) -> Named:
+        """The value on each item's partner."""
         groups = (
             self.context.data.groups(expr.within)
             if expr.within
@@ -262,6 +272,7 @@ class Evaluator:
         return self.context.other(expr.experiment, self.context.model, self.context.data_name)
 
     def reference(self, expr: Reference, env: Env) -> Named:
+        """A let or measure at the cells that a reference names."""
         home = self.home_of(expr)
         value = home.experiment.value(expr.kind, expr.name)
         if value.feature == "vocab" and home is self.context and len(value.variants) == 1:
@@ -290,6 +301,7 @@ class Evaluator:
         return take_named(found, picks)
 
     def in_context(self, expr: InContext, env: Env) -> Named:
+        """A value on another model, data set or item, or at given cells."""
         if expr.model is not None or expr.data is not None:
             return self._elsewhere(expr, env)
         if expr.item is not None:

@@ -40,6 +40,7 @@ class MetricValues:
         return self.evaluator.places
 
     def metric(self, call: MetricCall, env: Env) -> Named:
+        """A metric call."""
         entry = metrics()[call.metric]
         tapped = tap_of(call, {r.name: cells_of(r) for r in self.context.experiment.runs})
         if tapped is not None:

@@ -67,7 +67,8 @@ def _paired(part: Index, axis: str, env: Env, source: str, indexer: Indexer, res
     a, b = a.expand(*shape, a.shape[-1]), b.expand(*shape, b.shape[-1])
     if not torch.equal(a.sum(-1), b.sum(-1)):
         worst = (a.sum(-1) != b.sum(-1)).nonzero()[0].tolist()
-        counts = f"{int(a.sum(-1)[tuple(worst)])} tokens in `{env.prompt}`, {int(b.sum(-1)[tuple(worst)])} in `{source}`"
+        here_n, there_n = (int(t.sum(-1)[tuple(worst)]) for t in (a, b))
+        counts = f"{here_n} tokens in `{env.prompt}`, {there_n} in `{source}`"
         raise Findings([errors.spans_differ(part.span, counts)])
     order_here, order_there = a.long().cumsum(-1), b.long().cumsum(-1)
     match = (order_here[..., :, None] == order_there[..., None, :]) & b[..., None, :]

@@ -40,6 +40,7 @@ class Reductions:
         return self.evaluator.places
 
     def reduction(self, expr: Reduce, env: Env) -> Named:
+        """A mean, sum or extreme over dimensions."""
         if env.item.dims == ("row",):
             # In an edit the rows of a batch ask for a few cells of it: made once over everything, then picked.
             full = self.evaluator.cached(
@@ -138,6 +139,7 @@ class Reductions:
                 raise Findings([errors.not_aligned(expr.span, prompt)])
 
     def over_dimension(self, expr: OverDimension, env: Env) -> Named:
+        """A softmax along, or a correlation over, dimensions."""
         gone = [d for d in expr.over if d.name != ITEM]
         over = [d.name for d in expr.over]
         inner = env.with_variables(self.context.bindings(gone))

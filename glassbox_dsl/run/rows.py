@@ -41,6 +41,7 @@ class RowMaker:
     context: Context
 
     def shape(self, run: Run) -> tuple[int, ...]:
+        """How many cells each dimension of a run has."""
         return self.context.shape(run)
 
     def _member_ids(self, run: Run, cells: Tensor) -> dict[str, Tensor]:

@@ -41,6 +41,7 @@ class SiteValues:
         return found
 
     def site(self, expr: SiteRead, env: Env) -> Named:
+        """A site at the cells and coordinates that a read names."""
         run = self.context.run(expr.run.run)
         home, env = self.places.own_context(run, env)
         if home is not self.context:

@@ -47,9 +47,17 @@ class TapTaker:
         return sorted(p for p in found if 0 <= p < rows.length) or [rows.length - 1]
 
     def take(
-        self, taps: Sequence[Tap], results: RunResults, got: dict[SiteKey, Tensor], rows: Rows, positions: list[int] | None,
-        env: Env, variant: RunVariant, ids: Tensor, extension: Extension,
-    ) -> None:  # fmt: skip
+        self,
+        taps: Sequence[Tap],
+        results: RunResults,
+        got: dict[SiteKey, Tensor],
+        rows: Rows,
+        positions: list[int] | None,
+        env: Env,
+        variant: RunVariant,
+        ids: Tensor,
+        extension: Extension,
+    ) -> None:
         """Compute the metrics of a batch."""
         for tap in taps:
             entry = metrics()[tap.metric]

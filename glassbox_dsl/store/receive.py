@@ -99,11 +99,18 @@ def model_row(name: str, program: Program, files: ModelFiles, facts: ModelFacts,
     source = next(m for m in program.models if m.name == name)
     sums = files.fingerprints
     return ModelRow(
-        model=name, source=source.span.text if source.span is not None else source.target, family=facts.family,
-        model_type=facts.model_type, config_sha256=sums.get("config", ""), weights_sha256=sums.get("weights", ""),
-        tokenizer_sha256=sums.get("tokenizer", ""), dtype=source.dtype, device=device, executor="hooked",
+        model=name,
+        source=source.span.text if source.span is not None else source.target,
+        family=facts.family,
+        model_type=facts.model_type,
+        config_sha256=sums.get("config", ""),
+        weights_sha256=sums.get("weights", ""),
+        tokenizer_sha256=sums.get("tokenizer", ""),
+        dtype=source.dtype,
+        device=device,
+        executor="hooked",
         facts=facts.model_dump(mode="json", exclude={"absent", "windows"}),
-    )  # fmt: skip
+    )
 
 
 def item_rows(
@@ -116,17 +123,30 @@ def item_rows(
 def _item(item: Item, table: DataTable, label_at: Callable[..., str | None]) -> ItemRow:
     prompts = tuple(
         PromptRow(
-            prompt=name, text=p.text, token_ids=p.ids, tokens=p.tokens,
+            prompt=name,
+            text=p.text,
+            token_ids=p.ids,
+            tokens=p.tokens,
             labels=tuple(label_at(p.spans, i, len(p.ids)) for i in range(len(p.ids))),
         )
         for name, p in item.prompts.items()
-    )  # fmt: skip
+    )
     answers = tuple(
         AnswerRow(answer=n, texts=a.texts, token_ids=a.alternatives) for n, a in item.answers.items()
     )
     features = {k: v for k, v in item.features.items() if not isinstance(v, tuple)}
-    return ItemRow(data=table.name, model=table.model, item=item.number, variables=item.variables, features=features,
-                   template=item.template, kept=item.kept, dropped_by=item.dropped_by, prompts=prompts, answers=answers)  # fmt: skip
+    return ItemRow(
+        data=table.name,
+        model=table.model,
+        item=item.number,
+        variables=item.variables,
+        features=features,
+        template=item.template,
+        kept=item.kept,
+        dropped_by=item.dropped_by,
+        prompts=prompts,
+        answers=answers,
+    )
 
 
 def context_batch(results: Results, tokens: Mapping[int, str]) -> Batch:
@@ -144,7 +164,7 @@ def context_batch(results: Results, tokens: Mapping[int, str]) -> Batch:
 
 
 def _variables(columns: Sequence[Column]) -> tuple[VariableColumn, ...]:
-    return tuple(VariableColumn(name=c.name, axis=c.axis, kind=c.kind, named=c.named) for c in columns)  # type: ignore[arg-type]
+    return tuple(VariableColumn(name=c.name, axis=c.axis, kind=c.kind, named=c.named) for c in columns)
 
 
 def measure_row(experiment: str, measured: Measured) -> MeasureRow:
@@ -152,8 +172,16 @@ def measure_row(experiment: str, measured: Measured) -> MeasureRow:
     value = measured.value
     kind = "top" if value.table == "top" else "ratio" if value.ratio else "value"
     line, _ = value.span.source.place(value.span.start)
-    return MeasureRow(experiment=experiment, measure=value.name, variables=_variables(measured.columns), kind=kind,  # type: ignore[arg-type]
-                      has_items=value.has_item, unit=unit(value), source=" ".join(value.span.text.split()), line=line)  # fmt: skip
+    return MeasureRow(
+        experiment=experiment,
+        measure=value.name,
+        variables=_variables(measured.columns),
+        kind=kind,
+        has_items=value.has_item,
+        unit=unit(value),
+        source=" ".join(value.span.text.split()),
+        line=line,
+    )
 
 
 def unit(value: Value) -> str:
@@ -167,32 +195,62 @@ def measure_rows(experiment: str, measured: Measured, tokens: Mapping[int, str])
     top = None
     if measured.top is not None:
         texts = np.array([tokens[int(i)] for i in measured.top["token_id"]], dtype=object)
-        top = TopColumns(rank=measured.top["rank"], token_id=measured.top["token_id"], token=texts,
-                         logit=measured.top["logit"], prob=measured.top["prob"])  # fmt: skip
+        top = TopColumns(
+            rank=measured.top["rank"],
+            token_id=measured.top["token_id"],
+            token=texts,
+            logit=measured.top["logit"],
+            prob=measured.top["prob"],
+        )
     return MeasureRows(
-        experiment=experiment, measure=measured.value.name, model=measured.model, data=measured.data,
-        variables=_variables(measured.columns), item=measured.item,
+        experiment=experiment,
+        measure=measured.value.name,
+        model=measured.model,
+        data=measured.data,
+        variables=_variables(measured.columns),
+        item=measured.item,
         columns={c.name: c.values for c in measured.columns},
         labels={c.name: c.labels for c in measured.columns if c.kind == "position"},
-        value=measured.numbers, num=measured.num, den=measured.den, top=top,
-    )  # fmt: skip
+        value=measured.numbers,
+        num=measured.num,
+        den=measured.den,
+        top=top,
+    )
 
 
 def tensor(experiment: str, recorded: Recorded) -> TensorRecord:
     """One tensor of a record."""
     return TensorRecord(
-        experiment=experiment, record=recorded.value.name, model=recorded.model, data=recorded.data, item=recorded.item,
-        cell={}, axes=recorded.axes, shape=tuple(recorded.array.shape), dtype="float32", labels=recorded.labels,
+        experiment=experiment,
+        record=recorded.value.name,
+        model=recorded.model,
+        data=recorded.data,
+        item=recorded.item,
+        cell={},
+        axes=recorded.axes,
+        shape=tuple(recorded.array.shape),
+        dtype="float32",
+        labels=recorded.labels,
         content=recorded.array.tobytes(),
-    )  # fmt: skip
+    )
 
 
 def expectation(experiment: str, claimed: Claimed) -> ExpectationRow:
     """One claim."""
     line, _ = claimed.value.span.source.place(claimed.value.span.start)
-    return ExpectationRow(experiment=experiment, line=line, text=claimed.value.text, model=claimed.model, data=claimed.data,
-                          holds=claimed.holds, cells=claimed.cells, broken=claimed.broken, left=claimed.left,
-                          right=claimed.right, example=claimed.example)  # fmt: skip
+    return ExpectationRow(
+        experiment=experiment,
+        line=line,
+        text=claimed.value.text,
+        model=claimed.model,
+        data=claimed.data,
+        holds=claimed.holds,
+        cells=claimed.cells,
+        broken=claimed.broken,
+        left=claimed.left,
+        right=claimed.right,
+        example=claimed.example,
+    )
 
 
 def _receipts(results: Results) -> Iterator[ReceiptRow]:
@@ -200,9 +258,20 @@ def _receipts(results: Results) -> Iterator[ReceiptRow]:
     for run, receipt, rows in results.receipts:
         line, _ = receipt.edit.span.source.place(receipt.edit.span.start)
         fired = max(receipt.fired, 1)
-        yield ReceiptRow(experiment=context.experiment.name, run=run, line=line, edit=receipt.edit.text, model=context.model,
-                         data=context.data_name, cells=rows, cells_fired=receipt.fired_rows, cells_proven=receipt.proven,
-                         moved_max=receipt.largest, moved_mean=receipt.total / fired, relative=receipt.relative / fired)  # fmt: skip
+        yield ReceiptRow(
+            experiment=context.experiment.name,
+            run=run,
+            line=line,
+            edit=receipt.edit.text,
+            model=context.model,
+            data=context.data_name,
+            cells=rows,
+            cells_fired=receipt.fired_rows,
+            cells_proven=receipt.proven,
+            moved_max=receipt.largest,
+            moved_mean=receipt.total / fired,
+            relative=receipt.relative / fired,
+        )
 
 
 def _cells(results: Results) -> Iterator[CellRow]:
@@ -212,8 +281,16 @@ def _cells(results: Results) -> Iterator[CellRow]:
         key = hashlib.sha256(
             f"{context.experiment.name}/{run}{behind}/{context.model}/{context.data_name}".encode()
         ).hexdigest()
-        yield CellRow(key=key, experiment=context.experiment.name, run=run + behind, model=context.model, data=context.data_name,
-                      cell={"cells": int(made.made.shape[0])}, items=int(made.made.shape[1]), executor="hooked")  # fmt: skip
+        yield CellRow(
+            key=key,
+            experiment=context.experiment.name,
+            run=run + behind,
+            model=context.model,
+            data=context.data_name,
+            cell={"cells": int(made.made.shape[0])},
+            items=int(made.made.shape[1]),
+            executor="hooked",
+        )
 
 
 def check_rows(model: str, checks: Sequence[Any]) -> tuple[CheckRow, ...]:

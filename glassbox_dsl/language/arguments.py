@@ -1,0 +1,57 @@
+"""The arguments of a call: how many, which names, and options as words or whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glassbox_dsl.language import errors
+from glassbox_dsl.language.errors import Problem
+from glassbox_dsl.language.scope import Scope
+from glassbox_dsl.source import Span
+from glassbox_dsl.syntax import nodes
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of one call: positional, then by name."""
+
+    function: str
+    span: Span
+    positional: tuple[nodes.Expr, ...]
+    named: dict[str, nodes.Expr]
+    usage: str = ""
+
+    def problem(self, why: str) -> Problem:
+        """The finding that these arguments do not fit."""
+        return Problem(errors.bad_arguments(self.span, self.function, why, self.usage))
+
+    def expect(self, low: int, high: int, names: Sequence[str]) -> None:
+        """Check the number of positional arguments and the names of the others."""
+        if not low <= len(self.positional) <= high:
+            need = str(low) if low == high else f"{low} to {high}"
+            raise self.problem(f"it takes {need} values, not {len(self.positional)}")
+        for name in self.named:
+            if name not in names:
+                known = ", ".join(f"`{n}:`" for n in names) or "no options"
+                raise self.problem(f"it has no option `{name}:` (it has {known})")
+
+    def integer(self, name: str, default: int | None) -> int:
+        """A whole-number option."""
+        node = self.named.get(name)
+        if node is None and default is not None:
+            return default
+        if not isinstance(node, nodes.Number) or not isinstance(node.value, int):
+            raise self.problem(f"`{name}:` is a whole number")
+        return node.value
+
+    def word(self, name: str, words: Sequence[str], default: str | None, scope: Scope) -> str:
+        """An option that is one of some words; a variable may stand for it."""
+        node = self.named.get(name)
+        if node is None and default is not None:
+            return default
+        if isinstance(node, nodes.Name) and node.id in scope.words:
+            node = scope.words[node.id]
+        if not isinstance(node, nodes.Name) or node.id not in words:
+            raise self.problem(f"`{name}:` is one of {', '.join(words)}")
+        return node.id

@@ -1,0 +1,179 @@
+"""What the names in an experiment stand for, as far as that needs no other statement to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glassbox_dsl.language import errors
+from glassbox_dsl.language.errors import Problem
+from glassbox_dsl.language.program import AllCells, Index, Run
+from glassbox_dsl.language.scope import Scope
+from glassbox_dsl.source import Span
+from glassbox_dsl.syntax import nodes
+from glassbox_dsl.vocabulary.axes import AXES
+from glassbox_dsl.vocabulary.sites import sites
+
+if TYPE_CHECKING:
+    from glassbox_dsl.language.data.spec import DataSpec
+    from glassbox_dsl.language.file import FileReader
+    from glassbox_dsl.language.values import ValueReader
+
+Named = nodes.Run | nodes.Let | nodes.Measure | nodes.RecordTensor | nodes.Metric
+
+
+class Names:
+    """The names of one experiment, its data sets and its file."""
+
+    name: str
+    file: FileReader
+    data: tuple[str, ...]
+    declared: dict[str, Named]
+    runs: dict[str, Run]
+    inline: dict[str, nodes.Expr]
+    values: ValueReader
+
+    def scope(self, **fields: object) -> Scope:
+        """A scope over the experiment's data sets."""
+        return Scope(data=self.data, **fields)  # type: ignore[arg-type]
+
+    def specs(self, data: Sequence[str]) -> Iterator[DataSpec]:
+        """The data sets of some names."""
+        return (self.file.data[d] for d in data if d in self.file.data)
+
+    def labels(self, scope: Scope) -> frozenset[str]:
+        """The span labels that the prompts in scope define."""
+        return frozenset(
+            label
+            for spec in self.specs(scope.data)
+            for prompt in spec.prompts.values()
+            for label in prompt.labels
+        )
+
+    def has_prompt(self, name: str, scope: Scope) -> bool:
+        """Whether a data set in scope has the prompt."""
+        return any(name in spec.prompts for spec in self.specs(scope.data))
+
+    def prompt_names(self, scope: Scope) -> list[str]:
+        """The prompts in scope."""
+        return [name for spec in self.specs(scope.data) for name in spec.prompts]
+
+    def literal_let(self, name: str) -> nodes.Expr | None:
+        """The value of a `let` that is a literal or stands at the top of the file."""
+        node = self.declared.get(name) or self.file.lets.get(name)
+        if isinstance(node, nodes.Let) and (literal(node.value) or name in self.file.lets):
+            return node.value
+        return None
+
+    def named_set(self, name: str) -> nodes.Expr | None:
+        """The set, list or range that a `let` declares."""
+        value = self.literal_let(name)
+        return (
+            value
+            if isinstance(value, nodes.Set | nodes.List | nodes.Range | nodes.Number | nodes.Unary)
+            else None
+        )
+
+    def metric_named(self, name: str) -> nodes.Metric | None:
+        """The metric of the experiment or file."""
+        node = self.declared.get(name)
+        return node if isinstance(node, nodes.Metric) else self.file.metrics.get(name)
+
+    def metric_names(self) -> list[str]:
+        """All metrics that the file declares."""
+        return [*(n for n, d in self.declared.items() if isinstance(d, nodes.Metric)), *self.file.metrics]
+
+    def kind_of(self, name: str, scope: Scope) -> str | None:
+        """What a name is, when it is not a value."""
+        if isinstance(self.declared.get(name), nodes.RecordTensor):
+            return "a record (stored, not read back)"
+        if self.metric_named(name) is not None:
+            return "a metric"
+        for spec in self.specs(scope.data):
+            for what, names in (
+                ("an answer", spec.answers),
+                ("a feature", spec.features),
+                ("a variable of the data", spec.variables),
+            ):
+                if name in names:
+                    return what
+        file = self.file
+        tables = {"a model": file.models, "a data set": file.data, "an experiment": file.experiments,
+                  "a site": sites(), "an axis": AXES}  # fmt: skip
+        return next((what for what, names in tables.items() if name in names), None)
+
+    def visible_names(self, scope: Scope) -> list[str]:
+        """What could have been meant."""
+        return [
+            *scope.binders,
+            *scope.parameters,
+            *self.declared,
+            *self.prompt_names(scope),
+            *self.file.lets,
+            *self.file.experiments,
+        ]
+
+    def is_experiment(self, name: str) -> bool:
+        """Whether the file has another experiment of this name."""
+        return name in self.file.experiments and name != self.name
+
+    def check_site(self, name: str, span: Span) -> None:
+        """The site exists and is built."""
+        if name not in sites():
+            raise Problem(errors.unknown_site(span, name, sites()))
+        if not sites()[name].built:
+            raise Problem(errors.not_built(span, f"the site `{name}`"))
+
+    def all_cells(self, span: Span, axes: Sequence[str]) -> tuple[Index, ...]:
+        """`:` on every axis."""
+        return tuple(AllCells(span=span) for _ in axes)
+
+    def target_feature(self, scope: Scope) -> str | None:
+        """The feature axis of the written site."""
+        if scope.target is None:
+            return None
+        return sites()[self.values.site_name(scope.target.path, scope)].feature
+
+    def file_path(self, node: nodes.String) -> Path:
+        """A file that the text names, relative to the file it stands in."""
+        return self.file.path_in_project(node)
+
+    def data_of(self, run: str) -> tuple[str, ...]:
+        """The data sets that a run is made for."""
+        found = self.runs.get(run)
+        if found is None:
+            return self.data
+        if found.data is not None:
+            return (found.data,)
+        prompts = {v.prompt for v in found.variants}
+        return tuple(s.name for s in self.specs(self.data) if prompts <= set(s.prompts))
+
+    def answer_name(self, node: nodes.Expr, data: Sequence[str]) -> str:
+        """The answer that an expression means; texts, lists and variables become inline answers."""
+        if isinstance(node, nodes.Name):
+            having = [s.name for s in self.specs(data) if node.id in s.answers]
+            if having and set(having) == set(data):
+                return node.id
+            held = [s for s in self.specs(data) if node.id in s.variables]
+            if len(held) < len(data):
+                known = [n for s in self.specs(data) for n in (*s.answers, *s.variables)]
+                lacking = [d for d in data if d not in having]
+                if known and self.kind_of(node.id, self.scope()) is None and not having:
+                    raise Problem(errors.unknown_name(node.span, node.id, known, "answer"))
+                raise Problem(errors.not_for_data(node.span, "answer", node.id, lacking, known))
+        name = "#" + " ".join(node.span.text.split())
+        self.inline[name] = node
+        return name
+
+    def check_feature(self, node: nodes.Name, scope: Scope) -> None:
+        """`within:` names a feature or variable of every data set in scope."""
+        for spec in self.specs(scope.data):
+            known = [*spec.features, *spec.variables, "template"]
+            if node.id not in known:
+                raise Problem(errors.not_for_data(node.span, "feature", node.id, [spec.name], known))
+
+
+def literal(node: nodes.Expr) -> bool:
+    """Whether a `let` holds a collection that other statements take apart."""
+    return isinstance(node, nodes.Set | nodes.List | nodes.Range | nodes.Record | nodes.String)
