@@ -129,6 +129,7 @@ class Evaluator:
         return combine(quotient, *self.parts(value))
 
     def cached(self, key: object, make: Callable[[], Named]) -> Named:
+        """A value that is made once in this context."""
         if key not in self.context.cache:
             self.context.cache[key] = make()
         return self.context.cache[key]

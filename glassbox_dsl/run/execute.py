@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from glassbox_dsl.language.program import Edit, Run, RunVariant
@@ -16,7 +17,8 @@ from glassbox_dsl.run.edits import EditBatch, Receipt
 from glassbox_dsl.run.instrument import SiteKey
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.memory import allocate
-from glassbox_dsl.run.rows import BATCH_TOKENS, RowMaker, Rows
+from glassbox_dsl.run.proofs import Proofs, may_prove
+from glassbox_dsl.run.rows import BATCH_TOKENS, Pass, RowMaker, Rows
 from glassbox_dsl.run.take_taps import TapTaker
 
 
@@ -33,7 +35,7 @@ class RunMaker:
     def __post_init__(self) -> None:
         self.rows = RowMaker(self.context)
         self.keeping = Keeping(self.context, self.rows)
-        self.taps = TapTaker(self.context, self.demand)
+        self.taps = TapTaker(self.context)
 
     def make_all(self) -> None:
         """Every demanded run, and the passes behind which answers of several tokens are scored."""
@@ -66,11 +68,33 @@ class RunMaker:
         self.context.results[key] = results
         self.receipts.setdefault(run.name, {e: Receipt(e) for v in run.variants for e in v.edits})
         self.keeping.prepare(results, wanted, extension)
-        for rows in self.rows.batches(wanted, made, extension):
+        left_out, instead = self._proven(wanted, made, extension)
+        if extension is None:
+            self.progress.advance(int(left_out.sum()))
+        for rows in self.rows.batches(wanted, made & ~left_out, extension):
             self._pass(wanted, results, rows, extension)
             if extension is None:
                 self.progress.advance(len(rows.cells))
+        Proofs.fill(results, left_out, instead)
         self.keeping.finish(results, wanted)
+
+    def _proven(self, wanted: Wanted, made: Tensor, extension: Extension) -> tuple[Tensor, Tensor]:
+        """Which cells need no pass, and whose results they take; counted in the receipts."""
+        nothing = torch.zeros_like(made), torch.zeros_like(made, dtype=torch.long)
+        if extension is not None or wanted.extensions or not may_prove(wanted.run):
+            return nothing
+        proven = torch.zeros_like(made)
+        cells, items = made.nonzero(as_tuple=True)
+        by_cell = self.context.cell_variants(wanted.run).reshape(-1)
+        for number, variant in enumerate(wanted.run.variants):
+            mine = by_cell[cells] == number
+            env = self.rows.env(wanted.run, cells[mine], items[mine], extension)
+            proven[cells[mine], items[mine]] = Proofs(self.context).no_effect(variant, env)
+        left_out, instead = Proofs.stand_ins(proven, by_cell)
+        for number, variant in enumerate(wanted.run.variants):
+            for edit in variant.edits:
+                self.receipts[wanted.run.name][edit].proven += int(left_out[by_cell == number].sum())
+        return left_out, instead
 
     def _extend(self, wanted: Wanted, answer: str) -> None:
         """Passes with the alternatives of an answer behind the prompt, where they have several tokens."""
@@ -144,8 +168,9 @@ class RunMaker:
             ids, reads=set(keys), writes=batch.writes(), logit_positions=positions, start=start
         )
         batch.count_rows()
-        self.keeping.keep(results, got, rows, positions, env, variant)
-        self.taps.take(taps, results, got, rows, positions, env, variant, ids, extension)
+        done = Pass(wanted.run.name, rows, env, variant, ids, positions, got)
+        self.keeping.keep(results, done)
+        self.taps.take(taps, results, done)
 
     def _keys(self, results: RunResults) -> list[SiteKey]:
         keys = []

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glassbox_dsl.language.program import Depth, RunVariant
+from glassbox_dsl.language.program import Depth
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.demand import Wanted
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run.context import Context, Extension, RunResults, Stored
-from glassbox_dsl.run.indexing import Env
 from glassbox_dsl.run.instrument import SiteKey
 from glassbox_dsl.run.memory import allocate
 from glassbox_dsl.run.named import Named
-from glassbox_dsl.run.rows import RowMaker, Rows
+from glassbox_dsl.run.rows import Pass, RowMaker
 from glassbox_dsl.vocabulary.axes import POSITION_AXES
 from glassbox_dsl.vocabulary.sites import sites
 
@@ -87,33 +86,30 @@ class Keeping:
             return Named(torch.full((n_cells, n_items, longest), torch.nan), ("#run", "#item", "#pos"))
         return Named(torch.full((n_cells, n_items), torch.nan), ("#run", "#item"))
 
-    def keep(
-        self,
-        results: RunResults,
-        got: dict[SiteKey, Tensor],
-        rows: Rows,
-        positions: list[int] | None,
-        env: Env,
-        variant: RunVariant,
-    ) -> None:
+    def keep(self, results: RunResults, done: Pass) -> None:
         """Put what a pass gave where it belongs."""
         for name, stored in results.sites.items():
             layers = stored.layers if stored.layers is not None else (None,)
             for place, layer in enumerate(layers):
-                value = got[SiteKey(name, layer)].float().cpu()
+                value = done.got[SiteKey(name, layer)].float().cpu()
                 if stored.position is not None:
-                    at = self.context.indexer.point(stored.position, "pos", env, variant.prompt).data.expand(
-                        len(rows.cells)
-                    )
-                    if name == "logits" and positions is not None:
-                        at = torch.tensor([positions.index(p) for p in at.tolist()])
-                    axis = 1 + [a for a in stored.axes if a != "layer"].index("pos")
-                    value = value.movedim(axis, 1)[torch.arange(len(at)), at].unsqueeze(1).movedim(1, axis)
-                where: list[Tensor | int | slice] = [rows.cells, rows.items]
+                    value = self._one_position(stored, value, name, done)
+                where: list[Tensor | int | slice] = [done.rows.cells, done.rows.items]
                 if stored.layers is not None:
                     where.append(place)
                 where += [slice(0, n) for n in value.shape[1:]]
                 stored.data[tuple(where)] = value
+
+    def _one_position(self, stored: Stored, value: Tensor, name: str, done: Pass) -> Tensor:
+        """A value [row, ..., pos, ...] at the one position that is kept, as an axis of length 1."""
+        assert stored.position is not None
+        point = self.context.indexer.point(stored.position, "pos", done.env, done.variant.prompt)
+        at = point.data.expand(len(done.rows.cells))
+        if name == "logits" and done.positions is not None:
+            at = torch.tensor([done.positions.index(p) for p in at.tolist()])
+        axis = 1 + [a for a in stored.axes if a != "layer"].index("pos")
+        picked = value.movedim(axis, 1)[torch.arange(len(at)), at]
+        return picked.unsqueeze(1).movedim(1, axis)
 
     def finish(self, results: RunResults, wanted: Wanted) -> None:
         """Metrics that some positions or heads do not have are missing there, not NaN."""

@@ -14,6 +14,7 @@ from glassbox_dsl.plan.demand import Wanted
 from glassbox_dsl.run.context import Context, Extension
 from glassbox_dsl.run.edits import EditBatch
 from glassbox_dsl.run.indexing import Binding, Env
+from glassbox_dsl.run.instrument import SiteKey
 from glassbox_dsl.run.named import Named
 from glassbox_dsl.run.places import Places
 from glassbox_dsl.vocabulary.axes import POSITION_AXES
@@ -32,6 +33,37 @@ class Rows:
     variant: int
     length: int
     start: int
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A batch that was run: its rows and environment, the token ids [row, pos], and what the model gave.
+
+    `positions` says which positions the logits in `got` are of; None when none were asked for.
+    """
+
+    run: str
+    rows: Rows
+    env: Env
+    variant: RunVariant
+    ids: Tensor
+    positions: list[int] | None
+    got: dict[SiteKey, Tensor]
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits [row, position, vocab] in float32."""
+        return self.got[SiteKey("logits")].float()
+
+    def logits_at(self, at: Tensor) -> Tensor:
+        """Logits [row, vocab] at one position of each row."""
+        place = {p: i for i, p in enumerate(self.positions or ())}
+        return self.logits[torch.arange(len(at)), torch.tensor([place.get(p, 0) for p in at.tolist()])]
+
+    def steps(self, row: int, positions: range) -> Tensor:
+        """Logits [step, vocab] of one row at several positions."""
+        place = {p: i for i, p in enumerate(self.positions or ())}
+        return self.got[SiteKey("logits")][row, [place[p] for p in positions]].float()
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 
 from glassbox_dsl.language.program import Run, RunVariant
-from glassbox_dsl.library.metric import Metric, metrics
-from glassbox_dsl.plan.demand import Demand
+from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.taps import Tap
-from glassbox_dsl.run.context import Context, Extension, RunResults, answer_table
+from glassbox_dsl.run.context import Context, RunResults, answer_table
 from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.indexing import Env
 from glassbox_dsl.run.instrument import SiteKey
 from glassbox_dsl.run.named import Named
-from glassbox_dsl.run.rows import Rows
+from glassbox_dsl.run.rows import Pass, Rows
 
 
 @dataclass
@@ -25,7 +24,6 @@ class TapTaker:
     """Takes the taps of one context. `steps` collects the alternatives of answers of several tokens."""
 
     context: Context
-    demand: Demand
     steps: dict[tuple[str, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def positions(
@@ -46,124 +44,68 @@ class TapTaker:
             found |= set(point.data.reshape(-1).tolist())
         return sorted(p for p in found if 0 <= p < rows.length) or [rows.length - 1]
 
-    def take(
-        self,
-        taps: Sequence[Tap],
-        results: RunResults,
-        got: dict[SiteKey, Tensor],
-        rows: Rows,
-        positions: list[int] | None,
-        env: Env,
-        variant: RunVariant,
-        ids: Tensor,
-        extension: Extension,
-    ) -> None:
+    def take(self, taps: Sequence[Tap], results: RunResults, done: Pass) -> None:
         """Compute the metrics of a batch."""
         for tap in taps:
-            entry = metrics()[tap.metric]
-            if entry.shape == "pattern":
-                self._take_pattern(tap, entry, results, got, rows, ids)
-                continue
-            logits = got[SiteKey("logits")].float()
-            assert positions is not None
-            if entry.shape == "sequence":
-                self._take_sequence(tap, entry, results, logits, rows, ids, env, variant)
-            elif entry.several_tokens and tap.answer is not None and self.several(tap.answer):
-                self._take_steps(tap, results, logits, rows, positions, env, variant, extension)
+            shape = metrics()[tap.metric].shape
+            if shape == "pattern":
+                self._take_pattern(tap, results, done)
+            elif shape == "sequence":
+                self._take_sequence(tap, results, done)
+            elif metrics()[tap.metric].several_tokens and tap.answer is not None and self.several(tap.answer):
+                self._take_steps(tap.answer, done)
             else:
-                self._take_metric(tap, entry, results, logits, rows, positions, env, variant)
+                self._take_metric(tap, results, done)
 
-    def _rows_at(
-        self, tap: Tap, logits: Tensor, positions: list[int], env: Env, variant: RunVariant, n: int
-    ) -> Tensor:
-        """The logits [row, vocab] at the tap's position."""
+    def _at(self, tap: Tap, done: Pass) -> Tensor:
+        """The tap's position in each row."""
         assert tap.at is not None
-        at = self.context.indexer.point(tap.at, "pos", env, variant.prompt).data.expand(n)
-        lookup = {p: i for i, p in enumerate(positions)}
-        return logits[torch.arange(n), torch.tensor([lookup.get(p, 0) for p in at.tolist()])]
+        found = self.context.indexer.point(tap.at, "pos", done.env, done.variant.prompt)
+        return found.data.expand(len(done.rows.cells))
 
-    def _take_metric(
-        self,
-        tap: Tap,
-        entry: Metric,
-        results: RunResults,
-        logits: Tensor,
-        rows: Rows,
-        positions: list[int],
-        env: Env,
-        variant: RunVariant,
-    ) -> None:
-        x = (
-            self._rows_at(tap, logits, positions, env, variant, len(rows.cells))
-            if tap.at is not None
-            else logits
-        )
-        if entry.shape == "pair":
-            assert tap.other is not None
-            guest = Evaluator(self.context).value(tap.other, env)
-            other = guest.spread(("row",))[0].to(x).expand(x.shape)
-            value = entry.compute(other, x) if tap.swapped else entry.compute(x, other)
-        elif entry.shape == "distribution":
-            value = entry.compute(x)
+    def _take_metric(self, tap: Tap, results: RunResults, done: Pass) -> None:
+        compute = metrics()[tap.metric].compute
+        logits = done.logits if tap.at is None else done.logits_at(self._at(tap, done))
+        if tap.other is not None:
+            guest = Evaluator(self.context).value(tap.other, done.env)
+            other = guest.spread(("row",))[0].to(logits).expand(logits.shape)
+            value = compute(other, logits) if tap.swapped else compute(logits, other)
+        elif metrics()[tap.metric].shape == "distribution":
+            value = compute(logits)
         else:
-            chosen, valid = self._scored(tap, env, variant, rows)
+            chosen, valid = (t.to(logits.device) for t in self._scored(tap, done))
             if tap.at is None:
-                chosen, valid = (t[:, None].expand(*x.shape[:-1], -1) for t in (chosen, valid))
-            value = entry.compute(x, chosen.to(x.device), valid.to(x.device))
-        self._put(tap, results, rows, value)
+                chosen, valid = (t[:, None].expand(*logits.shape[:-1], -1) for t in (chosen, valid))
+            value = compute(logits, chosen, valid)
+        put(tap, results, done.rows, value)
 
-    def _put(self, tap: Tap, results: RunResults, rows: Rows, value: Tensor) -> None:
-        data = results.taps[tap].data
-        if value.ndim == 2:
-            data[rows.cells, rows.items, : value.shape[1]] = value.float().cpu()
-        else:
-            data[rows.cells, rows.items] = value.float().cpu()
-
-    def _scored(self, tap: Tap, env: Env, variant: RunVariant, rows: Rows) -> tuple[Tensor, Tensor]:
-        """The token ids [row, n] that a tap scores."""
+    def _scored(self, tap: Tap, done: Pass) -> tuple[Tensor, Tensor]:
+        """The token ids [row, n] that a tap scores, and which of them count."""
         if tap.token is not None:
-            found = Evaluator(self.context).value(tap.token, env)
-            chosen = found.spread(("row",))[0].expand(len(rows.cells)).long()[:, None]
+            found = Evaluator(self.context).value(tap.token, done.env)
+            chosen = found.spread(("row",))[0].expand(len(done.rows.cells)).long()[:, None]
             return chosen, torch.ones_like(chosen, dtype=torch.bool)
         assert tap.answer is not None
-        table, valid = answer_table(self.context, tap.answer, variant.prompt)
-        return table[rows.items], valid[rows.items]
+        table, valid = answer_table(self.context, tap.answer, done.variant.prompt)
+        return table[done.rows.items], valid[done.rows.items]
 
-    def _take_sequence(
-        self,
-        tap: Tap,
-        entry: Metric,
-        results: RunResults,
-        logits: Tensor,
-        rows: Rows,
-        ids: Tensor,
-        env: Env,
-        variant: RunVariant,
-    ) -> None:
-        losses = entry.compute(logits, ids.to(logits.device)).cpu()
+    def _take_sequence(self, tap: Tap, results: RunResults, done: Pass) -> None:
+        losses = metrics()[tap.metric].compute(done.logits, done.ids.to(done.logits.device)).cpu()
         if "mean" in dict(tap.options):
-            self._put(tap, results, rows, losses[:, :-1].mean(1))
+            losses = losses[:, :-1].mean(1)
         elif tap.at is not None:
-            at = self.context.indexer.point(tap.at, "pos", env, variant.prompt).data.expand(len(rows.cells))
-            self._put(tap, results, rows, losses[torch.arange(len(at)), at.clamp(0, losses.shape[1] - 1)])
-        else:
-            self._put(tap, results, rows, losses)
+            at = self._at(tap, done)
+            losses = losses[torch.arange(len(at)), at.clamp(0, losses.shape[1] - 1)]
+        put(tap, results, done.rows, losses)
 
-    def _take_pattern(
-        self,
-        tap: Tap,
-        entry: Metric,
-        results: RunResults,
-        got: dict[SiteKey, Tensor],
-        rows: Rows,
-        ids: Tensor,
-    ) -> None:
-        data = results.taps[tap].data
-        for layer in range(self.context.sizes.facts.n_layers):
-            pattern = got[SiteKey("attn.pattern", layer)].float()
-            reach = self.context.sizes.facts.windows[layer]
-            value = entry.compute(pattern, ids.to(pattern.device), reach, dict(tap.options)["kind"])
-            data[rows.cells, rows.items, layer] = value.cpu()
+    def _take_pattern(self, tap: Tap, results: RunResults, done: Pass) -> None:
+        compute, kind = metrics()[tap.metric].compute, dict(tap.options)["kind"]
+        for layer, reach in enumerate(self.context.sizes.facts.windows):
+            pattern = done.got[SiteKey("attn.pattern", layer)].float()
+            value = compute(pattern, done.ids.to(pattern.device), reach, kind)
+            results.taps[tap].data[done.rows.cells, done.rows.items, layer] = value.cpu()
+
+    # ------------------------------------------------------------ answers of several tokens
 
     def several(self, answer: str) -> bool:
         """Whether any item's answer has an alternative of several tokens."""
@@ -178,34 +120,23 @@ class TapTaker:
             self.steps[key] = (torch.full(shape, -torch.inf), torch.zeros(shape, dtype=torch.bool))
         return self.steps[key]
 
-    def _take_steps(
-        self,
-        tap: Tap,
-        results: RunResults,
-        logits: Tensor,
-        rows: Rows,
-        positions: list[int],
-        env: Env,
-        variant: RunVariant,
-        extension: Extension,
-    ) -> None:
+    def _take_steps(self, answer: str, done: Pass) -> None:
         """Score the alternatives of one token in the plain pass, one of several tokens in its own."""
-        assert tap.answer is not None
-        run = next(w.run.name for w in self.demand.steps.values() if variant in w.run.variants)
-        log_probs, greedy = self._steps(run, tap.answer)
-        lengths = self.context.data.prompt(variant.prompt).length
-        place = {p: i for i, p in enumerate(positions)}
-        for row, (cell, item) in enumerate(zip(rows.cells.tolist(), rows.items.tolist(), strict=True)):
-            alternatives = self.context.data.items[item].answers[tap.answer].alternatives
+        log_probs, greedy = self._steps(done.run, answer)
+        lengths = self.context.data.prompt(done.variant.prompt).length
+        own = done.env.extension
+        for row, (cell, item) in enumerate(
+            zip(done.rows.cells.tolist(), done.rows.items.tolist(), strict=True)
+        ):
+            alternatives = self.context.data.items[item].answers[answer].alternatives
             for which, tokens in enumerate(alternatives):
-                if (len(tokens) == 1 and extension is None) or (
-                    extension is not None and extension[1] == which
-                ):
+                if (len(tokens) == 1 and own is None) or (own is not None and own[1] == which):
                     first = int(lengths[item]) - 1
-                    at = logits[row, [place[first + k] for k in range(len(tokens))]]
-                    chosen = torch.tensor(tokens, device=at.device)[:, None]
-                    log_probs[cell, item, which] = at.log_softmax(-1).gather(1, chosen).sum().cpu()
-                    greedy[cell, item, which] = bool((at.gather(1, chosen) == at.amax(1, keepdim=True)).all())
+                    steps = done.steps(row, range(first, first + len(tokens)))
+                    chosen = torch.tensor(tokens, device=steps.device)[:, None]
+                    log_probs[cell, item, which] = steps.log_softmax(-1).gather(1, chosen).sum().cpu()
+                    best = steps.amax(1, keepdim=True)
+                    greedy[cell, item, which] = bool((steps.gather(1, chosen) == best).all())
 
     def combined(self, run: Run, tap: Tap, answer: str) -> Named:
         """The metric of an answer from its alternatives."""
@@ -218,3 +149,12 @@ class TapTaker:
         combine = metrics()[tap.metric].combine
         assert combine is not None
         return Named(combine(log_probs, greedy, valid), ("#run", "#item"))
+
+
+def put(tap: Tap, results: RunResults, rows: Rows, value: Tensor) -> None:
+    """Store a batch's metric [row] or [row, pos]."""
+    data, value = results.taps[tap].data, value.float().cpu()
+    if value.ndim == 2:
+        data[rows.cells, rows.items, : value.shape[1]] = value
+    else:
+        data[rows.cells, rows.items] = value
