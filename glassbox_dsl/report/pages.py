@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePath
 
@@ -32,7 +33,7 @@ def write_pages(db: Path, out: Path, report: str | None, run_id: str | None) -> 
                 raise Findings([errors.no_report(report, [spec.name for spec in specs])])
             specs = tuple(chosen)
         texts = [(spec.name, render_page(page(spec, material, run, manifest))) for spec in specs]
-    return tuple(write(out / f"{name}.html", text) for name, text in texts)
+    return tuple(write(out / file_name(name), text) for name, text in texts)
 
 
 def page_specs(manifest: RunManifest, material: Material) -> tuple[PageSpec, ...]:
@@ -49,8 +50,13 @@ def page_specs(manifest: RunManifest, material: Material) -> tuple[PageSpec, ...
     )
     if written and not measures and not patterns:
         return written
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", PurePath(manifest.sources[0].path).stem) or "report"
+    stem = PurePath(manifest.sources[0].path).stem
     return (*written, default_page(free_name(stem, (spec.name for spec in written)), measures, patterns))
+
+
+def file_name(page: str) -> str:
+    """The file of a page: its name, without anything that could lead out of the folder."""
+    return (re.sub(r"[^\w-]+", "_", page) or "report") + ".html"
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:
@@ -72,6 +78,7 @@ def write(path: Path, text: str) -> Path:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as problem:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise Findings([errors.not_writable(str(path), problem.strerror or str(problem))]) from None
     return path

@@ -1,0 +1,170 @@
+"""The registry of charts, and those that are not pictures of our own."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.report import charts as folder
+from glassbox_dsl.report import vega
+from glassbox_dsl.report.chart import charts
+from glassbox_dsl.report.charts import bar, lens, line, markdown, sql, table
+from glassbox_dsl.report.render import body
+from glassbox_dsl.report.spec import ItemSpec
+from glassbox_dsl.store.query import query
+
+NEW = """
+from glassbox_dsl.report.chart import Chart
+from glassbox_dsl.report.page import Figure
+
+
+def build(item, material, key):
+    return Figure(key=key, kind="dots", title=str(item.source))
+
+
+CHART = Chart("dots", "dots", build, "<p>dots of {{ figure.title }}</p>")
+"""
+
+
+def item(kind: str, source, **options) -> ItemSpec:
+    return ItemSpec(kind=kind, source=source, options=options)
+
+
+def test_every_kind_of_the_language_has_a_chart():
+    from glassbox_dsl.language.reports import KINDS
+
+    assert set(charts()) == set(KINDS)
+    assert all(chart.summary and name == chart.name for name, chart in charts().items())
+
+
+def test_a_file_in_the_folder_is_a_chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "dots.py").write_text(NEW)
+    monkeypatch.setattr(folder, "__path__", [*folder.__path__, str(tmp_path)])
+    found = charts(tmp_path)
+    assert list(found) == ["dots"]
+    monkeypatch.setattr("glassbox_dsl.report.render.charts", lambda: {**charts(), **found})
+    figure = found["dots"].build(item("dots", "<a>"), None, "f")
+    assert body(figure) == "<p>dots of &lt;a&gt;</p>"
+
+
+def test_a_line_is_drawn_twice_and_holds_the_numbers(material, db: Path):
+    figure = line.build(item("line", ("lens", "by_layer")), material, "f")
+    light, dark = (
+        base64.b64decode(uri.removeprefix("data:image/svg+xml;base64,")).decode()
+        for uri in (figure.light, figure.dark)
+    )
+    assert light.startswith("<svg") and dark.startswith("<svg") and light != dark
+    assert (
+        vega.HUES["light"][0] in light and vega.HUES["dark"][0] in dark and vega.HUES["dark"][0] not in light
+    )
+    assert "gemma" in light and "http" not in light.replace("http://www.w3.org/", "")
+    means = query(db, "SELECT model, layer, mean FROM lens.by_layer_summary").rows
+    shown = {(row[0], row[2]): float(row[3].replace("−", "-")) for row in figure.tables[0].rows}
+    assert shown == {(m, str(layer)): pytest.approx(mean, rel=1e-6) for m, layer, mean in means}
+
+
+def test_bars_stand_for_names(material):
+    figure = bar.build(item("bar", ("lens", "at_names"), model="smol", layer=0), material, "f")
+    drawn = base64.b64decode(figure.light.split(",")[1]).decode()
+    assert (
+        "place.span" in drawn
+        and "s2" in drawn
+        and figure.caption.endswith("Shown for model = smol; layer = 0.")
+    )
+
+
+def test_facets_and_more_axes_than_colours_become_panels(material):
+    figure = line.build(item("line", ("order", "heads"), facet="alpha"), material, "f")
+    drawn = base64.b64decode(figure.light.split(",")[1]).decode()
+    assert "alpha 0.5" in drawn and "smol" in drawn
+
+
+def test_without_the_extra_the_table_stands_in_its_place(material, monkeypatch):
+    monkeypatch.setattr(vega, "installed", lambda: False)
+    monkeypatch.setattr(line, "installed", lambda: False)
+    figure = line.build(item("line", ("lens", "by_layer")), material, "f")
+    html = body(figure)
+    assert figure.notes == (vega.INSTALL,) and "glassbox-dsl[charts]" in vega.INSTALL
+    assert "<picture" not in html and figure.tables[0].rows[0][3] in html and figure.opened
+
+
+def test_a_measure_without_axes_has_no_line(material):
+    figure = bar.build(item("bar", ("patch_resid", "baseline")), material, "f")
+    assert [row[0] for row in figure.tables[0].rows] == ["smol", "gemma"]
+    with pytest.raises(Findings) as found:
+        line.build(item("line", ("patch_resid", "baseline"), model="smol"), material, "f")
+    assert [d.code for d in found.value.diagnostics] == ["GB655"]
+
+
+def test_a_table_shows_value_interval_and_n(material, db: Path):
+    figure = table.build(item("table", ("patch_resid", "baseline")), material, "f")
+    assert figure.tables[0].columns == ("model", "data", "mean", "n", "lo", "hi")
+    [(mean, n)] = query(db, "SELECT mean, n FROM patch_resid.baseline_summary WHERE model = 'gemma'").rows
+    assert figure.tables[0].rows[1][2:4] == (f"{mean:.7g}", str(n)) and n == 7
+
+
+def test_a_lens_shows_the_stored_tokens(material, db: Path):
+    figure = lens.build(item("lens", ("lens", "shown")), material, "f")
+    assert figure.views[:2] == ("smol, item 0", "smol, item 1") and len(figure.views) == 15
+    view = figure.first
+    assert view.prompt.startswith("When Mary and John") and view.y.labels == ("3", "2", "1", "0")
+    rows = query(
+        db,
+        "SELECT token, prob FROM lens.shown WHERE model='smol' AND item=0 AND layer=3 AND pos=4 ORDER BY rank",
+    ).rows
+    assert [(w.token, w.prob) for w in view.squares[0][4].words] == [
+        (t.replace(" ", "␣"), p) for t, p in rows
+    ]
+    assert view.squares[0][4].level == round(rows[0][1] * 10)
+    packed = figure.data["views"][0]["cells"][0][4]
+    assert [figure.data["words"][i] for i in packed[::2]] == ["␣Mary", "␣John", "␣the"]
+    assert query(db, figure.sql).column("token_id")[:3] == (7, 8, 9)
+
+
+def test_a_lens_leaves_items_out_to_stay_small_and_says_so(material, monkeypatch):
+    monkeypatch.setattr(lens, "BUDGET_BYTES", 4000)
+    figure = lens.build(item("lens", ("lens", "shown")), material, "f")
+    assert 0 < len(figure.views) < 15 and figure.notes[0].startswith(f"{len(figure.views)} of 15 grids")
+
+
+@pytest.mark.parametrize("kind", ["lens", "attention"])
+def test_a_measure_of_numbers_is_no_lens_and_no_pattern(material, kind):
+    with pytest.raises(Findings) as found:
+        charts()[kind].build(item(kind, ("patch_resid", "recovered")), material, "f")
+    assert found.value.diagnostics[0].code == {"lens": "GB655", "attention": "GB652"}[kind]
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("# A *b*", "<h2>A <em>b</em></h2>\n"),
+        ("<script>x</script>", "&lt;script&gt;x&lt;/script&gt;"),
+        ("[a](javascript:x)", "<p>[a](javascript:x)</p>\n"),
+        ("[a](https://x.org)", '<p><a href="https://x.org">a</a></p>\n'),
+        ("![a](https://x.org/p.png)", '<p>!<a href="https://x.org/p.png">a</a></p>\n'),
+        ("a\u202eb", "<p>a‹U+202E›b</p>\n"),
+        ("`<b>`", "<p><code>&lt;b&gt;</code></p>\n"),
+    ],
+)
+def test_prose_is_safe(text, html):
+    assert html in markdown.prose(text)
+
+
+def test_a_query_shows_its_answer(material):
+    text = "SELECT 1 AS one, 'a' AS b, NULL AS c, true AS d"
+    figure = sql.build(item("sql", text), material, "f")
+    assert figure.tables[0].columns == ("one", "b", "c", "d") and figure.tables[0].rows == (
+        ("1", "a", "–", "true"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("SELEC 1", "GB620"), ("COPY runs TO 'x.csv'", "GB621"), ("", "GB624")]
+)
+def test_a_query_may_only_read(material, text, code):
+    with pytest.raises(Findings) as found:
+        sql.build(item("sql", text), material, "f")
+    assert found.value.diagnostics[0].code == code
