@@ -8,25 +8,18 @@ belongs to the tokens that hold it.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from glassbox_dsl.resolve.chat import ChatRefused, render_chat
+from glassbox_dsl.resolve.tokenizer_backend import Backend, TokenizerProblem, backend_of
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+__all__ = ["Encoding", "TextTokenizer", "TokenizerProblem"]
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "\u2581"
-_TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-
-
-class TokenizerProblem(Exception):
-    """Why a folder gives no tokenizer, in words that follow a colon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +42,21 @@ class TextTokenizer:
     def encode(self, text: str) -> Encoding:
         """Tokens of a prompt, with the special tokens that the model's tokenizer adds by default."""
         encoding = self._encoded(text, special=True)
-        return self._with_bos(encoding.ids, encoding.offsets, added=True)
+        return self._with_bos(encoding, added=True)
 
     def encode_plain(self, text: str) -> Encoding:
         """Tokens of a text alone: nothing is added, whatever `bos` says."""
         return self._encoded(text, special=False)
 
+    def encode_chat(self, rendered: str) -> Encoding:
+        """Tokens of a text that the chat template made, which has written its own BOS if it wants one."""
+        plain = self.encode_plain(rendered)
+        if self.bos is False and "bos_token" not in (self.chat_template or ""):
+            return plain  # what looks like a BOS opens the first turn
+        return self._with_bos(plain, added=False)
+
     def _encoded(self, text: str, *, special: bool) -> Encoding:
-        encoded = self._backend.encode(text, add_special_tokens=special)
-        ids, offsets = encoded.ids, encoded.offsets
+        ids, offsets = self._backend.encode(text, special)
         if self._space_id in ids:
             # A space that the tokenizer itself put before a word holds no character of the text.
             offsets = [
@@ -66,17 +65,9 @@ class TextTokenizer:
             ]
         return Encoding(tuple(ids), tuple(offsets))
 
-    def encode_chat(self, rendered: str) -> Encoding:
-        """Tokens of a text that the chat template made, which has written its own BOS if it wants one."""
-        plain = self.encode_plain(rendered)
-        if self.bos is False and "bos_token" not in (self.chat_template or ""):
-            return plain  # what looks like a BOS opens the first turn
-        return self._with_bos(plain.ids, plain.offsets, added=False)
-
-    def _with_bos(
-        self, ids: tuple[int, ...], offsets: tuple[tuple[int, int], ...], *, added: bool
-    ) -> Encoding:
+    def _with_bos(self, encoding: Encoding, *, added: bool) -> Encoding:
         """The tokens with or without a leading BOS as `bos` says; one that a prompt spells out stays."""
+        ids, offsets = encoding.ids, encoding.offsets
         has = bool(ids) and ids[0] == self.bos_id and (not added or offsets[0] == (0, 0))
         if self.bos is False and has:
             return Encoding(ids[1:], offsets[1:])
@@ -84,14 +75,14 @@ class TextTokenizer:
             if self.bos_id is None:
                 raise TokenizerProblem("it has no BOS token to add")
             return Encoding((self.bos_id, *ids), ((0, 0), *offsets))
-        return Encoding(ids, offsets)
+        return encoding
 
     def render_chat(self, messages: list[dict[str, str]]) -> str:
         """The chat template applied, ending where the answer begins; ChatRefused where it cannot be."""
         template = self.chat_template
         if template is None:
             raise ChatRefused("it has no chat template")
-        return render_chat(template, messages, self.special_tokens)
+        return render_chat(template, messages, self._backend.files.special_tokens)
 
     # ------------------------------------------------------------ tokens to text
 
@@ -101,12 +92,12 @@ class TextTokenizer:
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token stands for in running text."""
-        piece = self._backend.id_to_token(token)
+        piece = self._backend.piece(token)
         if piece is None:
             raise KeyError(token)
-        if token in self._added:
+        if self._backend.is_added(token):
             return piece.encode()
-        if self._byte_level:
+        if self._backend.byte_level:
             letters = _byte_letters()
             if all(letter in letters for letter in piece):
                 return bytes(letters[letter] for letter in piece)
@@ -117,8 +108,8 @@ class TextTokenizer:
 
     def is_ordinary(self, token: int) -> bool:
         """Whether a token is readable text: no added or special token, no lone byte, not only white space."""
-        piece = self._backend.id_to_token(token)
-        if piece is None or token in self._added or _BYTE_PIECE.fullmatch(piece):
+        piece = self._backend.piece(token)
+        if piece is None or self._backend.is_added(token) or _BYTE_PIECE.fullmatch(piece):
             return False
         try:
             text = self.token_bytes(token).decode("utf-8")
@@ -133,10 +124,10 @@ class TextTokenizer:
 
     # ------------------------------------------------------------ facts
 
-    @cached_property
+    @property
     def size(self) -> int:
         """Number of tokens, added ones included."""
-        return int(self._backend.get_vocab_size(with_added_tokens=True))
+        return self._backend.size
 
     @cached_property
     def lead(self) -> tuple[int, ...]:
@@ -147,26 +138,18 @@ class TextTokenizer:
 
     def knows(self, token: int) -> bool:
         """Whether there is a token of this id."""
-        return self._backend.id_to_token(token) is not None
+        return self._backend.piece(token) is not None
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of `tokenizer.json`."""
-        return hashlib.sha256(self._bytes).hexdigest()
-
-    @cached_property
-    def special_tokens(self) -> dict[str, str]:
-        """`bos_token` and its like, from `tokenizer_config.json` or the older `special_tokens_map.json`."""
-        older = _read_json(self.folder / "special_tokens_map.json")
-        merged = {**older, **self._config}
-        tokens = {key: _content(merged.get(key)) for key in _TOKEN_KEYS}
-        return {key: token for key, token in tokens.items() if token is not None}
+        return hashlib.sha256(self._backend.files.model).hexdigest()
 
     @cached_property
     def bos_id(self) -> int | None:
         """Id of the beginning-of-sequence token; None where the tokenizer has none."""
-        token = self.special_tokens.get("bos_token")
-        return None if token is None else self._backend.token_to_id(token)
+        token = self._backend.files.special_tokens.get("bos_token")
+        return None if token is None else self._backend.token(token)
 
     @cached_property
     def chat_template(self) -> str | None:
@@ -174,107 +157,24 @@ class TextTokenizer:
         file = self.folder / "chat_template.jinja"
         if file.is_file():
             return file.read_text("utf-8")
-        template = self._config.get("chat_template")
+        template = self._backend.files.config.get("chat_template")
         if isinstance(template, list):
             named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
             template = named.get("default")
         return template if isinstance(template, str) else None
 
-    # ------------------------------------------------------------ files
+    def keep_answers(self) -> None:
+        """Let the next check of the same texts do without reading a slow tokenizer."""
+        self._backend.keep()
 
     @cached_property
-    def _bytes(self) -> bytes:
-        try:
-            return (self.folder / "tokenizer.json").read_bytes()
-        except OSError as error:
-            raise TokenizerProblem(f"tokenizer.json cannot be read ({error.strerror})") from error
-
-    @cached_property
-    def _config(self) -> dict[str, Any]:
-        return _read_json(self.folder / "tokenizer_config.json")
-
-    @cached_property
-    def _backend(self) -> Tokenizer:
-        from tokenizers import Tokenizer
-
-        try:
-            backend = Tokenizer.from_buffer(self._bytes)
-        except Exception as error:  # the library raises plain Exception
-            raise TokenizerProblem(f"tokenizer.json is damaged ({error})") from error
-        backend.no_truncation()
-        backend.no_padding()
-        self._add_declared_tokens(backend)
-        post_processor = backend.post_processor
-        if post_processor is not None:
-            # What it adds is the default that AutoTokenizer keeps: next to a tokenizer.json it drops the keys
-            # `add_bos_token` and `add_eos_token` of the config.
-            state = json.loads(post_processor.__getstate__())
-            if _untrimmed(state):
-                post_processor.__setstate__(json.dumps(state).encode())
-                backend.post_processor = post_processor
-        return backend
-
-    def _add_declared_tokens(self, backend: Tokenizer) -> None:
-        """Add the tokens that only the config files declare, as AutoTokenizer does: by id, then by name."""
-        from tokenizers import AddedToken
-
-        known = {token.content for token in backend.get_added_tokens_decoder().values()}
-        declared = self._config.get("added_tokens_decoder") or {}
-        named = set(self.special_tokens.values())
-        for _, entry in sorted(declared.items(), key=lambda pair: int(pair[0])):
-            content = _content(entry)
-            if content is None or content in known:
-                continue
-            flags = {k: bool(entry.get(k, False)) for k in ("single_word", "lstrip", "rstrip", "normalized")}
-            special = bool(entry.get("special", False)) or content in named
-            backend.add_tokens([AddedToken(content, special=special, **flags)])
-            known.add(content)
-        for content in self.special_tokens.values():
-            if content not in known:
-                backend.add_special_tokens([AddedToken(content, special=True, normalized=False)])
-                known.add(content)
-
-    @cached_property
-    def _added(self) -> frozenset[int]:
-        return frozenset(self._backend.get_added_tokens_decoder())
+    def _backend(self) -> Backend:
+        return backend_of(self.folder)
 
     @cached_property
     def _space_id(self) -> int | None:
         """The piece that stands for a space alone, in the tokenizers that may put one before a text."""
-        return None if self._byte_level else self._backend.token_to_id(_SPACE)
-
-    @cached_property
-    def _byte_level(self) -> bool:
-        decoder = self._backend.decoder
-        return decoder is not None and b"ByteLevel" in decoder.__getstate__()
-
-
-def _untrimmed(state: dict[str, Any]) -> bool:
-    """Switch trimming off in the state of a post-processor, and in those inside it; whether it changed."""
-    changed = False
-    if state.get("trim_offsets"):
-        state["trim_offsets"] = False
-        changed = True
-    for inner in state.get("processors", ()):
-        changed = _untrimmed(inner) or changed
-    return changed
-
-
-def _content(token: Any) -> str | None:
-    """The text of a token that a config file gives as a string or as a record."""
-    if isinstance(token, dict):
-        token = token.get("content")
-    return token if isinstance(token, str) else None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise TokenizerProblem(f"{path.name} cannot be read") from error
-    return value if isinstance(value, dict) else {}
+        return None if self._backend.byte_level else self._backend.token(_SPACE)
 
 
 @cache

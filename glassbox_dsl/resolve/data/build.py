@@ -74,7 +74,10 @@ def resolve_data(
     else:
         chosen = _take_all(work, space)
         tried = len(chosen)
-    return {reader.model: _table(work, reader.model, chosen, tried) for reader in readers}
+    tables = {reader.model: _table(work, reader.model, chosen, tried) for reader in readers}
+    for reader in readers:
+        reader.tokenizer.keep_answers()
+    return tables
 
 
 def _all_answers(spec: DataSpec, needs: DataNeeds) -> dict[str, AnswerSpec]:
@@ -204,6 +207,8 @@ def _model_refusals(work: _Work, draft: Draft, reader: Reader, tokens: Tokens) -
 
 def _length_refusals(work: _Work, reader: Reader, tokens: Tokens) -> Iterator[Refusal]:
     for first, second in sorted(work.needs.aligned):
+        if first not in tokens.prompts or second not in tokens.prompts:
+            continue  # prompts of another data set of the same experiment
         a, b = tokens.prompts[first], tokens.prompts[second]
         if len(a.ids) != len(b.ids):
             span = work.spec.prompts[second].span
