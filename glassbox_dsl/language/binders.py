@@ -50,7 +50,7 @@ def _dimension(binder: nodes.Binder, reader: IndexReader, scope: Scope) -> Dimen
                 errors.bad_domain(binder.span, f"`{name}` is not an axis, so it needs a domain", help_)
             )
         whole = whole_axis(binder.span, variables[0].axis)
-        return whole.model_copy(update={"name": name, "variables": variables})
+        return whole.changed(name=name, variables=variables)
     members = tuple(_members(binder.domain, variables, reader, scope))
     if not members:
         raise Problem(errors.bad_domain(binder.domain.span, "the domain is empty"))

@@ -95,7 +95,7 @@ class CallReader:
         for value, node in zip(values, arguments.positional, strict=True):
             if value.feature is None:
                 raise Problem(errors.wrong_kind(node.span, node.span.text[:40], "a number", "a vector"))
-        return result.model_copy(update={"feature": None}) if entry.feature == "drop" else result
+        return result.changed(feature=None) if entry.feature == "drop" else result
 
     def reduction(self, arguments: Arguments, scope: Scope) -> Expr:
         """`mean(x, over: {...}, within: f)` and its kin; `max(a, b)` is elementwise."""

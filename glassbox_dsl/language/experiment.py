@@ -163,7 +163,7 @@ class ExperimentReader(Names):
         value = self.read_value("expect", f"expect_{number}", node.span, node.claim, (), False)
         if value.feature is not None:
             raise Problem(errors.vector_measure(node.claim.span, "the claim", value.feature))
-        return value.model_copy(update={"text": " ".join(node.claim.span.text.split())})
+        return value.changed(text=" ".join(node.claim.span.text.split()))
 
     def read_value(
         self, kind: str, name: str, span: Span, body: nodes.Expr, binders: Sequence[Dimension], written: bool

@@ -192,7 +192,7 @@ class FileReader:
         for name, reader in self.experiments.items():
             program = reader.read()
             self.diagnostics += [] if name in self.imported and not reader.diagnostics else reader.diagnostics
-            yield program.model_copy(update={"wanted": name not in self.imported})
+            yield program.changed(wanted=name not in self.imported)
 
     def _conditions(self) -> Iterator[Experiment]:
         """`keep where` conditions that need a model: read like the claims of an experiment over their data."""
@@ -208,7 +208,7 @@ class FileReader:
             reader = ExperimentReader(node, self)
             program = reader.read()
             self.diagnostics += reader.diagnostics
-            yield program.model_copy(update={"wanted": False})
+            yield program.changed(wanted=False)
 
     def _reports(self, experiments: Sequence[Experiment]) -> Iterator[Any]:
         seen: dict[str, nodes.Report] = {}

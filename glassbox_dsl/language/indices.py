@@ -211,7 +211,7 @@ class IndexReader:
             return self.tuple_set(literal, axes, scope, of) if literal is not None else None
         if isinstance(node, nodes.Unary) and node.op == "not":
             found = self.tuple_set(node.operand, axes, scope, of)
-            return found.model_copy(update={"complement": not found.complement}) if found else None
+            return found.changed(complement=not found.complement) if found else None
         if not isinstance(node, nodes.Set | nodes.List) or not any(
             isinstance(i, nodes.Tuple) for i in node.items
         ):

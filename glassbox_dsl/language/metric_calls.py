@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.arguments import Arguments
@@ -58,7 +58,7 @@ class MetricReader:
         ):
             # Metrics of a run are taken where the run is made, so its logits never have to be kept.
             run, at, value = value.run, value.index[0], None
-        fields: dict[str, object] = {"options": self.options(metric, arguments, scope)}
+        fields: dict[str, Any] = {"options": self.options(metric, arguments, scope)}
         data = self.names.data_of(run.run) if run is not None else scope.data
         if metric.shape == "answer":
             one_token = not metric.several_tokens or run is None
@@ -69,7 +69,7 @@ class MetricReader:
             self.second(arguments.positional[1], fields, scope)
         return self.metric_call(metric, arguments.span, run, value, at, fields, scope)
 
-    def second(self, node: nodes.Expr, fields: dict[str, object], scope: Scope) -> None:
+    def second(self, node: nodes.Expr, fields: dict[str, Any], scope: Scope) -> None:
         """The second distribution of a metric of two."""
         fields["other"] = self.names.values.run_argument(node, scope)
         if fields["other"] is None:
@@ -87,7 +87,7 @@ class MetricReader:
         run: RunUse | None,
         value: Expr | None,
         at: Index | None,
-        fields: dict[str, object],
+        fields: dict[str, Any],
         scope: Scope,
     ) -> Expr:
         """The call with its dimensions."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
-
 from glassbox_dsl.source import Source, Span
 from glassbox_dsl.syntax.nodes import Expr as SyntaxExpr
 from glassbox_dsl.syntax.nodes import Node
@@ -44,7 +42,7 @@ class Position(Index):
     """A position name. `label` is a span label; None stands for the whole prompt (`first`, `last`)."""
 
     label: str | None
-    part: Literal["first", "last", "span"]
+    part: str  # first, last, span
 
 
 class ByValue(Index):
@@ -63,7 +61,7 @@ class Swept(Index):
 class Arithmetic(Index):
     """`layer + 1`, `subject.last - 2`: below 0 or past the end there is no cell."""
 
-    op: Literal["+", "-", "*"]
+    op: str  # + - *
     left: Index
     right: Index
 
@@ -219,7 +217,7 @@ class Operation(Expr):
 class Reduce(Expr):
     """A reduction of `body` over dimensions bound here; `feature_over` when its feature axis goes too."""
 
-    op: Literal["mean", "std", "sum", "max", "min", "argmax"]
+    op: str  # mean, std, sum, max, min, argmax
     body: Expr
     over: tuple[Dimension, ...]
     feature_over: bool = False
@@ -255,7 +253,7 @@ class Unembed(Expr):
     """Logits of a residual-width value. `frozen`: the final-norm scale of the run that the value is read from."""
 
     body: Expr
-    norm: Literal["final", "frozen", "none"]
+    norm: str  # final, frozen, none
     scale: Expr | None = None
 
 
@@ -343,7 +341,7 @@ class Value(Node):
     `ratio`: the outermost operator is `/` and the denominator differs between items.
     """
 
-    kind: Literal["let", "measure", "record", "expect"]
+    kind: str  # let, measure, record, expect
     name: str
     dimensions: tuple[Dimension, ...]
     variants: tuple[ValueVariant, ...]
@@ -394,7 +392,7 @@ class ReportSpec(Node):
 class Program(Node):
     """A whole file with its imports."""
 
-    sources: tuple[Source, ...] = Field(repr=False)
+    sources: tuple[Source, ...]
     models: tuple[ModelSource, ...]
     data: tuple[Any, ...]  # language.data.DataSpec
     experiments: tuple[Experiment, ...]

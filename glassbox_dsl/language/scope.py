@@ -38,7 +38,7 @@ class Met:
         known = self.found[name]
         first = next((d for d in known if d.members is not None), known[0])
         others = tuple(d for d in known if d is not first and d.members is not None)
-        return first.model_copy(update={"meets": (*first.meets, *others)}) if others else first
+        return first.changed(meets=(*first.meets, *others)) if others else first
 
 
 @dataclass(frozen=True)

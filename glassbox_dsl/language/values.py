@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.chains import Brackets, Dot, Parentheses, Step, leading_path, take_apart
@@ -75,7 +75,7 @@ class ValueReader:
         """An elementwise operation; dimensions meet by name."""
         return self.combine(span, op, [self.value(o, scope) for o in operands])
 
-    def combine(self, span: Span, op: str, values: Sequence[Expr], **fields: object) -> Expr:
+    def combine(self, span: Span, op: str, values: Sequence[Expr], **fields: Any) -> Expr:
         """An elementwise operation of values that are read already."""
         feature = self.common_feature(span, values)
         dims = union(v.dims for v in values)
@@ -282,7 +282,7 @@ class ValueReader:
         assert scope.target is not None
         name = self.site_name(scope.target.path, scope)
         read = self.site_read(use, name, scope.target.indices, scope, span)
-        return read.model_copy(update={"copied": True})
+        return read.changed(copied=True)
 
     # ------------------------------------------------------------ families of values
 
@@ -311,7 +311,7 @@ class ValueReader:
 
     def one_context(self, value: Expr, step: Brackets, scope: Scope) -> Expr:
         """One pair of brackets behind a value."""
-        fields: dict[str, object] = {}
+        fields: dict[str, Any] = {}
         where: list[tuple[str, Index]] = []
         free = [d for d in value.dims if d != ITEM]
         for item in step.items:
@@ -397,9 +397,9 @@ def graft(word: nodes.Expr, chain: nodes.Expr) -> nodes.Expr:
     """The chain with its base name exchanged for what a variable stands for."""
     match chain:
         case nodes.Attribute():
-            return chain.model_copy(update={"base": graft(word, chain.base)})
+            return chain.changed(base=graft(word, chain.base))
         case nodes.Index():
-            return chain.model_copy(update={"base": graft(word, chain.base)})
+            return chain.changed(base=graft(word, chain.base))
         case nodes.Call():
-            return chain.model_copy(update={"function": graft(word, chain.function)})
+            return chain.changed(function=graft(word, chain.function))
     return word

@@ -335,7 +335,7 @@ class Evaluator:
         other = context.other(
             context.experiment.name, expr.model or context.model, expr.data or context.data_name
         )
-        inner = expr.model_copy(update={"model": None, "data": None})
+        inner = expr.changed(model=None, data=None)
         found = Evaluator(other).value(inner, replace(env, item=other.all_items()))
         if ITEM not in found.dims:
             return found

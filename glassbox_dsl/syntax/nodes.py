@@ -6,41 +6,64 @@ and parsed again equals itself.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from typing import Any, ClassVar, Literal, NoReturn, Self, dataclass_transform
 
 from glassbox_dsl.source import Span
 
-T = TypeVar("T")
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
+class Frozen:
+    """A frozen object made by keyword, compared by content without the place.
 
-class _Instance:
-    """Check that a child is of its class and no more: its own fields were checked when it was made."""
+    Not a pydantic model: there are about a hundred kinds of nodes, and building their schemas alone took a
+    quarter of the time that `gbx check` has. Types are checked by mypy; names of fields, here.
+    """
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.is_instance_schema(source)
+    _fields: ClassVar[tuple[str, ...]] = ()
+    _defaults: ClassVar[dict[str, Any]] = {}
 
+    def __init_subclass__(cls) -> None:
+        own = [name for name in cls.__dict__.get("__annotations__", {}) if not name.startswith("_")]
+        cls._fields = (*cls._fields, *(name for name in own if name not in cls._fields))
+        cls._defaults = {
+            **cls._defaults,
+            **{name: cls.__dict__[name] for name in own if name in cls.__dict__},
+        }
 
-# A child node. Without it pydantic would build the validators of a child's class again for each parent's.
-Is = Annotated[T, _Instance()]
+    def __init__(self, **values: Any) -> None:
+        own = self.__dict__
+        own.update(self._defaults)
+        own.update(values)
+        if len(own) != len(self._fields) or any(name not in own for name in self._fields):
+            wrong = set(own).symmetric_difference(self._fields)
+            raise TypeError(f"{type(self).__name__}: missing or unknown {', '.join(sorted(wrong))}")
 
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is frozen")
 
-class Node(BaseModel):
-    """Anything in the tree."""
+    def changed(self, **fields: Any) -> Self:
+        """The same node with some fields exchanged."""
+        return type(self)(**{name: fields.get(name, self.__dict__[name]) for name in self._fields} | fields)
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=True)
-    span: Is[Span] = Field(repr=False)
+    def _content(self) -> tuple[Any, ...]:
+        return tuple(self.__dict__[name] for name in self._fields if name != "span")
 
     def __eq__(self, other: object) -> bool:
         """Equal kind and equal fields, the place apart."""
-        if type(self) is not type(other):
-            return False
-        return all(getattr(self, f) == getattr(other, f) for f in type(self).model_fields if f != "span")
+        return type(self) is type(other) and self._content() == other._content()
 
     def __hash__(self) -> int:
-        return hash((type(self), *(getattr(self, f) for f in type(self).model_fields if f != "span")))
+        return hash((type(self), self._content()))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={self.__dict__[name]!r}" for name in self._fields if name != "span")
+        return f"{type(self).__name__}({fields})"
+
+
+class Node(Frozen):
+    """Anything in the tree, with the place it stands at."""
+
+    span: Span
 
 
 class Expr(Node):
@@ -74,68 +97,68 @@ class Name(Expr):
 class List(Expr):
     """`[a, b]`."""
 
-    items: tuple[Is[Expr], ...]
+    items: tuple[Expr, ...]
 
 
 class Set(Expr):
     """`{a, b}` (`{}` too)."""
 
-    items: tuple[Is[Expr], ...]
+    items: tuple[Expr, ...]
 
 
 class Tuple(Expr):
     """`(a, b)`: two or more; one in brackets is the expression itself."""
 
-    items: tuple[Is[Expr], ...]
+    items: tuple[Expr, ...]
 
 
 class Pair(Node):
     """`key: value` of a record."""
 
     key: str
-    value: Is[Expr]
+    value: Expr
 
 
 class Record(Expr):
     """`{key: value}`: at least one pair."""
 
-    pairs: tuple[Is[Pair], ...]
+    pairs: tuple[Pair, ...]
 
 
 class Unary(Expr):
     """`-x` or `not x`."""
 
     op: Literal["-", "not"]
-    operand: Is[Expr]
+    operand: Expr
 
 
 class Binary(Expr):
     """`+ - * /`."""
 
     op: Literal["+", "-", "*", "/"]
-    left: Is[Expr]
-    right: Is[Expr]
+    left: Expr
+    right: Expr
 
 
 class Compare(Expr):
     """`== != < <= > >=`."""
 
     op: Literal["==", "!=", "<", "<=", ">", ">="]
-    left: Is[Expr]
-    right: Is[Expr]
+    left: Expr
+    right: Expr
 
 
 class Range(Expr):
     """`low..high`, both ends included."""
 
-    low: Is[Expr]
-    high: Is[Expr]
+    low: Expr
+    high: Expr
 
 
 class Attribute(Expr):
     """`base.name`."""
 
-    base: Is[Expr]
+    base: Expr
     name: str
 
 
@@ -147,28 +170,28 @@ class IndexItem(Node):
     """One index: `value`, `name: value`, or `:`."""
 
     name: str | None
-    value: Is[Expr | All]
+    value: Expr | All
 
 
 class Index(Expr):
     """`base[i, j]`."""
 
-    base: Is[Expr]
-    items: tuple[Is[IndexItem], ...]
+    base: Expr
+    items: tuple[IndexItem, ...]
 
 
 class Argument(Node):
     """One argument: `value` or `name: value`."""
 
     name: str | None
-    value: Is[Expr]
+    value: Expr
 
 
 class Call(Expr):
     """`function(arguments)`."""
 
-    function: Is[Expr]
-    arguments: tuple[Is[Argument], ...]
+    function: Expr
+    arguments: tuple[Argument, ...]
 
 
 class Axis(Node):
@@ -181,15 +204,15 @@ class Axis(Node):
 class Binder(Node):
     """`axis`, `axis in domain`, or `(a, b) in domain` (`axes` has two or more)."""
 
-    axes: tuple[Is[Axis], ...]
-    domain: Is[Expr] | None
+    axes: tuple[Axis, ...]
+    domain: Expr | None
 
 
 class Target(Node):
     """A site with its indices, as an edit, path or hypothesis node names it: `attn.z[layer, head]`."""
 
     path: tuple[str, ...]
-    indices: tuple[Is[IndexItem], ...]
+    indices: tuple[IndexItem, ...]
 
 
 class Statement(Node):
@@ -206,7 +229,7 @@ class Model(Statement):
     """`model NAME = SOURCE(...)`."""
 
     name: str
-    call: Is[Call]
+    call: Call
 
 
 class Metric(Statement):
@@ -214,15 +237,15 @@ class Metric(Statement):
 
     name: str
     parameters: tuple[str, ...]
-    value: Is[Expr]
+    value: Expr
 
 
 class Let(Statement):
     """`let NAME[binders] = EXPR`."""
 
     name: str
-    binders: tuple[Is[Binder], ...]
-    value: Is[Expr]
+    binders: tuple[Binder, ...]
+    value: Expr
 
 
 class From(Statement):
@@ -234,20 +257,20 @@ class From(Statement):
 class Rows(Statement):
     """`rows [{...}, ...]`."""
 
-    rows: Is[List]
+    rows: List
 
 
 class SlotLine(Node):
     """`a, b from SOURCE`: names drawn distinct from one source."""
 
     names: tuple[str, ...]
-    source: Is[List | Name | String]
+    source: List | Name | String
 
 
 class Slots(Statement):
     """`slots { ... }`."""
 
-    lines: tuple[Is[SlotLine], ...]
+    lines: tuple[SlotLine, ...]
 
 
 class Draw(Statement):
@@ -261,47 +284,47 @@ class Prompt(Statement):
     """`prompt NAME = EXPR`."""
 
     name: str
-    value: Is[Expr]
+    value: Expr
 
 
 class Answer(Statement):
     """`answer NAME = EXPR`."""
 
     name: str
-    value: Is[Expr]
+    value: Expr
 
 
 class Feature(Statement):
     """`feature NAME[binders] = EXPR`."""
 
     name: str
-    binders: tuple[Is[Binder], ...]
-    value: Is[Expr]
+    binders: tuple[Binder, ...]
+    value: Expr
 
 
 class Keep(Statement):
     """`keep where EXPR`."""
 
-    condition: Is[Expr]
+    condition: Expr
 
 
 class Data(Statement):
     """`data NAME { ... }`."""
 
     name: str
-    items: tuple[Is[Statement], ...]
+    items: tuple[Statement, ...]
 
 
 class UseModels(Statement):
     """`models a, b` in an experiment."""
 
-    names: tuple[Is[Name], ...]
+    names: tuple[Name, ...]
 
 
 class UseData(Statement):
     """`data d, e` in an experiment."""
 
-    names: tuple[Is[Name], ...]
+    names: tuple[Name, ...]
 
 
 class Edit(Statement):
@@ -311,88 +334,88 @@ class Edit(Statement):
 class Write(Edit):
     """`SITE[...] := EXPR` and `+= -= *=`; `during` is `prompt`, `generated` or None."""
 
-    target: Is[Target]
+    target: Target
     op: Literal[":=", "+=", "-=", "*="]
-    value: Is[Expr]
+    value: Expr
     during: str | None
 
 
 class PathEdit(Edit):
     """`path A -> B -> C := run`."""
 
-    targets: tuple[Is[Target], ...]
-    value: Is[Expr]
+    targets: tuple[Target, ...]
+    value: Expr
 
 
 class KeepEdit(Edit):
     """`keep CIRCUIT, else RUN`."""
 
-    circuit: Is[Expr]
-    otherwise: Is[Expr] | None
+    circuit: Expr
+    otherwise: Expr | None
 
 
 class Run(Statement):
     """`run NAME[binders] = forward(...) { edits }`."""
 
     name: str
-    binders: tuple[Is[Binder], ...]
-    call: Is[Call]
-    edits: tuple[Is[Edit], ...]
+    binders: tuple[Binder, ...]
+    call: Call
+    edits: tuple[Edit, ...]
 
 
 class Measure(Statement):
     """`measure NAME[binders] = EXPR`."""
 
     name: str
-    binders: tuple[Is[Binder], ...]
-    value: Is[Expr]
+    binders: tuple[Binder, ...]
+    value: Expr
 
 
 class RecordTensor(Statement):
     """`record NAME[binders] = EXPR`."""
 
     name: str
-    binders: tuple[Is[Binder], ...]
-    value: Is[Expr]
+    binders: tuple[Binder, ...]
+    value: Expr
 
 
 class Fit(Statement):
     """`fit NAME[binders] = KIND(...)`."""
 
     name: str
-    binders: tuple[Is[Binder], ...]
-    call: Is[Call]
+    binders: tuple[Binder, ...]
+    call: Call
 
 
 class Circuit(Statement):
     """`circuit NAME[binders] = KIND(...)`."""
 
     name: str
-    binders: tuple[Is[Binder], ...]
-    call: Is[Call]
+    binders: tuple[Binder, ...]
+    call: Call
 
 
 class Expect(Statement):
     """`expect EXPR`."""
 
-    claim: Is[Expr]
+    claim: Expr
 
 
 class HypothesisNode(Statement):
     """`node NAME = TARGET -> READER.PORT agree EXPR`."""
 
     name: str
-    target: Is[Target]
+    target: Target
     reader: str | None
     port: str | None
-    agree: Is[Expr] | None
+    agree: Expr | None
 
 
 class Hypothesis(Statement):
     """`hypothesis NAME { node ... }`."""
 
     name: str
-    nodes: tuple[Is[HypothesisNode], ...]
+    nodes: tuple[HypothesisNode, ...]
 
 
 class Experiment(Statement):
@@ -400,14 +423,14 @@ class Experiment(Statement):
 
     name: str
     title: str | None
-    items: tuple[Is[Statement], ...]
+    items: tuple[Statement, ...]
 
 
 class Option(Node):
     """`key: value` of a report item."""
 
     key: str
-    value: Is[Expr]
+    value: Expr
 
 
 class ReportItem(Node):
@@ -415,7 +438,7 @@ class ReportItem(Node):
 
     kind: str
     source: tuple[str, ...] | str
-    options: tuple[Is[Option], ...]
+    options: tuple[Option, ...]
 
 
 class Report(Statement):
@@ -423,20 +446,20 @@ class Report(Statement):
 
     name: str
     title: str | None
-    items: tuple[Is[ReportItem], ...]
+    items: tuple[ReportItem, ...]
 
 
 class File(Node):
     """A whole file: version of the language and its declarations in order."""
 
     version: int
-    declarations: tuple[Is[Statement], ...]
+    declarations: tuple[Statement, ...]
 
 
 def children(node: Node) -> list[Node]:
     """The nodes directly below a node, in the order of their fields."""
     found: list[Node] = []
-    for name in type(node).model_fields:
+    for name in node._fields:
         found += _nodes_in(getattr(node, name))
     return found
 

@@ -93,7 +93,7 @@ class _Reader:
         items = self.statements(block, brace + 1, end if closing is None else closing)
         if closing is not None and closing + 1 < end:
             self._report(self._fault(closing + 1, end) or self._explain(closing + 1, end, outer))
-        return None if head is None else head.model_copy(update={block.keeps: tuple(items)})
+        return None if head is None else head.changed(**{block.keeps: tuple(items)})
 
     def _head(self, outer: Block, start: int, brace: int, last: Lexeme) -> nodes.Statement | None:
         """The statement up to its `last` lexeme as if its braces were empty; reports a broken head."""
