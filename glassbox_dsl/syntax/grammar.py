@@ -20,6 +20,7 @@ from glassbox_dsl.source import Source
 from glassbox_dsl.syntax import expressions, nodes, statements  # noqa: F401  (they register the rules)
 from glassbox_dsl.syntax.rules import Builder
 from glassbox_dsl.syntax.scan import Lexeme
+from glassbox_dsl.syntax.words import ExactContextualLexer
 
 # The rules that a parse may start with: the whole file, and each kind of statement for files that are broken.
 STARTS = ("start", "declaration", "data_item", "slot_line", "exp_item", "edit", "node", "item")
@@ -79,6 +80,7 @@ def _build(grammar: str, **options: Any) -> lark.Lark:
         keep_all_tokens=True,
         maybe_placeholders=True,
         transformer=_builder,
+        _plugins={"ContextualLexer": ExactContextualLexer},
         **options,
     )
 

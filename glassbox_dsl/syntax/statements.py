@@ -8,6 +8,7 @@ from lark import Token
 
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
+from glassbox_dsl.syntax.literals import string_value
 from glassbox_dsl.syntax.rules import node, part, text_of, without_tokens, word_of
 
 Binders = tuple[nodes.Binder, ...]
@@ -23,7 +24,7 @@ def _start(span: Span, _gbx: Token, version: Token, *declarations: nodes.Stateme
 
 @node
 def _import(span: Span, _word: Token, path: Token) -> nodes.Import:
-    return nodes.Import(span=span, path=text_of(path) or "")
+    return nodes.Import(span=span, path=string_value(path.value))
 
 
 @node
@@ -65,7 +66,7 @@ def _data(span: Span, _word: Token, name: Token, *items: Any) -> nodes.Data:
 
 @node
 def _from(span: Span, _word: Token, path: Token) -> nodes.From:
-    return nodes.From(span=span, path=text_of(path) or "")
+    return nodes.From(span=span, path=string_value(path.value))
 
 
 @node
@@ -268,7 +269,7 @@ def _report(span: Span, _word: Token, name: Token, title: Token | None, *items: 
 def _item(
     span: Span, kind: Token, source: tuple[str, ...] | Token, options: tuple[nodes.Option, ...] | None
 ) -> nodes.ReportItem:
-    shown = text_of(source) if isinstance(source, Token) else source
+    shown = string_value(source.value) if isinstance(source, Token) else source
     return nodes.ReportItem(span=span, kind=kind.value, source=shown, options=options or ())
 
 

@@ -1,0 +1,89 @@
+"""Printing a tree and parsing the text gives the tree again, whatever the tree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from glassbox_dsl.source import Source
+from glassbox_dsl.syntax import format_file, nodes, parse
+from tests.syntax.trees import files, made
+
+RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+def below(node: nodes.Node) -> list[nodes.Node]:
+    return [node, *(deeper for child in nodes.children(node) for deeper in below(child))]
+
+
+@settings(RELAXED, max_examples=150)
+@given(files())
+def test_printed_trees_parse_to_themselves(file: nodes.File) -> None:
+    text = format_file(file)
+    parsed = parse(Source("printed.gbx", text))
+    assert parsed.diagnostics == ()
+    assert parsed.file == file
+    assert repr(parsed.file) == repr(file)  # 1 and 1.0 are equal, but not the same number
+    assert format_file(parsed.file) == text
+
+
+@settings(RELAXED, max_examples=60)
+@given(files())
+def test_every_expression_spans_its_own_text(file: nodes.File) -> None:
+    parsed = parse(Source("printed.gbx", format_file(file))).file
+    assert parsed is not None
+    for parent in below(parsed):
+        for child in nodes.children(parent):
+            assert parent.span.start <= child.span.start < child.span.end <= parent.span.end
+        if isinstance(parent, nodes.Expr):
+            again = parse(Source("again.gbx", f"gbx 1 let x = {parent.span.text}")).file
+            # Names that are words of the language elsewhere are no expressions by themselves.
+            if again is not None and again.declarations and parent.span.text not in {"not", "inf"}:
+                assert again.declarations[0] == made(nodes.Let, name="x", binders=(), value=parent)
+
+
+def test_the_random_trees_hold_every_kind_of_node() -> None:
+    seen: set[type[Any]] = set()
+
+    @settings(RELAXED, max_examples=400, derandomize=True, database=None)
+    @given(files())
+    def collect(file: nodes.File) -> None:
+        seen.update(type(node) for node in below(file))
+
+    collect()
+    bases = {nodes.Node, nodes.Expr, nodes.Statement, nodes.Edit}
+    kinds = {kind for kind in vars(nodes).values() if isinstance(kind, type) and issubclass(kind, nodes.Node)}
+    assert kinds - bases - seen == set()
+    assert len(kinds) > 50
+
+
+@pytest.mark.parametrize(
+    ("written", "printed"),
+    [
+        ("(a + b) * c", "(a + b) * c"),
+        ("a + (b * c)", "a + b * c"),
+        ("a - (b - c)", "a - (b - c)"),
+        ("(a - b) - c", "a - b - c"),
+        ("-(-a)", "--a"),
+        ("-(a + b)", "-(a + b)"),
+        ("(not a) > b", "(not a) > b"),
+        ("not (a > b)", "not a > b"),
+        ("(a..b)..c", "(a..b)..c"),
+        ("(a..b).c", "(a..b).c"),
+        ("(-a)[0]", "(-a)[0]"),
+        ("f(x)(y)[z].w", "f(x)(y)[z].w"),
+        ("(a > b) * (c < d)", "(a > b) * (c < d)"),
+        ("{a: {b}, c: {}}", "{a: {b}, c: {}}"),
+        ("1e3", "1000.0"),
+        ("1e300", "1e+300"),
+        ("50%", "50%"),
+        ("12.5%", "12.5%"),
+        ('"""a\n"b"\t"""', '"a\\n\\"b\\"\\t"'),
+    ],
+)
+def test_brackets_are_printed_only_where_needed(written: str, printed: str) -> None:
+    file = parse(Source("x.gbx", f"gbx 1 let x = {written}")).file
+    assert file is not None
+    assert format_file(file) == f"gbx 1\n\nlet x = {printed}\n"
