@@ -60,7 +60,9 @@ class TextTokenizer:
         if self._space_id in ids:
             # A space that the tokenizer itself put before a word holds no character of the text.
             offsets = [
-                (start, start) if token == self._space_id and not text[start:end].isspace() else (start, end)
+                (start, end)
+                if token != self._space_id or text[start:end] in (" ", _SPACE)
+                else (start, start)
                 for token, (start, end) in zip(ids, offsets, strict=True)
             ]
         return Encoding(tuple(ids), tuple(offsets))

@@ -1,7 +1,7 @@
 """Data sets as items: the same for all models, with spans, answers and features that fit each tokenizer."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from glassbox_dsl.language.data.files import read_words, word_lists
@@ -380,12 +380,14 @@ def test_a_prompt_that_ends_in_a_space_is_warned_of(resolve):
 
 
 WORDS = st.text(
-    alphabet=st.characters(exclude_categories=("Cs", "Cc"), exclude_characters='{}"\\'), max_size=12
+    alphabet=st.characters(exclude_categories=("Cs", "Cc"), exclude_characters='{}"\\\u2581'), max_size=12
 )
 
 
 @settings(deadline=None, max_examples=150)
 @given(before=WORDS, inserted=WORDS, after=WORDS)
+@example(before="", inserted="\xa0", after="")
+@example(before="a ", inserted=" ", after="\u3000b")
 def test_a_span_is_all_tokens_that_share_a_character(before, inserted, after, tokenizers):
     text, start, end = before + inserted + after, len(before), len(before) + len(inserted)
     for kind, tokenizer in tokenizers.items():
