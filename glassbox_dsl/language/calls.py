@@ -123,6 +123,10 @@ class CallReader:
         """The reduction, with the dimensions that stay handed on."""
         feature_over = body.feature is not None and body.feature in over
         gone = [name for name in over if name != body.feature]
+        if arguments.function == "argmax" and len(over) != 1:
+            raise arguments.problem(
+                f"it runs over one axis; this value has {', '.join(over) or 'none'}: name one with `over:`"
+            )
         stays = tuple(d for d in body.dims if d not in gone or (d == ITEM and within is not None))
         pass_on(stays, inner, scope)
         dimensions = tuple(item_dimension(arguments.span) if n == ITEM else inner.met.merged(n) for n in gone)

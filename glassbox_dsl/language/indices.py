@@ -112,6 +112,8 @@ class IndexReader:
         if name in scope.words:
             return self._index(scope.words[name], axis, scope, order, of)
         if name in scope.binders:
+            own = next(v.axis for v in scope.binders[name].variables if v.name == name)
+            self._same_axis(node.span, name, own, axis)
             scope.sweep(node.span, name)
             return Swept(span=node.span, variable=name)
         if name in POSITION_WORDS or name in self.labels(scope):
@@ -119,10 +121,24 @@ class IndexReader:
         if (literal := self.named_set(name)) is not None:
             return self._index(literal, axis, scope, order, of)
         if name in AXES:
+            self._same_axis(node.span, name, name, axis)
             scope.sweep(node.span, name)
             return Swept(span=node.span, variable=name)
         known = [*scope.binders, *POSITION_WORDS, *self.labels(scope), *order]
         raise Problem(errors.unknown_name(node.span, name, known, "index"))
+
+    @staticmethod
+    def _same_axis(span: Span, name: str, own: str | None, axis: str) -> None:
+        """A variable indexes its own axis; positions go with queries and keys, plain numbers with any."""
+        if own is None or own == axis or {own, axis} <= set(POSITION_AXES):
+            return
+        why = f"`{name}` sweeps the axis `{own}`, this index is on `{axis}`"
+        help_ = (
+            "query heads share key and value heads: sweep `kv_head`"
+            if {own, axis} == {"head", "kv_head"}
+            else ""
+        )
+        raise Problem(errors.bad_index(span, why, help_))
 
     def _position(
         self, node: nodes.Expr, label: str, part: str, axis: str, scope: Scope, order: Sequence[str], of: str

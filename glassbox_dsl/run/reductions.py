@@ -14,6 +14,7 @@ from glassbox_dsl.language.program import Expr, OverDimension, Reduce, Reference
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context, prompts_read
 from glassbox_dsl.run.indexing import Binding, Env
+from glassbox_dsl.run.labelled import by_label
 from glassbox_dsl.run.named import Named, along, combine, take, take_named
 from glassbox_dsl.run.places import Places
 from glassbox_dsl.run.reduce import correlate, reduce_dims
@@ -41,13 +42,15 @@ class Reductions:
 
     def reduction(self, expr: Reduce, env: Env) -> Named:
         """A mean, sum or extreme over dimensions."""
+        if (swept := self._unaligned(expr, env)) is not None:
+            return by_label(self, expr, env, swept)
         if env.item.dims == ("row",):
-            # In an edit the rows of a batch ask for a few cells of it: made once over everything, then picked.
+            # In an edit the rows of a batch ask for a few cells: made once over everything, then picked.
             full = self.evaluator.cached(
-                (expr, env.extension), lambda: self._reduce(expr, self.full_env(expr.dims, env))
+                (expr, env.extension), lambda: self.reduce(expr, self.full_env(expr.dims, env))
             )
             return self.pick(full, env)
-        return self._reduce(expr, env)
+        return self.reduce(expr, env)
 
     def full_env(self, dims: Sequence[str], env: Env) -> Env:
         """Every cell of some dimensions of an environment, and every item."""
@@ -69,13 +72,13 @@ class Reductions:
             picks[ITEM] = env.item
         return take_named(value, picks)
 
-    def _reduce(self, expr: Reduce, env: Env) -> Named:
+    def reduce(self, expr: Reduce, env: Env) -> Named:
+        """The reduction over every cell and item that its dimensions have."""
         gone = [d for d in expr.over if d.name != ITEM]
         inner = env.with_variables(self.context.bindings(gone))
         over = [d.name for d in expr.over]
         if ITEM in over:
             inner = replace(inner, item=self.context.all_items())
-            self._check_alignment(expr, env)
         if (
             expr.op == "mean"
             and ITEM in over
@@ -122,21 +125,23 @@ class Reductions:
         ]
         return combine(torch.div, *sums)
 
-    def _check_alignment(self, expr: Reduce, env: Env) -> None:
-        """Over items alone, positions must mean the same in every item."""
-        if len(expr.over) > 1:
-            return
-        free = [d for d in expr.dims if d in POSITION_AXES]
+    def _unaligned(self, expr: Reduce, env: Env) -> str | None:
+        """The variable that sweeps positions by number where they do not mean the same in every item."""
+        if [d.name for d in expr.over] != [ITEM] or expr.within is not None:
+            return None
         swept = [
-            b
-            for b in env.variables.values()
-            if b.dimension in free and (b.cells is None or any(c.at is not None for c in b.cells))
+            name
+            for name, b in env.variables.items()
+            if b.dimension in expr.dims
+            and name in POSITION_AXES
+            and (b.cells is None or any(c.at is not None for c in b.cells))
         ]
-        if not swept:
-            return
-        for prompt in prompts_read(expr.body, self.context):
-            if not self.context.data.aligned(prompt):
-                raise Findings([errors.not_aligned(expr.span, prompt)])
+        prompts = prompts_read(expr.body, self.context)
+        if not swept or all(self.context.data.aligned(prompt) for prompt in prompts):
+            return None
+        if len(swept) > 1:
+            raise Findings([errors.not_aligned(expr.span, prompts[0])])
+        return swept[0]
 
     def over_dimension(self, expr: OverDimension, env: Env) -> Named:
         """A softmax along, or a correlation over, dimensions."""

@@ -1,0 +1,73 @@
+"""Means over items whose positions do not align: only labelled positions mean the same in all of them.
+
+LANGUAGE.md section 6: over `item` alone, positions must align (equal token counts, labels at the same places);
+otherwise only labelled positions have a mean. The k-th token of a span in one item is averaged with the k-th
+token of that span in the others, and stands wherever an item has it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from glassbox_dsl.language.program import Position, Reduce
+from glassbox_dsl.resolve.cells import Cell
+from glassbox_dsl.run.context import Context, prompts_read
+from glassbox_dsl.run.indexing import Binding, Env
+from glassbox_dsl.run.named import Named, along, scalar, take
+from glassbox_dsl.vocabulary.axes import ITEM
+
+if TYPE_CHECKING:
+    from glassbox_dsl.run.reductions import Reductions
+
+SLOT = "#slot"
+
+
+def by_label(reductions: Reductions, expr: Reduce, env: Env, swept: str) -> Named:
+    """The reduction at labelled positions; a position without a label is no cell.
+
+    Outside an edit no item is in question: positions are those of the first item.
+    """
+    context = reductions.context
+    prompts = prompts_read(expr.body, context)
+    slots = labelled_slots(context, expr, prompts)
+    full = reductions.full_env(expr.dims, env)
+    inner = full.with_variables({swept: Binding(along(SLOT, len(slots)), SLOT, slots)})
+    means = reductions.evaluator.cached((SLOT, expr, env.extension), lambda: reductions.reduce(expr, inner))
+    prompt = env.prompt if env.prompt is not None else prompts[0]
+    at = context.indexer.variable(swept, swept, env, prompt)
+    item = env.item if env.item.dims == ("row",) else scalar(0)
+    table = Named(slot_table(context, slots, prompt), (ITEM, "#pos"))
+    slot = take(table, {ITEM: item, "#pos": at})
+    others = reductions.pick(means, env)
+    return take(others, {SLOT: slot.where(slot.data >= 0)})
+
+
+def labelled_slots(context: Context, expr: Reduce, prompts: list[str]) -> tuple[Cell, ...]:
+    """Every token of every span that all the prompts have."""
+    spans: dict[str, int] = {}
+    for prompt in prompts:
+        for item in context.data.items:
+            for label, (start, end) in item.prompts[prompt].spans.items():
+                spans[label] = max(spans.get(label, 0), end - start)
+    return tuple(
+        Cell(text=f"{label}+{k}", index=Position(span=expr.span, label=label, part="span"), nth=k)
+        for label, n in spans.items()
+        for k in range(n)
+    )
+
+
+def slot_table(context: Context, slots: tuple[Cell, ...], prompt: str) -> Tensor:
+    """The slot of every position of every item, [item, pos]; -1 where it has no label."""
+    longest = context.sizes.longest
+    table = torch.full((context.data.n_items, longest), -1)
+    for place, item in enumerate(context.data.items):
+        spans = item.prompts[prompt].spans
+        for number, slot in enumerate(slots):
+            assert isinstance(slot.index, Position) and slot.nth is not None
+            start, end = spans.get(str(slot.index.label), (0, 0))
+            if start + slot.nth < end:
+                table[place, start + slot.nth] = number
+    return table
