@@ -5,7 +5,7 @@ scales.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from glassbox_dsl.report.png import data_uri, png
 from glassbox_dsl.report.ticks import Mark, Ticks
 
 CHARACTER = 6.3  # width of a character at the size of tick labels, in pixels
+MOST_INTERVALS, MOST_NUMBERS = 12_000, 60_000  # cells of a figure whose numbers the page carries
 MARK_RISE = math.sin(math.radians(55))
 
 
@@ -62,6 +63,7 @@ class Drawn:
     y_texts: tuple[Text, ...]
     marks: tuple[Text, ...]
     name_y: float
+    new_row: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,17 +164,25 @@ def colour_bar(scale: Scale, name: str) -> Bar:
     return Bar(data_uri(png(np.arange(1, 256, dtype=np.uint8)[None, :], scale.palette())), name, texts)
 
 
-def payload(panels: Iterable[Panel]) -> list[dict[str, Any]]:
-    """What the script reads: for each panel the places in words and the exact numbers, row by row."""
+def payload(panels: Sequence[Panel]) -> list[dict[str, Any]]:
+    """What the script reads: for each panel the places in words and the exact numbers, row by row.
+
+    Of large figures the intervals stay in the database, of very large ones the numbers too.
+    """
+    size = sum(panel.values.size for panel in panels)
     return [
         {
             "x": panel.x.spoken(),
             "y": panel.y.spoken(),
-            "values": numbers(panel.values),
             **{
                 name: numbers(part)
-                for name, part in (("low", panel.low), ("high", panel.high), ("n", panel.n))
-                if part is not None
+                for name, part, most in (
+                    ("values", panel.values, MOST_NUMBERS),
+                    ("low", panel.low, MOST_INTERVALS),
+                    ("high", panel.high, MOST_INTERVALS),
+                    ("n", panel.n, MOST_INTERVALS),
+                )
+                if part is not None and size <= most
             },
         }
         for panel in panels

@@ -108,7 +108,7 @@ class Question:
 
 def select(item: ItemSpec, material: Material) -> Cells:
     """Ask for the numbers of an item. Raises Findings (GB652 ... GB654, GB656)."""
-    question = Question(item, material.measure(item.source), material)
+    question = Question(item, material.measure(item.numbers), material)
     _check(question)
     for summary in (True, False):
         if summary and not _summarised(question):

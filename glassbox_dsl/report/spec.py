@@ -35,6 +35,12 @@ class ItemSpec(BaseModel):
         written = self.options.get("over", ("item",))
         return (written,) if isinstance(written, str) else tuple(written)
 
+    @property
+    def numbers(self) -> tuple[str, str] | str:
+        """The measure whose numbers are shown: the source, or what `value` names beside it."""
+        value = self.role("value")
+        return self.source if value is None or isinstance(self.source, str) else (self.source[0], value)
+
     def role(self, name: str) -> str | None:
         """What `x`, `y`, ... names, None when it is left to the chart."""
         value = self.options.get(name)

@@ -4,7 +4,6 @@ there.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from glassbox_dsl.report.material import Material
 from glassbox_dsl.report.select import Cells
 from glassbox_dsl.report.visible import visible, visible_token
+from glassbox_dsl.store.rows import ItemRow
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,33 @@ def ticks(material: Material, cells: Cells, axis: str, values: Iterable[Any], he
 
 def position_marks(material: Material, model: str | None, data: str | None) -> dict[int, Mark]:
     """For each position what all kept items (of a model and data set, or of all) have in common there."""
-    labels: dict[int, set[str]] = defaultdict(set)
-    tokens: dict[int, set[str]] = defaultdict(set)
-    for item in material.items:
-        if not item.kept or model not in (None, item.model) or data not in (None, item.data):
-            continue
-        for prompt in item.prompts:
-            for pos, (token, label) in enumerate(zip(prompt.tokens, prompt.labels, strict=True)):
-                tokens[pos].add(token)
-                labels[pos].update([label] if label is not None else [])
+    items = [
+        item
+        for item in material.items
+        if item.kept and item.prompts and model in (None, item.model) and data in (None, item.data)
+    ]
+    shared: list[dict[int, tuple[set[str], set[str]]]] = [_at_positions(item) for item in items]
     found = {}
-    for pos, texts in tokens.items():
-        if len(labels[pos]) == 1:
-            found[pos] = Mark(visible(next(iter(labels[pos]))), strong=True)
-        elif len(texts) == 1 and not labels[pos]:
-            found[pos] = Mark(visible_token(next(iter(texts))))
+    for pos in set.intersection(*(set(places) for places in shared)) if shared else ():
+        labels = set.intersection(*(places[pos][0] for places in shared))
+        tokens = set.union(*(places[pos][1] for places in shared))
+        if labels:
+            found[pos] = Mark(visible("/".join(sorted(labels))), strong=True)
+        elif len(tokens) == 1:
+            found[pos] = Mark(visible_token(next(iter(tokens))))
     return found
+
+
+def _at_positions(item: ItemRow) -> dict[int, tuple[set[str], set[str]]]:
+    """The labels and the tokens that the prompts of an item have at each position."""
+    places: dict[int, tuple[set[str], set[str]]] = {}
+    for prompt in item.prompts:
+        for pos, (token, label) in enumerate(zip(prompt.tokens, prompt.labels, strict=True)):
+            labels, tokens = places.setdefault(pos, (set(), set()))
+            tokens.add(token)
+            if label is not None:
+                labels.add(label)
+    return places
 
 
 def shown(value: Any) -> str:

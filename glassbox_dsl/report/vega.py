@@ -92,4 +92,5 @@ def themed(chart: Any, theme: str) -> Any:
         legend=words,
         header={**words, "labelFontWeight": "bold"},
         range={"category": list(HUES[theme])},
+        mark={"color": HUES[theme][0]},
     )

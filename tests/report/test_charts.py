@@ -110,7 +110,12 @@ def test_a_lens_shows_the_stored_tokens(material, db: Path):
     figure = lens.build(item("lens", ("lens", "shown")), material, "f")
     assert figure.views[:2] == ("smol, item 0", "smol, item 1") and len(figure.views) == 15
     view = figure.first
-    assert view.prompt.startswith("When Mary and John") and view.y.labels == ("3", "2", "1", "0")
+    assert dict(view.prompts)["clean"].startswith("When Mary and John") and view.y.labels == (
+        "3",
+        "2",
+        "1",
+        "0",
+    )
     rows = query(
         db,
         "SELECT token, prob FROM lens.shown WHERE model='smol' AND item=0 AND layer=3 AND pos=4 ORDER BY rank",
@@ -118,6 +123,7 @@ def test_a_lens_shows_the_stored_tokens(material, db: Path):
     assert [(w.token, w.prob) for w in view.squares[0][4].words] == [
         (t.replace(" ", "␣"), p) for t, p in rows
     ]
+    assert view.labels[9] == "s2" and view.x.marks[9].text == "␣John"
     assert view.squares[0][4].level == round(rows[0][1] * 10)
     packed = figure.data["views"][0]["cells"][0][4]
     assert [figure.data["words"][i] for i in packed[::2]] == ["␣Mary", "␣John", "␣the"]

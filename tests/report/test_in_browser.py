@@ -116,14 +116,20 @@ def test_keys_and_pointer_read_a_heatmap(browser: Browser, page: Path, db: Path)
     assert browser.run("document.querySelector('.tip').hidden") is True
 
 
+def choose(browser: Browser, figure: str, number: int) -> None:
+    """Choose an entry of a figure's list."""
+    browser.run(
+        f"(() => {{ const list = {figure}.querySelector('select'); list.value = '{number}';"
+        " list.dispatchEvent(new Event('change')); })()"
+    )
+
+
 def test_a_lens_shows_other_items_and_ranks(browser: Browser, page: Path):
     browser.open(page)
     lens = key("lens.shown")
     before = browser.run(f"{lens}.querySelector('tbody').innerText")
-    browser.run(
-        f"(() => {{ const s = {lens}.querySelector('select'); s.value = '8'; s.dispatchEvent(new Event('change')); }})()"
-    )
-    assert browser.run(f"{lens}.querySelector('.shown').textContent").startswith("gemma, item 0: When Mary")
+    choose(browser, lens, 8)
+    assert browser.run(f"{lens}.querySelector('.shown').textContent") == "gemma, item 0"
     assert browser.run(f"{lens}.querySelectorAll('.tokens tbody tr').length") == 3
     assert browser.run(f"{lens}.querySelector('tbody').innerText") != before
     assert browser.run(f"{lens}.querySelector('thead').innerText.includes('s2')") is True
@@ -131,7 +137,12 @@ def test_a_lens_shows_other_items_and_ranks(browser: Browser, page: Path):
     browser.press("ArrowRight")
     browser.press("ArrowDown")
     tip = browser.run("document.querySelector('.tip').textContent").split("\n")
-    assert tip == ["layer 1, pos 1 (io)", "1.  ␣Mary   0.4", "2.  ␣John   0.1667", "3.  ␣the   0.06667"]
+    assert tip == [
+        "layer 1, pos 1 (␣Mary, io)",
+        "1.  ␣Mary   0.4",
+        "2.  ␣John   0.1667",
+        "3.  ␣the   0.06667",
+    ]
 
 
 def test_attention_follows_the_pointer_and_keeps_a_head(browser: Browser, page: Path, db: Path):
@@ -142,7 +153,8 @@ def test_attention_follows_the_pointer_and_keeps_a_head(browser: Browser, page: 
 
     def at(selector: str, column: float, row: float) -> tuple[float, float]:
         place = (
-            f"(() => {{ {figure}.scrollIntoView(); const b = {figure}.querySelector('{selector} image').getBoundingClientRect();"
+            f"(() => {{ {figure}.scrollIntoView();"
+            f" const b = {figure}.querySelector('{selector} image').getBoundingClientRect();"
             f" return [b.x + b.width * {column}, b.y + b.height * {row}]; }})()"
         )
         return tuple(browser.run(place))
@@ -173,9 +185,7 @@ def test_attention_follows_the_pointer_and_keeps_a_head(browser: Browser, page: 
     browser.press("Escape")
     browser.move(*at(".heads svg", 0.25, 0.1))
     assert browser.run(which) == "layer 3, head 0"
-    browser.run(
-        f"(() => {{ const s = {figure}.querySelector('select'); s.value = '2'; s.dispatchEvent(new Event('change')); }})()"
-    )
+    choose(browser, figure, 2)
     assert browser.run(f"{figure}.querySelector('.heads h3').textContent") == "gemma, item 0"
     labels = browser.run(f"[...{figure}.querySelectorAll('.heads .ticks text')].map(t => t.textContent)")
     assert {"0", "1", "2"} <= set(labels) and "3" not in labels
@@ -191,16 +201,29 @@ def hostile_run() -> tuple[ex.Batch, tuple[dict, ...]]:
     tokens = HOSTILE
     n = len(tokens)
     prompt = ex.PromptRow(
-        prompt="clean", text="".join(tokens), token_ids=tuple(range(n)), tokens=tokens, labels=(HOSTILE[0], *(None,) * (n - 1))
-    )  # fmt: skip
+        prompt="clean",
+        text="".join(tokens),
+        token_ids=tuple(range(n)),
+        tokens=tokens,
+        labels=(HOSTILE[0], *(None,) * (n - 1)),
+    )
     item = ex.ItemRow(
-        data="ioi", model="smol", item=0, variables={HOSTILE[1]: HOSTILE[0]}, prompts=(prompt,), dropped_by=HOSTILE[2],
+        data="ioi",
+        model="smol",
+        item=0,
+        variables={HOSTILE[1]: HOSTILE[0]},
+        prompts=(prompt,),
+        dropped_by=HOSTILE[2],
         answers=(ex.AnswerRow(answer="target", texts=(HOSTILE[0],), token_ids=((1,),)),),
-    )  # fmt: skip
+    )
     score = ex.MeasureRow(
-        experiment="e", measure="score", title=HOSTILE[0], variables=(ex.LAYER, ex.POS), unit=HOSTILE[3],
+        experiment="e",
+        measure="score",
+        title=HOSTILE[0],
+        variables=(ex.LAYER, ex.POS),
+        unit=HOSTILE[3],
         source=f"measure x = {HOSTILE[5]}",
-    )  # fmt: skip
+    )
     kinds = ex.VariableColumn(name="what", kind="text")
     by_name = ex.MeasureRow(experiment="e", measure="by_name", variables=(kinds,))
     top = ex.MeasureRow(experiment="e", measure="top", variables=(ex.LAYER, ex.POS), kind="top")
@@ -210,34 +233,92 @@ def hostile_run() -> tuple[ex.Batch, tuple[dict, ...]]:
     shared = {"experiment": "e", "model": "smol", "data": "ioi"}
     places = {"columns": {"layer": layer, "pos": pos}, "labels": {"pos": words[pos]}}
     rows = (
-        ex.MeasureRows(**shared, measure="score", variables=score.variables, item=zero, value=layer + 0.1 * pos, **places),
         ex.MeasureRows(
-            **shared, measure="by_name", variables=(kinds,), item=zero[:n], columns={"what": words}, labels={},
+            **shared, measure="score", variables=score.variables, item=zero, value=layer + 0.1 * pos, **places
+        ),
+        ex.MeasureRows(
+            **shared,
+            measure="by_name",
+            variables=(kinds,),
+            item=zero[:n],
+            columns={"what": words},
+            labels={},
             value=np.arange(n, dtype=float),
         ),
         ex.MeasureRows(
-            **shared, measure="top", variables=top.variables, item=zero, value=zero + 0.5, **places,
-            top=ex.TopColumns(rank=zero + 1, token_id=pos, token=words[pos], logit=zero + 1.0, prob=zero + 0.5),
+            **shared,
+            measure="top",
+            variables=top.variables,
+            item=zero,
+            value=zero + 0.5,
+            **places,
+            top=ex.TopColumns(
+                rank=zero + 1, token_id=pos, token=words[pos], logit=zero + 1.0, prob=zero + 0.5
+            ),
         ),
-    )  # fmt: skip
+    )
     pattern = np.tril(np.ones((1, 1, n, n), dtype="<f4")) / np.arange(1, n + 1)[:, None]
     record = ex.TensorRecord(
-        **shared, record="patterns", item=0, cell={}, axes=("layer", "head", "query", "key"), shape=pattern.shape,
-        dtype="float32", labels={"query": tokens, "key": tokens}, content=pattern.astype("<f4").tobytes(),
-    )  # fmt: skip
+        **shared,
+        record="patterns",
+        item=0,
+        cell={},
+        axes=("layer", "head", "query", "key"),
+        shape=pattern.shape,
+        dtype="float32",
+        labels={"query": tokens, "key": tokens},
+        content=pattern.astype("<f4").tobytes(),
+    )
     batch = ex.Batch(
-        models=(ex.MODELS[0].model_copy(update={"source": HOSTILE[0], "device": HOSTILE[1], "facts": {HOSTILE[1]: HOSTILE[3]}}),),
+        models=(
+            ex.MODELS[0].model_copy(
+                update={"source": HOSTILE[0], "device": HOSTILE[1], "facts": {HOSTILE[1]: HOSTILE[3]}}
+            ),
+        ),
         items=(item,),
         measures=(score, by_name, top),
         rows=rows,
         tensors=(record,),
         checks=(ex.CheckRow(model="smol", check="T1", subject=HOSTILE[0], ok=False, detail=HOSTILE[1]),),
-        cells=(ex.CellRow(key="k", experiment="e", run=HOSTILE[3], model="smol", data="ioi", status="failed", error=HOSTILE[0]),),
-        receipts=(ex.ReceiptRow(experiment="e", run="r", line=1, edit=HOSTILE[0], model="smol", data="ioi", cells=1, cells_fired=0),),
-        expectations=(ex.ExpectationRow(experiment="e", line=1, text=HOSTILE[0], holds=False, example={HOSTILE[1]: HOSTILE[0]}),),
+        cells=(
+            ex.CellRow(
+                key="k",
+                experiment="e",
+                run=HOSTILE[3],
+                model="smol",
+                data="ioi",
+                status="failed",
+                error=HOSTILE[0],
+            ),
+        ),
+        receipts=(
+            ex.ReceiptRow(
+                experiment="e",
+                run="r",
+                line=1,
+                edit=HOSTILE[0],
+                model="smol",
+                data="ioi",
+                cells=1,
+                cells_fired=0,
+            ),
+        ),
+        expectations=(
+            ex.ExpectationRow(
+                experiment="e", line=1, text=HOSTILE[0], holds=False, example={HOSTILE[1]: HOSTILE[0]}
+            ),
+        ),
         diagnostics=(ex.DiagnosticRow(code="GB200", severity="error", headline=HOSTILE[0]),),
-    )  # fmt: skip
-    figures = [("heatmap", "score"), ("heatmap", "gone"), ("bar", "by_name"), ("line", "by_name"), ("table", "by_name"), ("lens", "top"), ("attention", "patterns")]  # fmt: skip
+    )
+    figures = [
+        ("heatmap", "score"),
+        ("heatmap", "gone"),
+        ("bar", "by_name"),
+        ("line", "by_name"),
+        ("table", "by_name"),
+        ("lens", "top"),
+        ("attention", "patterns"),
+    ]
     items = [
         {"kind": kind, "source": ["e", name], "options": {"title": HOSTILE[i % 4]}}
         for i, (kind, name) in enumerate(figures)

@@ -18,12 +18,24 @@ REPORTS = (
         "title": "A page of its own",
         "items": [
             {"kind": "markdown", "source": "Some *prose*.", "options": {}},
-            {"kind": "heatmap", "source": ["patch_resid", "recovered"], "options": {"x": "pos", "facet": "model"}},
-            {"kind": "sql", "source": "SELECT count(*) AS how_many FROM patch_resid.recovered", "options": {"title": "Count"}},
+            {
+                "kind": "heatmap",
+                "source": ["patch_resid", "recovered"],
+                "options": {"x": "pos", "facet": "model"},
+            },
+            {
+                "kind": "sql",
+                "source": "SELECT count(*) AS how_many FROM patch_resid.recovered",
+                "options": {"title": "Count"},
+            },
         ],
     },
-    {"name": "second", "title": None, "items": [{"kind": "lens", "source": ["lens", "shown"], "options": {}}]},
-)  # fmt: skip
+    {
+        "name": "second",
+        "title": None,
+        "items": [{"kind": "lens", "source": ["lens", "shown"], "options": {}}],
+    },
+)
 ALL = ex.Batch(
     models=ex.MODELS, items=ex.items(), measures=ex.MEASURES, checks=ex.CHECKS, expectations=ex.EXPECTATIONS
 )
@@ -142,16 +154,28 @@ def test_a_figure_that_cannot_be_drawn_says_so_and_the_others_stand(written, tmp
 @pytest.mark.parametrize("status", ["failed", "interrupted", "incomplete"])
 def test_an_unfinished_run_says_so_first(written, tmp_path: Path, status: str):
     failed = ex.CellRow(
-        key="k", experiment="patch_resid", run="patched", model="smol", data="ioi", cell={"layer": 2},
-        status="failed", error="out of memory",
-    )  # fmt: skip
+        key="k",
+        experiment="patch_resid",
+        run="patched",
+        model="smol",
+        data="ioi",
+        cell={"layer": 2},
+        status="failed",
+        error="out of memory",
+    )
     broken = ex.CheckRow(
         model="smol", check="T2", subject="every layer once", value=1.0, tolerance=0.0, ok=False
     )
     still = ex.ReceiptRow(
-        experiment="patch_resid", run="patched", line=1, edit="mlp.out := 0", model="smol", data="ioi", cells=3,
+        experiment="patch_resid",
+        run="patched",
+        line=1,
+        edit="mlp.out := 0",
+        model="smol",
+        data="ioi",
+        cells=3,
         cells_fired=0,
-    )  # fmt: skip
+    )
     batch = ex.Batch(cells=(failed,), checks=(broken,), receipts=(still,))
     db = written(ALL, numbers(), batch, status=status)
     page = render_report(db, tmp_path / "out")[0].read_text(encoding="utf-8")
@@ -231,7 +255,10 @@ def channels(colour: str) -> list[float]:
 def contrast(one: list[float], other: list[float]) -> float:
     """WCAG 2.2: the ratio of relative luminances."""
     bright = sorted(
-        sum(w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4) for w, c in zip((0.2126, 0.7152, 0.0722), x, strict=True))
+        sum(
+            w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4)
+            for w, c in zip((0.2126, 0.7152, 0.0722), x, strict=True)
+        )
         for x in (one, other)
-    )  # fmt: skip
+    )
     return (bright[1] + 0.05) / (bright[0] + 0.05)

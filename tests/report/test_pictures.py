@@ -15,6 +15,7 @@ from glassbox_dsl.report.colours import Scale, scale_of
 from glassbox_dsl.report.grid import stride
 from glassbox_dsl.report.png import data_uri, png
 from glassbox_dsl.report.spec import ItemSpec
+from glassbox_dsl.report.ticks import Mark, position_marks
 from glassbox_dsl.store.query import query
 from glassbox_dsl.store.reader import array
 
@@ -103,9 +104,18 @@ def test_missing_cells_are_transparent_and_said(material, written):
     layer, pos, item = ex.grid(4, 14, 4)
     den = np.where(pos == 3, np.nan, 1.0)
     rows = ex.MeasureRows(
-        experiment="patch_resid", measure="recovered", model="smol", data="ioi", variables=measure.variables, item=item,
-        columns={"layer": layer, "pos": pos}, labels={"pos": None}, value=layer * 0.1 / den, num=layer * 0.1 / den, den=den,
-    )  # fmt: skip
+        experiment="patch_resid",
+        measure="recovered",
+        model="smol",
+        data="ioi",
+        variables=measure.variables,
+        item=item,
+        columns={"layer": layer, "pos": pos},
+        labels={"pos": None},
+        value=layer * 0.1 / den,
+        num=layer * 0.1 / den,
+        den=den,
+    )
     from tests.report.conftest import opened
 
     path = written(ex.Batch(models=ex.MODELS[:1], items=ex.items()[:4], measures=(measure,), rows=(rows,)))
@@ -144,3 +154,43 @@ def test_attention_keeps_rough_weights_when_exact_ones_are_too_large(material, m
 
 def test_strides_are_round():
     assert [stride(x) for x in (0.2, 1.1, 3, 7, 12, 60)] == [1, 2, 5, 10, 20, 100]
+
+
+def test_rows_of_panels_begin_where_the_axis_changes(material):
+    spec = ItemSpec(kind="heatmap", source=("order", "heads"), options={"row": "model", "facet": "alpha"})
+    figure = heatmap.build(spec, material, "f")
+    assert [(p.title, p.new_row) for p in figure.panels] == [
+        ("smol, alpha 0", False),
+        ("smol, alpha 0.5", False),
+        ("gemma, alpha 0", True),
+        ("gemma, alpha 0.5", False),
+    ]
+
+
+def test_another_measure_may_give_the_numbers(material):
+    spec = ItemSpec(kind="heatmap", source=("lens", "by_layer"), options={"value": "at_names"})
+    assert heatmap.build(spec, material, "f").caption.startswith("lens.at_names")
+
+
+def test_a_large_figure_leaves_numbers_in_the_database(material, monkeypatch):
+    spec = ItemSpec(kind="heatmap", source=("patch_resid", "recovered"))
+    monkeypatch.setattr("glassbox_dsl.report.grid.MOST_INTERVALS", 90)
+    monkeypatch.setattr(heatmap, "MOST_INTERVALS", 90)
+    figure = heatmap.build(spec, material, "f")
+    assert set(figure.data["panels"][0]) == {"x", "y", "values"} and "intervals" in figure.notes[0]
+    monkeypatch.setattr("glassbox_dsl.report.grid.MOST_NUMBERS", 95)
+    monkeypatch.setattr(heatmap, "MOST_NUMBERS", 95)
+    figure = heatmap.build(spec, material, "f")
+    assert set(figure.data["panels"][0]) == {"x", "y"} and "numbers" in figure.notes[0]
+
+
+def test_a_label_that_only_some_items_have_marks_nothing(material, written):
+    from tests.report.conftest import opened
+    from tests.store import example as ex
+
+    items = list(ex.items()[:3])
+    other = items[1].prompts[0].model_copy(update={"labels": (*ex.LABELS[:9], None, *ex.LABELS[10:])})
+    items[1] = items[1].model_copy(update={"prompts": (other,)})
+    with opened(written(ex.Batch(models=ex.MODELS[:1], items=tuple(items)))) as found:
+        marks = position_marks(found, "smol", "ioi")
+    assert marks[3] == Mark("s", True) and marks[9] == Mark("␣John") and marks[10] == Mark("␣gave")

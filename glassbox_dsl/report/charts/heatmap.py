@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from glassbox_dsl.report.chart import Chart
-from glassbox_dsl.report.colours import scale_of
-from glassbox_dsl.report.grid import GridFigure, Panel, cell_size, colour_bar, draw, payload
+from glassbox_dsl.report.colours import Scale, scale_of
+from glassbox_dsl.report.grid import (
+    MOST_INTERVALS,
+    MOST_NUMBERS,
+    Drawn,
+    GridFigure,
+    Panel,
+    cell_size,
+    colour_bar,
+    draw,
+    payload,
+)
 from glassbox_dsl.report.material import Material
 from glassbox_dsl.report.panels import (
     MOST_PANELS,
@@ -34,7 +45,6 @@ def build(item: ItemSpec, material: Material, key: str) -> GridFigure:
     panels = tuple(panel(material, cells, group, x, y) for group in found[:MOST_PANELS])
     values = np.concatenate([p.values.ravel() for p in panels]) if panels else np.zeros(0)
     scale = scale_of(values)
-    target = 560.0 if len(panels) == 1 else 400.0
     name = cells.measure.measure + (f", {cells.measure.unit}" if cells.measure.unit else "")
     hatched = any(not math.isfinite(v) for v in values.tolist())
     return GridFigure(
@@ -43,10 +53,10 @@ def build(item: ItemSpec, material: Material, key: str) -> GridFigure:
         **heading(item, cells.measure),
         caption=caption(cells),
         sql=cells.sql,
-        notes=(*lacking(cells), *too_many(len(found))),
+        notes=(*lacking(cells), *too_many(len(found)), *too_large(values.size)),
         tables=tuple(matrix(p) for p in panels),
         data={"name": cells.measure.measure, "panels": payload(panels)},
-        panels=tuple(draw(p, scale, cell_size(p.values.shape, target)) for p in panels),
+        panels=drawn(item, found, panels, scale),
         bar=colour_bar(scale, name) if panels else None,
         missing=int(hatched),
     )
@@ -79,6 +89,26 @@ def _on_layers(cells: Cells, name: str) -> bool:
     return any(v.name == name and v.axis == "layer" for v in cells.measure.variables)
 
 
+def drawn(
+    item: ItemSpec, found: tuple[Group, ...], panels: tuple[Panel, ...], scale: Scale
+) -> tuple[Drawn, ...]:
+    """The panels laid out; one that has another value of the axis `row` than the one before begins a new row."""
+    target = 560.0 if len(panels) == 1 else 400.0
+    row = [group.held.get(item.role("row") or "") for group in found]
+    return tuple(
+        replace(draw(p, scale, cell_size(p.values.shape, target)), new_row=i > 0 and row[i] != row[i - 1])
+        for i, p in enumerate(panels)
+    )
+
+
+def too_large(size: int) -> tuple[str, ...]:
+    """A sentence about numbers that a large figure leaves in the database."""
+    if size <= MOST_INTERVALS:
+        return ()
+    what = "The intervals of this figure are" if size <= MOST_NUMBERS else "The numbers of this figure are"
+    return (f"{what} left out of the page to keep it small; the query gives them.",)
+
+
 def too_many(found: int) -> tuple[str, ...]:
     """A sentence about panels that are left out."""
     if found <= MOST_PANELS:
@@ -91,7 +121,10 @@ def too_many(found: int) -> tuple[str, ...]:
 TEMPLATE = """
 {% import "parts.html" as parts %}
 <div class="panels">
-{% for panel in figure.panels %}{{ parts.panel(panel, figure.key, loop.index0) }}{% endfor %}
+{% for panel in figure.panels %}
+{% if panel.new_row %}<div class="break"></div>{% endif %}
+{{ parts.panel(panel, figure.key, loop.index0) }}
+{% endfor %}
 </div>
 {% if figure.bar %}{{ parts.bar(figure.bar, figure.missing) }}{% endif %}
 """

@@ -54,9 +54,10 @@ class View:
     """One grid: `squares[row][column]`, the last layer on top; None where the run has no cell."""
 
     title: str
-    prompt: str
+    prompts: tuple[tuple[str, str], ...]
     x: Ticks
     y: Ticks
+    labels: tuple[str, ...]
     squares: tuple[tuple[Square | None, ...], ...]
 
 
@@ -177,7 +178,8 @@ def grid(
     across = sorted({column for _, column in squares}, key=lambda v: (isinstance(v, str), v))
     up = sorted({row for row, _ in squares}, key=lambda v: (isinstance(v, str), v), reverse=True)
     tokens = item_tokens(material, held)
-    marks = [Mark(visible(labels[v]), True) if v in labels else Mark(tokens.get(v, "")) for v in across]
+    marks = [Mark(tokens.get(v, "") if isinstance(v, int) else "") for v in across]
+    named = tuple(visible(labels.get(v, "")) if labels.get(v) != v else "" for v in across)
     if x == "item":
         marks = [Mark(item_words(material, held, v)) for v in across]
     words = [
@@ -187,9 +189,10 @@ def grid(
     ]
     return View(
         title=", ".join(words),
-        prompt=prompt_of(material, held),
+        prompts=prompts_of(material, held),
         x=Ticks(x, tuple(shown(v) for v in across), tuple(marks) if any(m.text for m in marks) else ()),
         y=Ticks(y, tuple(shown(v) for v in up)),
+        labels=named,
         squares=tuple(tuple(_square(squares.get((row, column))) for column in across) for row in up),
     )
 
@@ -199,19 +202,18 @@ def _square(words: list[Word] | None) -> Square | None:
 
 
 def item_tokens(material: Material, held: dict[str, Any]) -> dict[int, str]:
-    """The token at each position of an item, where all its prompts agree on it."""
-    found: dict[int, set[str]] = {}
+    """The token at each position of an item; all of them where its prompts differ."""
+    found: dict[int, dict[str, None]] = {}
     for item in _items(material, held):
         for prompt in item.prompts:
             for pos, token in enumerate(prompt.tokens):
-                found.setdefault(pos, set()).add(token)
-    return {pos: visible_token(next(iter(texts))) for pos, texts in found.items() if len(texts) == 1}
+                found.setdefault(pos, {})[visible_token(token)] = None
+    return {pos: " / ".join(texts) for pos, texts in found.items()}
 
 
-def prompt_of(material: Material, held: dict[str, Any]) -> str:
-    """The prompt of an item, where its data set has only one."""
-    texts = {prompt.text for item in _items(material, held) for prompt in item.prompts}
-    return visible(next(iter(texts))) if len(texts) == 1 else ""
+def prompts_of(material: Material, held: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The prompts of an item by name."""
+    return tuple((p.prompt, visible(p.text)) for item in _items(material, held) for p in item.prompts)
 
 
 def item_words(material: Material, held: dict[str, Any], number: int) -> str:
@@ -246,11 +248,12 @@ def within_budget(views: Sequence[View]) -> tuple[tuple[View, ...], dict[str, An
     for view in views:
         pack = {
             "title": view.title,
-            "prompt": view.prompt,
-            "x": view.x.spoken(),
+            "prompts": view.prompts,
+            "x": spoken(view),
             "y": view.y.spoken(),
             "xl": view.x.labels,
-            "xm": [[m.text, int(m.strong)] for m in view.x.marks],
+            "tokens": [m.text for m in view.x.marks],
+            "labels": view.labels,
             "yl": view.y.labels,
             "cells": [[_packed(square, vocabulary) for square in row] for row in view.squares],
         }
@@ -260,6 +263,16 @@ def within_budget(views: Sequence[View]) -> tuple[tuple[View, ...], dict[str, An
         kept.append(view)
         packed.append(pack)
     return tuple(kept), {"words": list(vocabulary), "views": packed}
+
+
+def spoken(view: View) -> tuple[str, ...]:
+    """The columns in words: `pos 9 (␣John, s2)`."""
+    marks = view.x.marks or (Mark(),) * len(view.x.labels)
+    notes = [", ".join(t for t in (m.text, label) if t) for m, label in zip(marks, view.labels, strict=True)]
+    return tuple(
+        f"{view.x.name} {at}" + (f" ({note})" if note else "")
+        for at, note in zip(view.x.labels, notes, strict=True)
+    )
 
 
 def _packed(square: Square | None, vocabulary: dict[str, int]) -> list[float] | None:
@@ -278,7 +291,7 @@ def listing(view: View) -> Table:
     """The grid that stands in the page, every ranked token with its numbers."""
     rows = []
     for y, row in zip(view.y.spoken(), view.squares, strict=True):
-        for x, square in zip(view.x.spoken(), row, strict=True):
+        for x, square in zip(spoken(view), row, strict=True):
             words = () if square is None else square.words
             rows += [(y, x, str(i), w.token, exact(w.prob), exact(w.logit)) for i, w in enumerate(words, 1)]
     keep = 600
@@ -300,16 +313,17 @@ TEMPLATE = """
   {% for title in figure.views %}<option value="{{ loop.index0 }}">{{ title }}</option>{% endfor %}
   </select></label></p>
   {% endif %}
-  <p class="shown">{{ view.title }}{% if view.prompt %}: <q>{{ view.prompt }}</q>{% endif %}</p>
+  <p class="shown">{{ view.title }}</p>
+  <dl class="list prompts">{% for name, text in view.prompts %}<dt>{{ name }}</dt><dd>{{ text }}</dd>{% endfor %}</dl>
   <div class="scroll" tabindex="0" role="region" aria-label="{{ figure.title }}">
   <table class="tokens" role="grid">
     <thead><tr><th scope="col">{{ view.y.name }} \\ {{ view.x.name }}</th>
     {% for label in view.x.labels %}
-    {% set mark = view.x.marks[loop.index0] if view.x.marks else none %}
+    {% set token = view.x.marks[loop.index0].text if view.x.marks else "" %}
+    {% set name = view.labels[loop.index0] %}
     <th scope="col">{{ label }}
-    {%- if mark and mark.text %}<br>
-    {%- set look = "strong" if mark.strong else "soft" %}<span class="{{ look }}">{{ mark.text }}</span>
-    {%- endif %}</th>
+    {%- if token %}<br><span class="soft">{{ token }}</span>{% endif %}
+    {%- if name %}<br><span class="strong">{{ name }}</span>{% endif %}</th>
     {% endfor %}</tr></thead>
     <tbody>
     {% for row in view.squares %}

@@ -75,7 +75,7 @@ for (const svg of document.querySelectorAll(".kind-heatmap svg.panel")) {
   const panel = figure.panels[Number(svg.dataset.panel)];
   matrix(svg, () => [panel.y.length, panel.x.length], (row, column) => {
     const i = row * panel.x.length + column;
-    const lines = [`${panel.y[row]}, ${panel.x[column]}`, `${figure.name} ${page.number(panel.values[i])}`];
+    const lines = [`${panel.y[row]}, ${panel.x[column]}`, panel.values ? `${figure.name} ${page.number(panel.values[i])}` : "ask the database for the number"];
     if (panel.low && panel.low[i] !== null) {
       lines.push(`95% interval ${page.number(panel.low[i], 4)} to ${page.number(panel.high[i], 4)}`);
     }

@@ -7,8 +7,8 @@ for (const root of document.querySelectorAll(".lens")) {
   const level = (prob) => (prob >= 0 ? Math.min(10, Math.floor(prob * 10 + 0.5)) : 0);
   const head = (i) => {
     const cell = page.make("th", { scope: "col" }, view.xl[i]);
-    if (view.xm.length && view.xm[i][0]) {
-      cell.append(document.createElement("br"), page.make("span", { class: view.xm[i][1] ? "strong" : "soft" }, view.xm[i][0]));
+    for (const [name, texts] of [["soft", view.tokens], ["strong", view.labels]]) {
+      if (texts[i]) cell.append(page.make("br"), page.make("span", { class: name }, texts[i]));
     }
     return cell;
   };
@@ -25,9 +25,8 @@ for (const root of document.querySelectorAll(".lens")) {
       }
       body.append(line);
     });
-    const shown = root.querySelector(".shown");
-    shown.textContent = view.title + (view.prompt ? ": " : "");
-    if (view.prompt) shown.append(page.make("q", {}, view.prompt));
+    root.querySelector(".shown").textContent = view.title;
+    root.querySelector(".prompts").replaceChildren(...view.prompts.flatMap(([name, text]) => [page.make("dt", {}, name), page.make("dd", {}, text)]));
     rove();
   };
   const rove = () => {
