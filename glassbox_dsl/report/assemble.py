@@ -153,7 +153,14 @@ def _broken(claim: ExpectationRow) -> str:
     )
     cells = f", in {claim.broken} of {claim.cells} cells" if claim.cells > 1 else ""
     at = f", first at {_place(claim.example).strip()}" if claim.example else ""
-    return f"{claim.experiment}, line {claim.line}: expect {claim.text} ({where}){sides}{cells}{at}"
+    return (
+        f"{claim.experiment}, line {claim.line}: expect {_one_line(claim.text)} ({where}){sides}{cells}{at}"
+    )
+
+
+def _one_line(text: str) -> str:
+    """A statement that may stand over several lines, as one."""
+    return " ".join(text.split())
 
 
 def _place(cell: Mapping[str, Any]) -> str:
@@ -165,7 +172,7 @@ def _claims(claims: list[ExpectationRow]) -> Table | None:
     rows = [
         (
             c.experiment,
-            c.text,
+            _one_line(c.text),
             c.model or "all",
             c.data or "all",
             brief(c.left),

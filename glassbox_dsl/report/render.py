@@ -24,7 +24,7 @@ from glassbox_dsl.report.visible import visible, visible_source
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 SCRIPTS = ("base.js", "grid.js", "lens.js", "attention.js")
 READY = 'document.documentElement.dataset.scripts = "ready";'
-FAILED = '<div class="failed-figure" role="alert">{{ figure.text }}</div>'
+FAILED = '<div class="failed-figure" role="alert">{{ figure.text|lines }}</div>'
 
 
 def render_page(page: Page) -> str:

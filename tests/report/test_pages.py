@@ -147,7 +147,11 @@ def test_a_figure_that_cannot_be_drawn_says_so_and_the_others_stand(written, tmp
     ]
     db = written(ALL, numbers(), reports=({"name": "p", "title": None, "items": items},))
     page = render_report(db, tmp_path / "out", report="p")[0].read_text(encoding="utf-8")
-    assert "2 figures could not be drawn" in page and "error[GB654]" in page and "error[GB651]" in page
+    assert (
+        "2 figures could not be drawn" in page
+        and "error[GB654]: `patch_resid.recovered` has no cell at layer = 99\n" in page
+        and "error[GB651]" in page
+    )
     assert "patch_resid.baseline</h2>" in page
 
 
@@ -207,6 +211,7 @@ def test_an_older_run_is_drawn_from_its_own_numbers(written, tmp_path: Path):
 def test_a_page_is_written_whole_or_not_at_all(db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     [page] = render_report(db, tmp_path)
     before = page.read_bytes()
+    assert [p.name for p in tmp_path.iterdir()] == [page.name]
 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
