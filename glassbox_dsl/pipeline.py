@@ -82,7 +82,7 @@ def _run(
         for results in session.results():
             keeper.keep(results)
         keeper.close([*warnings, *session.problems])
-    pages = render_report(db, report_dir) if report_dir is not None else ()
+    pages = render_report(db, report_dir, run_id=keeper.run_id) if report_dir is not None else ()
     exit_code = FINDINGS if keeper.failed else COMPLETE
     return RunOutcome(
         exit_code, db, tuple(pages), tuple(keeper.headlines), tuple([*warnings, *keeper.findings])

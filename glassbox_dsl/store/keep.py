@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Keeper:
-    """One run of a file in a store. `failed` once a claim is broken or an edit never moved anything."""
+    """One run of a file in a store.
+
+    `failed` once a claim is broken (the numbers stand) or the run is `void`: an edit never moved anything.
+    """
 
     def __init__(self, store: Store, program: Program, path: Path, session: Session) -> None:
         self.store = store
@@ -28,12 +31,16 @@ class Keeper:
         self.headlines: list[str] = []
         self.findings: list[Diagnostic] = []
         self.failed = False
+        self.void = False
         self.known: set[str] = set()
         self.known_data: set[tuple[str, str]] = set()
         self.closed = False
+        self.run_id = ""
 
     def __enter__(self) -> Self:
-        self.store.begin(receive.manifest(self.program, self.path, receive.command_line()))
+        manifest = receive.manifest(self.program, self.path, receive.command_line())
+        self.run_id = manifest.run_id
+        self.store.begin(manifest)
         return self
 
     def __exit__(
@@ -53,7 +60,8 @@ class Keeper:
         self.store.flush(batch)
         self.headlines += receive.headlines(results)
         self.findings += results.diagnostics
-        self.failed = self.failed or bool(results.diagnostics) or not all(c.holds for c in results.claimed)
+        self.void = self.void or bool(results.diagnostics)
+        self.failed = self.failed or self.void or not all(c.holds for c in results.claimed)
 
     def _token_texts(self, results: Results) -> dict[int, str]:
         """The texts of the tokens that `top` found."""
@@ -94,5 +102,5 @@ class Keeper:
         self.failed = self.failed or any(p.severity == "error" for p in problems)
         if problems:
             self.store.flush(Batch(diagnostics=tuple(receive.diagnostic_row(p) for p in problems)))
-        self.store.finish("complete")
+        self.store.finish("failed" if self.void else "complete")
         self.closed = True

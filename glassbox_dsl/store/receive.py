@@ -63,7 +63,7 @@ def manifest(program: Program, path: Path, command: str) -> RunManifest:
         versions={"python": platform.python_version(), **{p: installed(p) for p in PACKAGES}},
         platform={"system": platform.system(), "machine": platform.machine()},
         seeds=seeds,
-        **({"reports": reports(program)} if "reports" in RunManifest.model_fields else {}),
+        reports=reports(program),
     )
 
 
@@ -153,7 +153,7 @@ def context_batch(results: Results, tokens: Mapping[int, str]) -> Batch:
     """Everything of one context, for one flush; `tokens` gives the texts of the tokens that `top` found."""
     experiment = results.context.experiment.name
     return Batch(
-        measures=tuple(measure_row(experiment, m) for m in results.measured),
+        measures=tuple(measure_row(results, m) for m in results.measured),
         rows=tuple(measure_rows(experiment, m, tokens) for m in results.measured if len(m.numbers)),
         tensors=tuple(tensor(experiment, r) for r in results.recorded),
         expectations=tuple(expectation(experiment, c) for c in results.claimed),
@@ -167,14 +167,15 @@ def _variables(columns: Sequence[Column]) -> tuple[VariableColumn, ...]:
     return tuple(VariableColumn(name=c.name, axis=c.axis, kind=c.kind, named=c.named) for c in columns)
 
 
-def measure_row(experiment: str, measured: Measured) -> MeasureRow:
+def measure_row(results: Results, measured: Measured) -> MeasureRow:
     """The definition of a measure."""
     value = measured.value
     kind = "top" if value.table == "top" else "ratio" if value.ratio else "value"
     line, _ = value.span.source.place(value.span.start)
     return MeasureRow(
-        experiment=experiment,
+        experiment=results.context.experiment.name,
         measure=value.name,
+        title=results.context.experiment.title or "",
         variables=_variables(measured.columns),
         kind=kind,
         has_items=value.has_item,
