@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from glassbox_dsl.source import Source
 from glassbox_dsl.syntax import format_file, nodes, parse
-from tests.syntax.trees import files, made
+from tests.syntax.trees import data_items, declarations, edits, experiment_items, files, made, report_items
 
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -47,10 +48,10 @@ def test_every_expression_spans_its_own_text(file: nodes.File) -> None:
 def test_the_random_trees_hold_every_kind_of_node() -> None:
     seen: set[type[Any]] = set()
 
-    @settings(RELAXED, max_examples=400, derandomize=True, database=None)
-    @given(files())
-    def collect(file: nodes.File) -> None:
-        seen.update(type(node) for node in below(file))
+    @settings(RELAXED, max_examples=200, derandomize=True, database=None)
+    @given(st.tuples(files(), declarations, data_items, experiment_items, edits, report_items))
+    def collect(parts: tuple[nodes.Node, ...]) -> None:
+        seen.update(type(node) for part in parts for node in below(part))
 
     collect()
     bases = {nodes.Node, nodes.Expr, nodes.Statement, nodes.Edit}
