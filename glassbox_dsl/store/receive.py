@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,7 +104,7 @@ def model_row(name: str, program: Program, files: ModelFiles, facts: ModelFacts,
         source=source.span.text if source.span is not None else source.target,
         family=facts.family,
         model_type=facts.model_type,
-        config_sha256=sums.get("config", ""),
+        config_sha256=hashlib.sha256(json.dumps(files.config, sort_keys=True).encode()).hexdigest(),
         weights_sha256=sums.get("weights", ""),
         tokenizer_sha256=sums.get("tokenizer", ""),
         dtype=source.dtype,
