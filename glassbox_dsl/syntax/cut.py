@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from glassbox_dsl.source import Source
-from glassbox_dsl.syntax.blocks import BLOCKS, Block
+from glassbox_dsl.syntax.blocks import BLOCKS, Block, where_it_stands
 from glassbox_dsl.syntax.brackets import ends_value, outermost
 from glassbox_dsl.syntax.scan import Lexeme
 
@@ -93,7 +93,9 @@ class Cutter:
         """Whether a name behind the end of a value is the head of a statement."""
         text = self.lexemes[i].text
         if block.rule == "slot_line":
-            return text != "from" and (i == start or self.lexemes[i - 1].text != "from")
+            listed = [lexeme.text for lexeme in self.lexemes[i + 1 : i + 2]] in ([","], ["from"])
+            source = self.lexemes[i - 1].text == "from"
+            return i == start or (text != "from" and not source and (listed or self.starts_line(i)))
         if text in block.forms or i == start:
             return True
         if text in {"during", "else", "agree", "from", "where", "seed", "in"}:
@@ -102,7 +104,7 @@ class Cutter:
         two_names = following is not None and following.kind in {"name", "string"}
         if block.rule == "item":
             return two_names
-        return self.starts_line(i) and (two_names or block.rule == "edit")
+        return self.starts_line(i) and (two_names or block.rule == "edit" or where_it_stands(text) != "")
 
     def _must_start(self, block: Block, i: int) -> bool:
         """Whether a lexeme starts its line and looks like nothing but the head of a statement."""

@@ -95,16 +95,17 @@ def _expected(accepts: frozenset[str]) -> list[str]:
         rest -= _OPERATORS
     words += [f"`{sign}`" for name, sign in _SIGNS.items() if name in rest]
     words += [phrase for name, phrase in _PHRASES.items() if name in rest]
-    keywords = sorted(rest - set(_SIGNS) - set(_PHRASES))
-    if len(keywords) > 4:
-        words.append("a statement")
-    else:
-        words += [f"`{keyword.lower()}`" for keyword in keywords]
+    keywords = _keywords(frozenset(rest))
+    words += ["a statement"] if len(keywords) > 4 else [f"`{keyword}`" for keyword in keywords]
     if {"PLUS", "STAR"} <= accepts:
         words.append("an operator")
     if "$END" in accepts:
         words.append("the next statement")
     return words or ["the end of the file"]
+
+
+def _keywords(accepts: frozenset[str]) -> list[str]:
+    return sorted(name.lower() for name in accepts - set(_SIGNS) - set(_PHRASES) - {"$END", "FLOAT", "PERCENT"})
 
 
 def _sign(found: Lexeme, accepts: frozenset[str], place: Span) -> Diagnostic | None:
@@ -121,7 +122,7 @@ def _sign(found: Lexeme, accepts: frozenset[str], place: Span) -> Diagnostic | N
         return errors.wrong_sign(
             found.text, "=", place, "a name is declared here", "`:=` stands only in the block of a run"
         )
-    if found.text in {"=", *_CHANGES} and "COMPARISON" in accepts:
+    if found.text == "=" and "COMPARISON" in accepts:
         return errors.wrong_sign(
             found.text, "==", place, "a value ends here", "`==` compares; `=` only declares"
         )
@@ -144,11 +145,11 @@ _NOT_IN_VERSION_1 = {
 
 def _mend(found: Lexeme, previous: Lexeme, accepts: frozenset[str]) -> str:
     """The edit that mends a common mistake, empty if it is none of them."""
-    near = get_close_matches(found.text, [name.lower() for name in accepts if name not in _PHRASES], n=1)
-    if found.kind == "name" and near:
-        return f"did you mean `{near[0]}`?"
     if found.text in _NOT_IN_VERSION_1:
         return _NOT_IN_VERSION_1[found.text]
+    near = get_close_matches(found.text, _keywords(accepts), n=1, cutoff=0.5)
+    if found.kind == "name" and near:
+        return f"did you mean `{near[0]}`?"
     if previous.text == "not" and found.kind == "name":
         return f"put it into brackets: `(not {errors.shortened(found.text)})`"
     if found.text in _COMPARISONS and "PLUS" in accepts:
