@@ -1,0 +1,64 @@
+"""The checks that a model passes before it is trusted, and what they say of one that is broken."""
+
+import pytest
+import torch
+
+from glassbox_dsl.resolve.facts import facts_from_config
+from glassbox_dsl.resolve.families import family, family_names
+from glassbox_dsl.resolve.sources import tiny_config
+from glassbox_dsl.run.instrument import Instrument
+from glassbox_dsl.run.tiny import tiny_model
+from glassbox_dsl.run.verify import verify
+
+
+def instrument(name):
+    config = tiny_config(family(name))
+    return Instrument(tiny_model(config, 0), facts_from_config(config, name), family(name))
+
+
+@pytest.mark.parametrize("name", family_names())
+def test_a_tiny_model_of_every_family_passes(name):
+    checks = verify(instrument(name))
+    assert [c for c in checks if not c.ok] == []
+    assert {c.name for c in checks} == {"T1", "T2", "T3", "T4", "T6", "T7"}
+    assert {c.site for c in checks} >= {"resid_pre", "attn.z", "attn.pattern", "mlp.post", "logits"}
+
+
+def test_a_layer_that_looks_ahead_fails_causality():
+    broken = instrument("llama")
+    layer = broken.modules.layers[0].layer
+    layer.register_forward_hook(lambda m, i, o: o + o.mean(1, keepdim=True))
+    assert "T3" in {c.name for c in verify(broken) if not c.ok}
+
+
+def test_a_layer_that_is_skipped_fails_the_order():
+    broken = instrument("llama")
+    layer = broken.modules.layers[1].layer
+    layer.forward = layer.forward  # keeps the module; calling it twice is what is broken
+    original = broken.modules.layers[0].layer.forward
+
+    def twice(hidden_states, *args, **kwargs):
+        layer(hidden_states, *args, **kwargs)
+        return original(hidden_states, *args, **kwargs)
+
+    broken.modules.layers[0].layer.forward = twice
+    assert "T2" in {c.name for c in verify(broken) if not c.ok}
+
+
+def test_another_attention_than_eager_fails_the_comparison():
+    broken = instrument("llama")
+    norm = broken.modules.final_norm.module
+    calls = []
+
+    def drift(module, args, output):
+        calls.append(1)
+        return output * (1 + 0.01 * (len(calls) > 1))
+
+    norm.register_forward_hook(drift)
+    assert "T1" in {c.name for c in verify(broken) if not c.ok}
+
+
+def test_a_model_that_gives_nan_is_not_trusted():
+    broken = instrument("llama")
+    broken.modules.final_norm.module.register_forward_hook(lambda m, i, o: o * torch.nan)
+    assert not all(c.ok for c in verify(broken) if c.name == "T1")
