@@ -24,7 +24,7 @@ _SEPARATORS = {",", ":", "=", ":=", "+=", "-=", "*=", "->"}
 
 def ends_value(lexeme: Lexeme) -> bool:
     """Whether a value or a statement can end with this lexeme."""
-    return lexeme.kind != "mark" or lexeme.text in {")", "]", "}"}
+    return lexeme.text in {")", "]", "}"} or (lexeme.kind != "mark" and lexeme.text != "not")
 
 
 def too_deep(source: Source, lexemes: Sequence[Lexeme]) -> Diagnostic | None:

@@ -85,7 +85,8 @@ class Cutter:
                 continue
             after_value = i == start or (ends_value(self.lexemes[i - 1]) and latest != i - 1)
             possible = after_value and (i in targets or self._may_start(block, i, start))
-            if (possible and not inside) or self._must_start(block, i):
+            certain = self._must_start(block, i) or (i in targets and self.starts_line(i))
+            if certain or (possible and not inside):
                 latest, inside = i, False
                 yield i
 
@@ -141,5 +142,6 @@ class Cutter:
                 k = self.partner.get(i - 1, i) - 1 if self.lexemes[i - 1].text == "]" else i - 1
                 while k > 1 and self.lexemes[k - 1].text == ".":
                     k -= 2
-                found.add(k)
+                if self.lexemes[k - 1].text != "->":  # the end of a path
+                    found.add(k)
         return found

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -59,41 +60,55 @@ def steps(source: Source, start: int, end: int, rule: str) -> Any:
 def _parser() -> lark.Lark:
     grammar = (shipped("grammars") / "gbx.lark").read_text(encoding="utf-8")
     kept = _kept_at(grammar)
-    if kept is None:
-        return _build(grammar)
-    if kept.exists():
-        return _build(grammar, cache=str(kept))
-    # Another process may look for the file meanwhile: it appears whole or not at all.
-    fresh = kept.with_suffix(f".{os.getpid()}")
-    parser = _build(grammar, cache=str(fresh))
-    with suppress(OSError):
-        fresh.replace(kept)
-    return parser
-
-
-def _build(grammar: str, **options: Any) -> lark.Lark:
-    return lark.Lark(
+    tables = _intact(kept)
+    if tables is not None:
+        loaded: lark.Lark = lark.Lark.__new__(lark.Lark)._load(BytesIO(tables), **_OURS)
+        return loaded
+    parser = lark.Lark(
         grammar,
         parser="lalr",
         lexer="contextual",
         start=list(STARTS),
         keep_all_tokens=True,
         maybe_placeholders=True,
-        transformer=_builder,
-        _plugins={"ContextualLexer": ExactContextualLexer},
-        **options,
+        **_OURS,
     )
+    _keep(parser, kept)
+    return parser
 
 
-def _kept_at(grammar: str) -> Path | None:
-    """Where the finished tables of this very grammar are kept, None where nothing can be written."""
+_OURS: dict[str, Any] = {"transformer": _builder, "_plugins": {"ContextualLexer": ExactContextualLexer}}
+
+
+def _kept_at(grammar: str) -> Path:
+    """The file in the user's cache for the finished tables of this very grammar, lark and Python."""
     from platformdirs import user_cache_path
 
     facts = (grammar, *STARTS, lark.__version__, sys.version)
     name = sha256("\0".join(facts).encode()).hexdigest()[:16]
+    return user_cache_path("glassbox") / f"grammar-{name}.tables"
+
+
+def _intact(kept: Path) -> bytes | None:
+    """The tables in a file, None if there are none or the file is damaged."""
     try:
-        folder = user_cache_path("glassbox-dsl", appauthor=False)
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):
+        raw = kept.read_bytes()
+    except OSError:
         return None
-    return folder / f"grammar-{name}.tables" if os.access(folder, os.W_OK) else None
+    digest, tables = raw[:32], raw[32:]
+    return tables if sha256(tables).digest() == digest else None
+
+
+def _keep(parser: lark.Lark, kept: Path) -> None:
+    """Write the tables beside their place and move them there, whole; without a place they are made each time."""
+    buffer = BytesIO()
+    parser.save(buffer, exclude_options=tuple(_OURS))
+    tables = buffer.getvalue()
+    fresh = kept.with_suffix(f".{os.getpid()}")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_bytes(sha256(tables).digest() + tables)
+        fresh.replace(kept)
+    except OSError:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
