@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.source import Source
 from glassbox_dsl.syntax import errors
-from glassbox_dsl.syntax.scan import Lexeme
+from glassbox_dsl.syntax.scan import DEEPEST_NESTING, Lexeme
 
-DEEPEST_NESTING = 64
 TALLEST_EXPRESSION = 150  # in nodes; comparing or printing one node takes up to 5 of Python's 1000 calls
 
 CLOSER = {"(": ")", "[": "]", "{": "}"}

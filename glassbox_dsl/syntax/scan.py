@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from math import isinf
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from glassbox_dsl.syntax import errors
 from glassbox_dsl.syntax.literals import ESCAPE, is_character
 
 LARGEST_INTEGER = 2**63 - 1
+DEEPEST_NESTING = 64
 
 _LEXEME = re.compile(
     r'''
@@ -59,15 +61,18 @@ def scan(source: Source) -> Scan:
     lexemes: list[Lexeme] = []
     faults: list[Diagnostic] = []
     # A byte order mark that an editor left at the start is no part of the text.
-    for match in _LEXEME.finditer(source.text, 1 if source.text.startswith("\ufeff") else 0):
-        kind = match.lastgroup or ""
+    position = 1 if source.text.startswith("\ufeff") else 0
+    while match := _LEXEME.match(source.text, position):
+        kind, position = match.lastgroup or "", match.end()
         if kind == "blank":
             continue
-        lexeme = Lexeme(kind, match[0], match.start(), match.end())
-        fault = next(_faults(source, lexeme), None)
-        if fault is not None:
-            faults.append(fault)
-        lexemes.append(lexeme if kind in _SOUND else lexeme._replace(kind="bad"))
+        text = match[0]
+        if kind == "open" and not text.startswith('"""'):
+            text = _probable_string(text)
+            position = match.start() + len(text)
+        lexeme = Lexeme(kind if kind in _SOUND else "bad", text, match.start(), position)
+        faults += islice(_faults(source, kind, lexeme), 1)
+        lexemes.append(lexeme)
     return Scan(tuple(lexemes), tuple(faults))
 
 
@@ -75,17 +80,29 @@ _SOUND = {"name", "number", "string", "mark"}
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def _faults(source: Source, lexeme: Lexeme) -> Iterator[Diagnostic]:
-    if lexeme.kind == "string":
+def _probable_string(line: str) -> str:
+    """The rest of a line behind a quote without the brackets at its end that close others before it."""
+    kept = line
+    for _ in range(DEEPEST_NESTING):
+        kept = kept.rstrip(" \t,")
+        opener = {")": "(", "]": "[", "}": "{"}.get(kept[-1])
+        if opener is None or kept.count(kept[-1]) <= kept.count(opener):
+            break
+        kept = kept[:-1]
+    return kept
+
+
+def _faults(source: Source, kind: str, lexeme: Lexeme) -> Iterator[Diagnostic]:
+    if kind == "string":
         yield from _in_string(source, lexeme)
-    elif lexeme.kind == "number":
+    elif kind == "number":
         yield from _in_number(lexeme.span(source))
-    elif lexeme.kind == "open":
+    elif kind == "open":
         width = 3 if lexeme.text.startswith('"""') else 1
         yield errors.string_not_closed(Span(source, lexeme.start, lexeme.start + width))
-    elif lexeme.kind == "word":
+    elif kind == "word":
         yield errors.not_a_word(lexeme.span(source))
-    elif lexeme.kind == "stray":
+    elif kind == "stray":
         yield errors.stray_character(lexeme.span(source))
 
 

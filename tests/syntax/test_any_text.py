@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from glassbox_dsl.diagnostics import render
 from glassbox_dsl.source import Source
 from glassbox_dsl.syntax import Parsed, format_file, parse
-from glassbox_dsl.syntax.brackets import DEEPEST_NESTING, TALLEST_EXPRESSION
+from glassbox_dsl.syntax.brackets import TALLEST_EXPRESSION
+from glassbox_dsl.syntax.scan import DEEPEST_NESTING
 
 EXAMPLES = [
     path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent / "examples").glob("*.gbx"))

@@ -209,6 +209,7 @@ def statements(node: nodes.Node) -> list[nodes.Node]:
         ("experiment e { } 3\nlet b = 2", [("GB116", 2)], ["e", "b"]),
         # a string that swallows the rest of its line
         ('let a = "x\nlet b = 2', [("GB110", 2)], ["b"]),
+        ('experiment e {\n  measure m = f("x)\n}\nlet b = ["x, y]', [("GB110", 3), ("GB110", 5)], ["e"]),
         ('data d {\n  prompt p = "x\n  draw 3\n}', [("GB110", 3)], ["d"]),
         # two mistakes in one statement are one finding, the first
         ("let a = 'x' + 'y' + (\nlet b = 2", [("GB108", 2)], ["b"]),
