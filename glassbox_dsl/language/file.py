@@ -38,8 +38,8 @@ def read_program(path: Path) -> tuple[Program | None, tuple[Diagnostic, ...]]:
         reader.load(path, str(path), ())
     except Findings as findings:
         reader.diagnostics += findings.diagnostics
-    # With errors already, the rest is read only for more of them.
-    program = reader.program() if reader.sources else None
+    # Nothing is read into statements that the syntax stage could not keep whole.
+    program = reader.program() if reader.sources and not has_errors(reader.syntax) else None
     diagnostics = tuple(dict.fromkeys(reader.diagnostics))
     return (None if has_errors(diagnostics) else program), diagnostics
 
@@ -56,6 +56,7 @@ class FileReader:
         self.path = path
         self.root = project_root(path)
         self.diagnostics: list[Diagnostic] = []
+        self.syntax: list[Diagnostic] = []
         self.sources: list[Source] = []
         self.loaded: dict[Path, tuple[str, ...]] = {}
         self.declared: dict[str, nodes.Statement] = {}
@@ -78,6 +79,7 @@ class FileReader:
         self.sources.append(source)
         self.loaded[path.resolve()] = chain
         parsed = parse(source)
+        self.syntax += parsed.diagnostics
         self.diagnostics += parsed.diagnostics
         for node in parsed.file.declarations if parsed.file else ():
             if isinstance(node, nodes.Import):
