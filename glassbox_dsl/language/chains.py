@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
+from glassbox_dsl.vocabulary.axes import CONTEXT_AXES
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,20 @@ def leading_path(steps: list[Step]) -> tuple[list[Dot], list[Step]]:
     """The dots at the start of the steps, and what follows."""
     count = next((i for i, step in enumerate(steps) if not isinstance(step, Dot)), len(steps))
     return [step for step in steps[:count] if isinstance(step, Dot)], steps[count:]
+
+
+def context_items(step: Brackets) -> bool:
+    """Whether brackets name only model, data or item."""
+    return all(item.name in CONTEXT_AXES for item in step.items)
+
+
+def graft(word: nodes.Expr, chain: nodes.Expr) -> nodes.Expr:
+    """The chain with its base name exchanged for what a variable stands for."""
+    match chain:
+        case nodes.Attribute():
+            return chain.changed(base=graft(word, chain.base))
+        case nodes.Index():
+            return chain.changed(base=graft(word, chain.base))
+        case nodes.Call():
+            return chain.changed(function=graft(word, chain.function))
+    return word

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from glassbox_dsl.language import errors
-from glassbox_dsl.language.chains import Brackets, Dot, Parentheses, Step, leading_path, take_apart
+from glassbox_dsl.language.chains import (
+    Brackets,
+    Dot,
+    Parentheses,
+    Step,
+    context_items,
+    graft,
+    leading_path,
+    take_apart,
+)
 from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.language.indices import dotted, is_point, swept_variables
 from glassbox_dsl.language.program import (
@@ -386,20 +395,3 @@ class ValueReader:
             raise Problem(errors.too_many_indices(steps[0].span, run.name, [], len(steps[0].items)))
         use, rest = self.run_at(run, base, steps, scope)
         return use if not rest else None
-
-
-def context_items(step: Brackets) -> bool:
-    """Whether brackets name only model, data or item."""
-    return all(item.name in CONTEXT_AXES for item in step.items)
-
-
-def graft(word: nodes.Expr, chain: nodes.Expr) -> nodes.Expr:
-    """The chain with its base name exchanged for what a variable stands for."""
-    match chain:
-        case nodes.Attribute():
-            return chain.changed(base=graft(word, chain.base))
-        case nodes.Index():
-            return chain.changed(base=graft(word, chain.base))
-        case nodes.Call():
-            return chain.changed(function=graft(word, chain.function))
-    return word

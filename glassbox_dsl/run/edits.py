@@ -13,7 +13,7 @@ from glassbox_dsl.language.program import Edit, RunVariant
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.indexing import Binding, Env
-from glassbox_dsl.run.instrument import SiteKey
+from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.named import Named, along, scalar
 from glassbox_dsl.vocabulary.sites import sites
 

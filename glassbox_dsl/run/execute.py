@@ -14,8 +14,8 @@ from glassbox_dsl.plan.progress import Progress
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run.context import Context, Extension, RunResults
 from glassbox_dsl.run.edits import EditBatch, Receipt
-from glassbox_dsl.run.instrument import SiteKey
 from glassbox_dsl.run.keeping import Keeping
+from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.memory import allocate
 from glassbox_dsl.run.proofs import Proofs, may_prove
 from glassbox_dsl.run.rows import BATCH_TOKENS, Pass, RowMaker, Rows

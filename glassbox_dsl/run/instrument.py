@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -20,34 +20,13 @@ from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.families import Family
 from glassbox_dsl.run.attention import Tap, tapped
+from glassbox_dsl.run.keys import CORE, HEAD, ORDER, STREAM, SiteKey
 from glassbox_dsl.run.modules import ModelModules, NormModule, OutProjection, find_modules
 from glassbox_dsl.vocabulary.sites import sites
-
-
-class SiteKey(NamedTuple):
-    """A site in a layer; `layer` is None for sites that stand once in a model."""
-
-    site: str
-    layer: int | None = None
-
 
 Write = Callable[[torch.Tensor], torch.Tensor]
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(the module's input, the value so far) -> the value to go on with."""
-
-CORE: Final = frozenset({"attn.q", "attn.k", "attn.v", "attn.scores", "attn.pattern", "attn.z"})
-"""Sites inside the attention function."""
-STREAM: Final = frozenset({"embed", "resid_pre", "resid_post"})
-"""Sites that are the residual stream between two layers."""
-HEAD: Final = frozenset({"final_norm_scale", "final_norm", "logits"})
-"""Sites after the last layer."""
-ORDER: Final = (
-    "embed", "resid_pre",
-    "attn.in", "attn.norm_scale", "attn.norm", *sorted(CORE), "attn.result", "attn.out_raw", "attn.out",
-    "resid_mid", "mlp.in", "mlp.norm_scale", "mlp.norm", "mlp.pre", "mlp.up", "mlp.post",
-    "mlp.out_raw", "mlp.out", "resid_post", "final_norm_scale", "final_norm", "logits",
-)  # fmt: skip
-"""The order in which sites that share a module's input or output are written."""
 
 
 class Instrument:

@@ -12,7 +12,7 @@ from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.demand import Wanted
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run.context import Context, Extension, RunResults, Stored
-from glassbox_dsl.run.instrument import SiteKey
+from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.memory import allocate
 from glassbox_dsl.run.named import Named
 from glassbox_dsl.run.rows import Pass, RowMaker

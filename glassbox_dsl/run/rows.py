@@ -14,7 +14,7 @@ from glassbox_dsl.plan.demand import Wanted
 from glassbox_dsl.run.context import Context, Extension
 from glassbox_dsl.run.edits import EditBatch
 from glassbox_dsl.run.indexing import Binding, Env
-from glassbox_dsl.run.instrument import SiteKey
+from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.named import Named
 from glassbox_dsl.run.places import Places
 from glassbox_dsl.vocabulary.axes import POSITION_AXES

@@ -14,7 +14,7 @@ from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run.context import Context, RunResults, answer_table
 from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.indexing import Env
-from glassbox_dsl.run.instrument import SiteKey
+from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.named import Named
 from glassbox_dsl.run.rows import Pass, Rows
 

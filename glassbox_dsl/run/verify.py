@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from glassbox_dsl.run.attention import ATTENTION
-from glassbox_dsl.run.instrument import Instrument, SiteKey
+from glassbox_dsl.run.instrument import Instrument
+from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
 LENGTH = 12

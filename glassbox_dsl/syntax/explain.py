@@ -105,7 +105,9 @@ def _expected(accepts: frozenset[str]) -> list[str]:
 
 
 def _keywords(accepts: frozenset[str]) -> list[str]:
-    return sorted(name.lower() for name in accepts - set(_SIGNS) - set(_PHRASES) - {"$END", "FLOAT", "PERCENT"})
+    return sorted(
+        name.lower() for name in accepts - set(_SIGNS) - set(_PHRASES) - {"$END", "FLOAT", "PERCENT"}
+    )
 
 
 def _sign(found: Lexeme, accepts: frozenset[str], place: Span) -> Diagnostic | None:

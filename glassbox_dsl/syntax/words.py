@@ -21,7 +21,11 @@ class ExactContextualLexer(ContextualLexer):
     def lex(self, lexer_state: Any, parser_state: Any) -> Iterator[Token]:
         """Yield one token for each that the parser asks for; raises lark's UnexpectedInput."""
         for token in super().lex(lexer_state, parser_state):
-            if token.value.isidentifier() and token.type != "NAME" and not _can_take(parser_state, token.type):
+            if (
+                token.value.isidentifier()
+                and token.type != "NAME"
+                and not _can_take(parser_state, token.type)
+            ):
                 token.type = "NAME"
             yield token
 

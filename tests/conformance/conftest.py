@@ -14,7 +14,8 @@ from glassbox_dsl.resolve.facts import facts_from_config
 from glassbox_dsl.resolve.families import family, family_names
 from glassbox_dsl.resolve.sources import tiny_config
 from glassbox_dsl.run.fetch import prepare
-from glassbox_dsl.run.instrument import Instrument, SiteKey
+from glassbox_dsl.run.instrument import Instrument
+from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.tiny import tiny_model
 from glassbox_dsl.run.weights import load_model
 from glassbox_dsl.vocabulary.models import ModelSource

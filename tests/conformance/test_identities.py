@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from glassbox_dsl.run.instrument import SiteKey
+from glassbox_dsl.run.keys import SiteKey
 
 CLOSE = 1e-4
 

@@ -166,10 +166,8 @@ def _arguments(call: nodes.Call, name: str, found: list[Diagnostic]) -> dict[str
     """Arguments by parameter name; None (and a finding) where they do not fit."""
     parameters, given = _PARAMETERS[name], dict[str, nodes.Expr]()
     for position, argument in enumerate(call.arguments):
-        if argument.name is None and position < len(parameters):
-            key = parameters[position]
-        else:
-            key = argument.name or ""
+        positional = argument.name is None and position < len(parameters)
+        key = parameters[position] if positional else argument.name or ""
         if key not in parameters or key in given:
             what = "no such argument" if key not in parameters else f"`{key}` is given twice"
             found.append(errors.bad_arguments(argument.span, name, what, USAGE[name]))

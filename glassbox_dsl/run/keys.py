@@ -1,0 +1,27 @@
+"""Names of places in a pass, and the order in which they are visited."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class SiteKey(NamedTuple):
+    """A site in a layer; `layer` is None for sites that stand once in a model."""
+
+    site: str
+    layer: int | None = None
+
+
+CORE: Final = frozenset({"attn.q", "attn.k", "attn.v", "attn.scores", "attn.pattern", "attn.z"})
+"""Sites inside the attention function."""
+STREAM: Final = frozenset({"embed", "resid_pre", "resid_post"})
+"""Sites that are the residual stream between two layers."""
+HEAD: Final = frozenset({"final_norm_scale", "final_norm", "logits"})
+"""Sites after the last layer."""
+ORDER: Final = (
+    "embed", "resid_pre",
+    "attn.in", "attn.norm_scale", "attn.norm", *sorted(CORE), "attn.result", "attn.out_raw", "attn.out",
+    "resid_mid", "mlp.in", "mlp.norm_scale", "mlp.norm", "mlp.pre", "mlp.up", "mlp.post",
+    "mlp.out_raw", "mlp.out", "resid_post", "final_norm_scale", "final_norm", "logits",
+)  # fmt: skip
+"""The order in which sites that share a module's input or output are written."""

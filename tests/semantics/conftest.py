@@ -1,0 +1,187 @@
+"""Runs the text of a small .gbx file through the stages and hands out its numbers, cell by cell."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import AutoModelForCausalLM
+
+from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.language.file import has_errors, read_program
+from glassbox_dsl.resolve.families import family
+from glassbox_dsl.resolve.program import resolve_facts, resolve_items
+from glassbox_dsl.resolve.sources import tiny_config
+from glassbox_dsl.run import session as sessions
+from glassbox_dsl.run.tiny import tiny_model
+from tests.semantics.reference import Reference
+from tests.semantics.texts import Speaker
+
+torch.set_num_threads(2)
+LAYERS = {"llama": 3, "gemma3_text": 3, "gpt2": 2}
+FAMILIES = tuple(LAYERS)
+WORDS = "Anna Bob Carla Dan Eve store park school drink ball book cat dog red blue green the a to gave went and When said".split()
+
+
+class Quiet:
+    """Progress that nobody watches."""
+
+    def stage(self, *_): ...
+    def advance(self, *_): ...
+    def say(self, *_): ...
+
+
+@dataclass
+class Found:
+    """What a file gave. `values[measure]`: {(model, item, variables...): number}, `item` left out where there is none."""
+
+    values: dict = field(default_factory=dict)
+    parts: dict = field(default_factory=dict)
+    tops: dict = field(default_factory=dict)
+    records: dict = field(default_factory=dict)
+    claims: list = field(default_factory=list)
+    receipts: dict = field(default_factory=dict)
+    diagnostics: list = field(default_factory=list)
+    tables: dict = field(default_factory=dict)
+    datas: dict = field(default_factory=dict)
+
+    def codes(self) -> list[str]:
+        return [d.code for d in self.diagnostics]
+
+
+class Family:
+    """A tiny checkpoint: its folder, its reference, its tokenizer."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        bos = name == "gemma3_text"
+        tokenizer = train(bos)
+        folder.mkdir()
+        tokenizer.save(str(folder / "tokenizer.json"))
+        (folder / "tokenizer_config.json").write_text(
+            json.dumps(
+                {"tokenizer_class": "PreTrainedTokenizerFast", **({"bos_token": "<bos>"} if bos else {})}
+            )
+        )
+        config = tiny_config(family(name), LAYERS[name], tokenizer.get_vocab_size() + 3)
+        tiny_model(config, seed=3).save_pretrained(folder)
+        plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+        self.plain = plain.eval()
+        self.reference = Reference(self.plain)
+        self.speak = Speaker(Tokenizer.from_file(str(folder / "tokenizer.json")))
+
+    def run(self, ids, *edits):
+        return self.reference.run(ids, *edits)
+
+
+def train(bos: bool) -> Tokenizer:
+    """Byte-level BPE that knows `WORDS` as one token each; other words are several tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<bos>"] if bos else ["<end>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([" ".join(WORDS), " " + " ".join(reversed(WORDS))] * 20, trainer)
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", tokenizer.token_to_id("<bos>"))]
+        )
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    root = tmp_path_factory.mktemp("checkpoints")
+    return {name: Family(name, root / name) for name in FAMILIES}
+
+
+@pytest.fixture(params=FAMILIES)
+def fam(request, checkpoints):
+    return checkpoints[request.param]
+
+
+@pytest.fixture
+def llama(checkpoints):
+    return checkpoints["llama"]
+
+
+@pytest.fixture
+def gbx(tmp_path, checkpoints, monkeypatch):
+    """Run a text: `gbx(text, llama)` declares the models; each goes by its family's name."""
+    monkeypatch.setattr(sessions, "verified", lambda *_: ())
+
+    def run(text: str, *used: Family) -> Found:
+        declared = "".join(f'model {f.name} = local("{f.folder}")\n' for f in used)
+        path = tmp_path / "test.gbx"
+        path.write_text(f"gbx 1\n{declared}{text}")
+        return outcome(path)
+
+    return run
+
+
+def outcome(path: Path) -> Found:
+    program, diagnostics = read_program(path)
+    if program is None:
+        raise Findings(diagnostics)
+    resolved = resolve_facts(program)
+    if has_errors(resolved.diagnostics):
+        raise Findings(resolved.diagnostics)
+    tables = resolve_items(resolved, files=resolved.files)
+    if has_errors(tables.diagnostics):
+        raise Findings(tables.diagnostics)
+    session = sessions.Session(program, resolved.facts, resolved.files, dict(tables.tables), Quiet())
+    found = Found(diagnostics=[*diagnostics, *resolved.diagnostics, *tables.diagnostics])
+    for results in session.results():
+        collect(found, results)
+    found.diagnostics += session.problems
+    found.tables = session.tables
+    return found
+
+
+def collect(found: Found, results) -> None:
+    for m in results.measured:
+        keys = keys_of(m)
+        into = found.values.setdefault(m.value.name, {})
+        if m.top is not None:
+            rows = found.tops.setdefault(m.value.name, {})
+            for key, rank, token, logit, prob in zip(
+                keys, *(m.top[c].tolist() for c in ("rank", "token_id", "logit", "prob")), strict=True
+            ):
+                rows[(*key, rank)] = (token, logit, prob)
+            continue
+        assert len(set(keys)) == len(keys), f"{m.value.name}: a cell stands twice"
+        into.update(zip(keys, m.numbers.tolist(), strict=True))
+        found.datas.setdefault((m.value.name, m.data), {}).update(zip(keys, m.numbers.tolist(), strict=True))
+        if m.num is not None:
+            found.parts.setdefault(m.value.name, {}).update(
+                zip(keys, zip(m.num.tolist(), m.den.tolist(), strict=True), strict=True)
+            )
+    for r in results.recorded:
+        found.records.setdefault(r.value.name, {})[(r.model, *(() if r.item is None else (r.item,)))] = r
+    found.claims += results.claimed
+    for run, receipt, rows in results.receipts:
+        found.receipts.setdefault(run, []).append((receipt, rows))
+    found.diagnostics += results.diagnostics
+
+
+def keys_of(m) -> list[tuple]:
+    columns = [] if m.item is None else [m.item.tolist()]
+    for c in m.columns:
+        values = c.values.tolist()
+        columns.append([cell(c, v, i) for i, v in enumerate(values)])
+    return (
+        [(m.model, *row) for row in zip(*columns, strict=True)] if columns else [(m.model,)] * len(m.numbers)
+    )
+
+
+def cell(column, value, place):
+    """A named position by its name, anything else by its value."""
+    return column.labels[place] if column.labels is not None and column.named else value

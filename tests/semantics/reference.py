@@ -1,0 +1,172 @@
+"""The three families written out again from the model code of transformers: one prompt, every site, any edit.
+
+`Reference.run` gives every site of one prompt after the edits, in forward order; nothing of it comes from the
+package under test. `test_reference.py` holds it against the untouched eager models.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+INF = float("inf")
+
+
+class Reference:
+    """A model of one of the three families. Values: [pos, dim], [head, pos, d], [head, query, key], [neuron, pos]."""
+
+    def __init__(self, model):
+        self.model, self.config = model, model.config
+        self.family = model.config.model_type
+        self.eps = getattr(self.config, "layer_norm_epsilon", None) or getattr(
+            self.config, "rms_norm_eps", None
+        )
+        base = model.transformer if self.family == "gpt2" else model.model
+        self.layers = list(base.h if self.family == "gpt2" else base.layers)
+        self.base = base
+        self.final = base.ln_f if self.family == "gpt2" else base.norm
+        self.n_layers = len(self.layers)
+        self.n_heads = self.config.num_attention_heads
+        self.n_kv = getattr(self.config, "num_key_value_heads", self.n_heads)
+
+    @torch.no_grad()
+    def run(self, ids, *edits):
+        """{(site, layer): value} for token ids; an edit is a function of (site, layer, value) that returns a value."""
+        values = {}
+
+        def visit(site, layer, value):
+            for edit in edits:
+                changed = edit(site, layer, value)
+                value = value if changed is None else changed
+            values[site, layer] = value
+            return value
+
+        x = visit("embed", None, self.embed(torch.tensor(list(ids))))
+        for number, layer in enumerate(self.layers):
+            x = self.block(number, layer, x, visit)
+        scale = visit("final_norm_scale", None, self.divisor(x))
+        normed = visit("final_norm", None, self.normed(self.final, x, scale))
+        visit("logits", None, self.unembed(normed))
+        return values
+
+    def embed(self, ids):
+        if self.family == "gpt2":
+            return self.base.wte.weight[ids] + self.base.wpe.weight[: len(ids)]
+        x = self.base.embed_tokens.weight[ids]
+        return x * self.config.hidden_size**0.5 if self.family == "gemma3_text" else x
+
+    def unembed(self, normed):
+        logits = normed @ self.model.lm_head.weight.T
+        cap = getattr(self.config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def divisor(self, x):
+        if self.family == "gpt2":
+            return (x.var(-1, unbiased=False) + self.eps).sqrt()
+        return (x.pow(2).mean(-1) + self.eps).sqrt()
+
+    def normed(self, norm, x, scale):
+        if self.family == "gpt2":
+            return (x - x.mean(-1, keepdim=True)) / scale[:, None] * norm.weight + norm.bias
+        return x / scale[:, None] * (norm.weight + (1 if self.family == "gemma3_text" else 0))
+
+    def block(self, number, layer, x, visit):
+        gpt2, gemma = self.family == "gpt2", self.family == "gemma3_text"
+        norm1 = layer.ln_1 if gpt2 else layer.input_layernorm
+        norm2 = (
+            layer.ln_2
+            if gpt2
+            else layer.pre_feedforward_layernorm
+            if gemma
+            else layer.post_attention_layernorm
+        )
+        see = lambda site, value: visit(site, number, value)  # noqa: E731
+        pre = see("resid_pre", x)
+        into = see("attn.in", pre)
+        scale = see("attn.norm_scale", self.divisor(into))
+        raw = self.attention(number, layer, see("attn.norm", self.normed(norm1, into, scale)), see)
+        out = self.normed(layer.post_attention_layernorm, raw, self.divisor(raw)) if gemma else raw
+        mid = see("resid_mid", pre + see("attn.out", out))
+        into = see("mlp.in", mid)
+        scale = see("mlp.norm_scale", self.divisor(into))
+        raw = see("mlp.out_raw", self.mlp(layer.mlp, see("mlp.norm", self.normed(norm2, into, scale)), see))
+        out = self.normed(layer.post_feedforward_layernorm, raw, self.divisor(raw)) if gemma else raw
+        return see("resid_post", mid + see("mlp.out", out))
+
+    def mlp(self, mlp, x, see):
+        if self.family == "gpt2":
+            before = see("mlp.pre", (x @ mlp.c_fc.weight + mlp.c_fc.bias).T)
+            after = see("mlp.post", functional.gelu(before, approximate="tanh"))
+            return after.T @ mlp.c_proj.weight + mlp.c_proj.bias
+        before, up = see("mlp.pre", mlp.gate_proj(x).T), see("mlp.up", mlp.up_proj(x).T)
+        llama = self.family == "llama"
+        active = functional.silu(before) if llama else functional.gelu(before, approximate="tanh")
+        return mlp.down_proj(see("mlp.post", active * up).T)
+
+    def attention(self, number, layer, x, see):
+        gpt2 = self.family == "gpt2"
+        attn = layer.attn if gpt2 else layer.self_attn
+        n = len(x)
+        split = lambda y, heads: y.reshape(n, heads, -1).transpose(0, 1)  # noqa: E731
+        if gpt2:
+            q, k, v = (
+                split(y, self.n_heads) for y in (x @ attn.c_attn.weight + attn.c_attn.bias).chunk(3, -1)
+            )
+        else:
+            q, k, v = (
+                split(attn.q_proj(x), self.n_heads),
+                split(attn.k_proj(x), self.n_kv),
+                split(attn.v_proj(x), self.n_kv),
+            )
+            q, k = self.turned(number, attn, q), self.turned(number, attn, k, key=True)
+        q, k, v = see("attn.q", q), see("attn.k", k), see("attn.v", v)
+        keys, values = (y.repeat_interleave(self.n_heads // self.n_kv, 0) for y in (k, v))
+        scores = (q @ keys.transpose(1, 2) * self.temper(number)).masked_fill(self.hidden(number, n), -INF)
+        pattern = see("attn.pattern", see("attn.scores", scores).softmax(-1))
+        z = see("attn.z", pattern @ values)
+        weight = attn.c_proj.weight if gpt2 else attn.o_proj.weight.T
+        bias = attn.c_proj.bias if gpt2 else attn.o_proj.bias
+        result = see("attn.result", z @ weight.reshape(self.n_heads, -1, weight.shape[-1]))
+        return see("attn.out_raw", result.sum(0) + (0 if bias is None else bias))
+
+    def hidden(self, number, n):
+        """Which keys [query, key] no query may see: later ones and those behind a sliding window."""
+        distance = torch.arange(n)[:, None] - torch.arange(n)
+        return (distance < 0) | (distance >= (self.window(number) or n))
+
+    def window(self, number):
+        types = getattr(self.config, "layer_types", None)
+        local = self.family == "gemma3_text" and types[number] == "sliding_attention"
+        return self.config.sliding_window if local else None
+
+    def temper(self, number):
+        if self.family == "gpt2":
+            width = self.config.n_embd // self.config.n_head
+            return width**-0.5 / (number + 1 if self.config.scale_attn_by_inverse_layer_idx else 1)
+        base = self.config.query_pre_attn_scalar if self.family == "gemma3_text" else self.config.head_dim
+        return base**-0.5
+
+    def turned(self, number, attn, x, key=False):
+        """Head norms where there are some, then rotary positions with halves paired."""
+        parameters = self.config.rope_parameters
+        if self.family == "gemma3_text":
+            norm = attn.k_norm if key else attn.q_norm
+            x = x / (x.pow(2).mean(-1, keepdim=True) + self.eps).sqrt() * (1 + norm.weight)
+            parameters = parameters[self.config.layer_types[number]]
+        half = x.shape[-1] // 2
+        angle = torch.arange(x.shape[1])[:, None] * parameters["rope_theta"] ** (-torch.arange(half) / half)
+        a, b = x[..., :half], x[..., half:]
+        return torch.cat([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], -1)
+
+
+def setting(site, layer, place, value):
+    """An edit that writes `value` (or a function of what is there) into `place` of a site."""
+
+    def edit(name, number, old):
+        if (name, number) != (site, layer):
+            return None
+        new = old.clone()
+        new[place] = value(old[place]) if callable(value) else value
+        return new
+
+    return edit
