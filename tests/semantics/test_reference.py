@@ -23,13 +23,13 @@ def test_reference_edits_equal_hooks(fam):
     attention = layers[1].attn if fam.name == "gpt2" else layers[1].self_attn
 
     def halve(_, __, out):
-        return (out[0] * 0.5, *out[1:])
+        return (out[0] * -0.5, *out[1:])
 
     hook = attention.register_forward_hook(halve)
     with torch.no_grad():
         out = fam.plain(torch.tensor([ids])).logits[0]
     hook.remove()
-    values = fam.run(ids, setting("attn.out_raw", 1, slice(None), lambda x: x * 0.5))
+    values = fam.run(ids, setting("attn.out_raw", 1, slice(None), lambda x: x * -0.5))
     torch.testing.assert_close(values["logits", None], out, atol=1e-4, rtol=1e-4)
     assert (out - fam.run(ids)["logits", None]).abs().max() > 1e-2
 
