@@ -85,11 +85,6 @@ def out_of_memory(span: Span | None, name: str, wanted_gib: float, free_gib: flo
     )
 
 
-def expects_item(span: Span, what: str) -> Diagnostic:
-    """A row of attention that leaves no key."""
-    return Diagnostic("GB538", what, span)
-
-
 def not_trusted(model: str, check: str, value: float, tolerance: float, detail: str) -> Diagnostic:
     """A model or site that failed its verification."""
     return Diagnostic(
