@@ -24,7 +24,10 @@ from tests.semantics.texts import Speaker
 torch.set_num_threads(2)
 LAYERS = {"llama": 3, "gemma3_text": 3, "gpt2": 2}
 FAMILIES = tuple(LAYERS)
-WORDS = "Anna Bob Carla Dan Eve store park school drink ball book cat dog red blue green the a to gave went and When said".split()
+WORDS = (
+    *("Anna", "Bob", "Carla", "Dan", "Eve", "store", "park", "school", "drink", "ball", "book", "cat", "dog"),
+    *("red", "blue", "green", "the", "a", "to", "gave", "went", "and", "When", "said"),
+)
 
 
 class Quiet:
@@ -37,7 +40,7 @@ class Quiet:
 
 @dataclass
 class Found:
-    """What a file gave. `values[measure]`: {(model, item, variables...): number}, `item` left out where there is none."""
+    """What a file gave. `values[measure]`: {(model, item, variables...): number}; no `item` where there is none."""
 
     values: dict = field(default_factory=dict)
     parts: dict = field(default_factory=dict)
