@@ -11,7 +11,7 @@ from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.arguments import Arguments
 from glassbox_dsl.language.chains import Parentheses
-from glassbox_dsl.language.errors import Problem
+from glassbox_dsl.language.errors import Poisoned, Problem
 from glassbox_dsl.language.indices import dotted
 from glassbox_dsl.language.metric_calls import MetricReader
 from glassbox_dsl.language.program import (
@@ -71,6 +71,8 @@ class CallReader:
         positional = tuple(a.value for a in step.arguments if a.name is None)
         named = {a.name: a.value for a in step.arguments if a.name is not None}
         arguments = Arguments(base.id, base.span.to(step.span), positional, named)
+        if base.id in self.names.broken or base.id in self.names.file.broken:
+            raise Poisoned
         if (declared := self.names.metric_named(base.id)) is not None:
             return self.metrics.declared_metric(declared, arguments, scope)
         if base.id in REDUCTIONS:

@@ -115,14 +115,11 @@ def unknown_axis(span: Span, name: str, of: str, axes: Sequence[str]) -> Diagnos
 
 def position_on_other_axis(span: Span, text: str, axis: str, order: Sequence[str], site: str) -> Diagnostic:
     """A position name as the index of an axis that is not a position."""
-    slots = ", ".join(f"{a}: {text}" if a in ("pos", "query", "key") else a for a in order)
-    where = next((i for i, a in enumerate(order) if a in ("pos", "query", "key")), None)
-    moved = (
-        ", ".join(":" if i != where else text for i in range((where or 0) + 1)) if where is not None else ""
-    )
-    help_ = (
-        f"the order is [{', '.join(order)}]: write `{site}[{moved}]` or by name" if slots and moved else ""
-    )
+    place = next((i for i, a in enumerate(order) if a in ("pos", "query", "key")), None)
+    help_ = ""
+    if place is not None:
+        before = [":" if a == axis else a for a in order[:place]]
+        help_ = f"the order is [{', '.join(order)}]: write `{site}[{', '.join([*before, text])}]` or by name"
     return Diagnostic(
         "GB211", f"`{text}` is a position, not a {axis}", span, f"this index is on the axis `{axis}`", help_
     )

@@ -63,7 +63,7 @@ class ExperimentReader(Names):
 
     def read(self) -> ExperimentProgram:
         """Everything the experiment declares; problems are collected in `diagnostics`."""
-        if not self.models or not self.data:
+        if (not self.models or not self.data) and not self.file.broken:
             self.diagnostics.append(errors.nothing_to_run(self.node.span, self.name))
         claims = []
         for number, item in enumerate(self.node.items):
@@ -151,13 +151,30 @@ class ExperimentReader(Names):
         return self._lazily(node.name, node.span, self.families, lambda: self._value(node))
 
     def _value(self, node: nodes.Let | nodes.Measure | nodes.RecordTensor) -> Value:
-        dimensions = read_binders(node.binders, self.reader, self.scope())
+        binders = [self._as_swept(binder) for binder in node.binders]
+        dimensions = read_binders(binders, self.reader, self.scope())
         value = self.read_value(
             VALUE_KINDS[type(node)], node.name, node.span, node.value, dimensions, bool(node.binders)
         )
         if value.kind == "measure" and value.feature is not None:
             raise Problem(errors.vector_measure(node.value.span, node.name, value.feature))
         return value
+
+    def _as_swept(self, binder: nodes.Binder) -> nodes.Binder:
+        """A binder that only names the variable of another family (`[alpha]`) stands for that family's own."""
+        [first, *others] = binder.axes
+        if binder.domain is not None or others or first.axis is not None or first.name in AXES:
+            return binder
+        for node in self.declared.values():
+            for known in getattr(node, "binders", ()):
+                [name, *more] = known.axes
+                if (
+                    not more
+                    and name.name == first.name
+                    and (known.domain is not None or name.axis is not None)
+                ):
+                    return known  # type: ignore[no-any-return]
+        return binder
 
     def _claim(self, node: nodes.Expect, number: int) -> Value:
         value = self.read_value("expect", f"expect_{number}", node.span, node.claim, (), False)

@@ -129,6 +129,9 @@ class FileReader:
             case nodes.Let():
                 self.lets[name] = node
             case nodes.Metric():
+                found = list(unbuilt_forms(node))
+                self.diagnostics += found
+                self.broken |= {name} if found else set()
                 self.metrics[name] = node
             case nodes.Experiment():
                 self.experiment_nodes.append(node)

@@ -54,7 +54,7 @@ class MetricReader:
             and value.site == "logits"
             and value.feature == "vocab"
             and at is None
-            and metric.shape != "sequence"
+            and metric.shape not in ("sequence", "pattern")
         ):
             # Metrics of a run are taken where the run is made, so its logits never have to be kept.
             run, at, value = value.run, value.index[0], None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glassbox_dsl.language import errors
-from glassbox_dsl.language.errors import Problem
+from glassbox_dsl.language.errors import Poisoned, Problem
 from glassbox_dsl.language.program import AllCells, Index, Run
 from glassbox_dsl.language.scope import Scope
 from glassbox_dsl.source import Span
@@ -32,6 +32,7 @@ class Names:
     declared: dict[str, Named]
     runs: dict[str, Run]
     inline: dict[str, nodes.Expr]
+    broken: set[str]
     values: ValueReader
 
     def scope(self, **fields: object) -> Scope:
@@ -120,6 +121,8 @@ class Names:
 
     def check_site(self, name: str, span: Span) -> None:
         """The site exists and is built."""
+        if name.split(".")[0] in self.broken:
+            raise Poisoned
         if name not in sites():
             raise Problem(errors.unknown_site(span, name, sites()))
         if not sites()[name].built:

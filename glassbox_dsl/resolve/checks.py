@@ -84,6 +84,8 @@ def _domains(experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
 
 def _run(run: Run, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
     families = [(d, resolve_dimension(d, sizes)[0]) for d in run.dimensions]
+    if any(not rows for _, rows in families):
+        return  # said already: the family has no cell
     for variant in run.variants:
         for edit in variant.edits:
             if edit.site in sizes.facts.absent:
@@ -164,7 +166,7 @@ def _number(index: Index, axis: str, cells: dict[str, Cell], sizes: Sizes) -> in
 
 def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
     """Written indices outside their axes, and values of the wrong width."""
-    if isinstance(node, SiteRead):
+    if isinstance(node, SiteRead) and not node.copied:
         yield from _outside(node, sizes)
     if isinstance(node, Unembed):
         width = width_of(node.body, experiment, sizes.facts)
@@ -180,7 +182,7 @@ def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Itera
 
 
 def _outside(read: SiteRead, sizes: Sizes) -> Iterator[Diagnostic]:
-    """Literal indices that this model does not have. The cell is missing there, so it is a warning."""
+    """Literal indices that this model does not have: there is no such cell, so the value is empty."""
     for index, axis in zip(read.index, sites()[read.site].axes, strict=True):
         if (
             axis in POSITION_AXES
