@@ -62,3 +62,35 @@ def test_a_model_that_gives_nan_is_not_trusted():
     broken = instrument("llama")
     broken.modules.final_norm.module.register_forward_hook(lambda m, i, o: o * torch.nan)
     assert not all(c.ok for c in verify(broken) if c.name == "T1")
+
+
+def test_nan_in_one_site_fails_its_equation():
+    broken = instrument("llama")
+    attention = broken.modules.layers[1].attention
+    attention.register_forward_hook(
+        lambda m, i, o: (torch.where(o[0] == o[0].max(), torch.nan, o[0]), *o[1:])
+    )
+    failed = {c.site for c in verify(broken) if not c.ok and c.name == "T7"}
+    assert {"resid_post", "attn.result"} <= failed
+
+
+def test_a_family_file_that_points_at_the_wrong_module_fails_the_sum():
+    whole = instrument("gemma3_text")
+    spots = {**whole.family.sites, "attn.out": whole.family.sites["attn.out_raw"]}
+    wrong = whole.family.model_copy(update={"sites": spots})
+    checks = verify(Instrument(whole.model, whole.facts, wrong))
+    assert {(c.name, c.site) for c in checks if not c.ok} == {("T7", "resid_post")}
+
+
+def test_a_site_that_reads_but_does_not_write_is_named():
+    whole = instrument("gpt2")
+    deaf = Instrument(whole.model, whole.facts, whole.family)
+    forward = deaf.forward
+
+    def without_queries(ids, *, writes=None, **wanted):
+        kept = {key: write for key, write in (writes or {}).items() if key.site != "attn.q"}
+        return forward(ids, writes=kept, **wanted)
+
+    deaf.forward = without_queries
+    failed = [c for c in verify(deaf) if not c.ok]
+    assert failed and all(c.name == "T7" for c in failed)
