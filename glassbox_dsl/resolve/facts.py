@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.resolve import model_errors as errors
-from glassbox_dsl.resolve.families import FactKey, Family, Windows, families, family_of, harmless_keys
+from glassbox_dsl.resolve.families import FactKey, Family, Windows, common_keys, families, family_of
 from glassbox_dsl.source import Span
 from glassbox_dsl.vocabulary.sites import sites
 
@@ -115,7 +115,8 @@ def _windows(config: dict[str, Any], windows: Windows | None, n_layers: int) -> 
 def _unknown_keys(
     config: dict[str, Any], family: Family, shown: str, span: Span | None
 ) -> Iterator[Diagnostic]:
-    known = {*harmless_keys(), *family.config.handled, *family.config.harmless}
+    common = common_keys()
+    known = {*common.harmless, *common.fixed, *family.config.handled, *family.config.harmless}
     known |= {key.split(".")[0] for key in family.config.fixed}
     for fact in family.facts.values():
         known |= set(fact.keys)
@@ -129,7 +130,7 @@ def _unknown_keys(
 def _refused_values(
     config: dict[str, Any], family: Family, shown: str, span: Span | None
 ) -> Iterator[Diagnostic]:
-    for path, allowed in family.config.fixed.items():
+    for path, allowed in (common_keys().fixed | family.config.fixed).items():
         value: Any = config
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None

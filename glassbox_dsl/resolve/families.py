@@ -128,8 +128,15 @@ def family_of(model_type: str) -> Family | None:
     return next((f for f in families() if model_type in f.model_types), None)
 
 
+class CommonKeys(_Part):
+    """Config keys of every family: without effect on a forward pass, and allowed only certain values."""
+
+    harmless: frozenset[str]
+    fixed: dict[str, tuple[Any, ...]]
+
+
 @cache
-def harmless_keys() -> frozenset[str]:
-    """Config keys that change nothing in a forward pass of any family."""
+def common_keys() -> CommonKeys:
+    """The keys of specs/config_keys.toml."""
     with open(shipped("specs") / "config_keys.toml", "rb") as file:
-        return frozenset(tomllib.load(file)["harmless"])
+        return CommonKeys(**tomllib.load(file))
