@@ -6,15 +6,18 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from glassbox_dsl.language.program import Edit, RunVariant
+from glassbox_dsl.plan.edit_cells import edit_env, selected, touched_layers, written_coordinates
+from glassbox_dsl.plan.indexing import Env
+from glassbox_dsl.plan.rows import ROW
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.evaluate import Evaluator
-from glassbox_dsl.run.indexing import Binding, Env
 from glassbox_dsl.run.keys import SiteKey
-from glassbox_dsl.run.named import Named, along, scalar
+from glassbox_dsl.run.named import Named, tensor
 from glassbox_dsl.vocabulary.sites import sites
 
 MOVED = 1e-6
@@ -69,36 +72,6 @@ class EditBatch:
         for edit, rows in self.hit.items():
             self.receipts[edit].fired_rows += int(rows.sum())
 
-    def layers(self, edit: Edit) -> Tensor:
-        """Whether each row [row] touches each layer [layer] with an edit."""
-        n_rows, n_layers = len(self.env.item.data), self.context.sizes.facts.n_layers
-        axes = sites()[edit.site].axes
-        coordinates = {a: along(a, self.context.sizes.of(a)) for a in axes}
-        env = self._env(coordinates)
-        first = edit.index[0]
-        width = getattr(first, "width", 1)
-        chosen = self.context.indexer.selection(
-            edit.index[:width], axes[:width], coordinates, env, self.variant.prompt
-        )
-        dims = ("row", "layer", *axes[1:width])
-        data = chosen.spread(dims)[0]
-        data = data.expand(n_rows, n_layers, *data.shape[2:])
-        return data.flatten(2).any(-1) if data.ndim > 2 else data
-
-    def first_layers(self) -> Tensor:
-        """The lowest layer whose input, inside or output a row's edits touch, [row]; n_layers for those behind."""
-        n_rows, n_layers = len(self.env.item.data), self.context.sizes.facts.n_layers
-        first = torch.full((n_rows,), n_layers)
-        for edit in self.variant.edits:
-            if not sites()[edit.site].has_layer:
-                own = torch.full((n_rows,), 0 if edit.site == "embed" else n_layers)
-            else:
-                touched = self.layers(edit)
-                own = torch.where(touched.any(1), touched.long().argmax(1), n_layers)
-                own = own + (1 if edit.site == "resid_post" else 0)
-            first = torch.minimum(first, own)
-        return first.clamp(max=n_layers)
-
     def writes(self) -> dict[SiteKey, Callable[[Tensor], Tensor]]:
         """What to write where, edits at one site in the order written."""
         by_key: defaultdict[SiteKey, list[Edit]] = defaultdict(list)
@@ -106,7 +79,8 @@ class EditBatch:
             if not sites()[edit.site].has_layer:
                 by_key[SiteKey(edit.site, None)].append(edit)
                 continue
-            for layer in self.layers(edit).any(0).nonzero().flatten().tolist():
+            touched = touched_layers(self.context, edit, self.variant, self.env)
+            for layer in np.flatnonzero(touched.any(0)).tolist():
                 by_key[SiteKey(edit.site, layer)].append(edit)
         return {key: self._writer(key, edits) for key, edits in by_key.items()}
 
@@ -118,25 +92,20 @@ class EditBatch:
 
         return write
 
-    def _env(self, coordinates: Mapping[str, Named]) -> Env:
-        """The rows' environment, where axes that no binder sweeps are the written cells' own."""
-        own = {a: Binding(c, a) for a, c in coordinates.items() if a not in self.env.variables}
-        return replace(self.env.with_variables(own), prompt=self.variant.prompt)
-
     def apply(self, edit: Edit, key: SiteKey, value: Tensor) -> Tensor:
         """The value [row, the site's axes, feature] after one edit; the given one is not changed."""
         site = sites()[edit.site]
         inner = [a for a in site.axes if a != "layer"]
-        coordinates: dict[str, Named] = {a: along(a, n) for a, n in zip(inner, value.shape[1:], strict=False)}
-        if key.layer is not None:
-            coordinates = {"layer": scalar(key.layer), **coordinates}
-        own = Named(value.float().cpu(), ("row", *inner), site.feature is not None)
-        env = replace(self._env(coordinates), coordinates=coordinates, own=own, site=(edit.site, key.layer))
-        chosen = self.context.indexer.selection(edit.index, site.axes, coordinates, env, self.variant.prompt)
-        dims = ("row", *inner)
-        mask = chosen.spread(dims)[0].expand(value.shape[: len(dims)])
+        lengths = dict(zip(inner, value.shape[1:], strict=False))
+        coordinates = written_coordinates(edit, key.layer, lengths)
+        env = edit_env(self.context, self.variant, self.env, coordinates)
+        chosen = selected(self.context, edit, self.variant, env, coordinates)
+        dims = (ROW, *inner)
+        mask = tensor(chosen.spread(dims)[0]).expand(value.shape[: len(dims)])
         if not bool(mask.any()):
             return value
+        own = Named(value.float().cpu(), dims, site.feature is not None)
+        env = replace(env, own=own, site=(edit.site, key.layer))
         new = self.evaluator.value(edit.value, env)
         data, there = new.spread(dims)
         if site.feature is not None and not new.feature:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from glassbox_dsl.run.named import Named, both
+from glassbox_dsl.plan import named as indices
+from glassbox_dsl.run.named import Named, both, tensor
 
 NEAR_ZERO = 1e-6
 """A denominator below this, or below this share of the typical one, gives no quotient for the item."""
@@ -43,10 +44,10 @@ def pairwise(function: Callable[[Tensor, Tensor], Tensor], values: Sequence[Tens
     return result
 
 
-def choose(chosen: Named, number: int, part: Named, rest: Named, dims: Sequence[str]) -> Named:
+def choose(chosen: indices.Named, number: int, part: Named, rest: Named, dims: Sequence[str]) -> Named:
     """`part` where `chosen` is a number, `rest` elsewhere; presence goes with the values."""
     feature = part.feature or rest.feature
-    pick = chosen.spread(dims)[0] == number
+    pick = tensor(chosen.spread(dims)[0] == number)
     (a, a_there), (b, b_there) = part.spread(dims), rest.spread(dims)
     data = torch.where(pick[..., None] if feature else pick, a, b)
     ones = torch.ones([1] * len(dims), dtype=torch.bool)

@@ -63,17 +63,6 @@ def never_moved(span: Span, text: str) -> Diagnostic:
     )
 
 
-def spans_differ(span: Span, rows: str) -> Diagnostic:
-    """Spans of different length set from one another."""
-    return Diagnostic(
-        "GB536",
-        "the spans have different lengths",
-        span,
-        rows,
-        "set one token from one token: `label.first` or `label.last`",
-    )
-
-
 def out_of_memory(span: Span | None, name: str, wanted_gib: float, free_gib: float) -> Diagnostic:
     """More to keep than fits."""
     return Diagnostic(

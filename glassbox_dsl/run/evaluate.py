@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from glassbox_dsl.diagnostics import Findings
@@ -33,14 +34,16 @@ from glassbox_dsl.language.program import (
     VariableValue,
 )
 from glassbox_dsl.library.value import value_functions
+from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.demand import run_uses
+from glassbox_dsl.plan.indexing import Binding, Env, narrowed
+from glassbox_dsl.plan.places import Places, items_elsewhere
+from glassbox_dsl.plan.setting import prompts_read
 from glassbox_dsl.run import errors, random
-from glassbox_dsl.run.context import Context, prompts_read
+from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.elementwise import OPERATIONS, choose, quotient
-from glassbox_dsl.run.indexing import Binding, Env, narrowed
 from glassbox_dsl.run.metric_values import MetricValues
-from glassbox_dsl.run.named import Named, both, combine, concatenate, scalar, take, take_named
-from glassbox_dsl.run.places import Places
+from glassbox_dsl.run.named import Named, both, combine, concatenate, scalar, take, take_named, valued
 from glassbox_dsl.run.reductions import Reductions
 from glassbox_dsl.run.site_values import SiteValues
 from glassbox_dsl.syntax import nodes
@@ -139,7 +142,7 @@ class Evaluator:
         env = self.context.env(value.dimensions)
         if len(value.variants) == 1:
             return self.complete(evaluate(value.variants[0].value, env), value)
-        chosen = Named(self.context.cell_variants(value), tuple(d.name for d in value.dimensions))
+        chosen = indices.Named(self.context.cell_variants(value), tuple(d.name for d in value.dimensions))
         parts = [self.complete(evaluate(v.value, env), value) for v in value.variants]
         dims = tuple(dict.fromkeys((*chosen.dims, *(d for p in parts for d in p.dims))))
         result = parts[0]
@@ -169,12 +172,12 @@ class Evaluator:
         if total <= WIDE_BYTES or not splits:
             return make(env)
         dim = max(splits, key=lambda d: splits[d])
-        pieces = torch.arange(splits[dim]).chunk(min(splits[dim], math.ceil(total / WIDE_BYTES)))
+        n_pieces = min(splits[dim], math.ceil(total / WIDE_BYTES))
+        pieces = np.array_split(np.arange(splits[dim]), n_pieces)
         parts = [self.in_pieces(dims, wide, narrowed(env, dim, piece), make) for piece in pieces]
         return concatenate(parts, dim) if dim in parts[0].dims else parts[0]
 
     def variable(self, expr: VariableValue, env: Env) -> Named:
-        """A bound variable as a number."""
         """A bound variable as a number."""
         binding = env.variables[expr.variable]
         if binding.cells is not None and all(c.number is not None for c in binding.cells):
@@ -182,7 +185,7 @@ class Evaluator:
             return take(table, {"#cell": binding.ids})
         axis = "pos" if binding.cells and any(c.index is not None for c in binding.cells) else "layer"
         found = self.context.indexer.variable(expr.variable, axis, env, self.places.default_prompt())
-        return Named(found.data.to(torch.float32), found.dims, False, found.present)
+        return valued(found)
 
     def operation(self, expr: Operation, env: Env) -> Named:
         """Arithmetic, comparison or a function, cell by cell."""
@@ -194,7 +197,7 @@ class Evaluator:
 
     def own(self, expr: OwnValue, env: Env) -> Named:
         """`self` in an edit."""
-        assert env.own is not None
+        assert isinstance(env.own, Named)
         return env.own
 
     def token(self, expr: TokenAt, env: Env) -> Named:
@@ -205,10 +208,11 @@ class Evaluator:
             if is_point(expr.at)
             else self.places.natural("pos", env, expr.prompt)
         )
-        ids = take(Named(arrays.ids, (ITEM, "#pos")), {ITEM: env.item, "#pos": at})
-        inside = combine(torch.lt, at, self.context.indexer.length("pos", env, expr.prompt))
-        kept = combine(lambda i, _: i.to(torch.float32), ids, Named(inside.data, inside.dims))
-        return kept.where(Named(inside.data, inside.dims).spread(kept.dims)[0])
+        ids = indices.take(indices.Named(arrays.ids, (ITEM, "#pos")), {ITEM: env.item, "#pos": at})
+        inside = indices.combine(np.less, at, self.context.indexer.length("pos", env, expr.prompt))
+        inside = indices.Named(inside.data, inside.dims)
+        kept = indices.combine(lambda i, _: i, ids, inside)
+        return valued(kept.where(inside.spread(kept.dims)[0]))
 
     def load(self, expr: Load, env: Env) -> Named:
         """A tensor of a file."""
@@ -257,13 +261,13 @@ class Evaluator:
         groups = (
             self.context.data.groups(expr.within)
             if expr.within
-            else torch.zeros(self.context.data.n_items, dtype=torch.long)
+            else np.zeros(self.context.data.n_items, dtype=np.int64)
         )
         numbers = self.context.data.numbers.tolist()
         partner = random.partners(numbers, groups.tolist(), expr.seed)
         if partner is None:
             raise Findings([errors.group_of_one(expr.span, expr.within)])
-        other = take(Named(torch.tensor(partner), (ITEM,)), {ITEM: env.item})
+        other = indices.take(indices.Named(np.array(partner), (ITEM,)), {ITEM: env.item})
         return self.value(expr.body, replace(env, item=other))
 
     def home_of(self, expr: Reference) -> Context:
@@ -280,7 +284,7 @@ class Evaluator:
             # Logits are too wide to keep: the value is made where it is used, at the cells asked for.
             bindings = {
                 v.name: Binding(self.places.cell_index(d, dict(expr.where), env, self.places.default_prompt()), d.name,
-                                tuple(r[i] for r in self.context.rows(d)))
+                                self.context.cells_of(d)[i])
                 for d in value.dimensions for i, v in enumerate(d.variables)
             }  # fmt: skip
             return self.value(value.variants[0].value, env.with_variables(bindings))
@@ -309,7 +313,7 @@ class Evaluator:
             numbers = self.context.data.numbers.tolist()
             if expr.item not in numbers:
                 raise Findings([errors.no_such_item(expr.span, expr.item, len(numbers))])
-            env = replace(env, item=scalar(numbers.index(expr.item)))
+            env = replace(env, item=indices.scalar(numbers.index(expr.item)))
         bindings = {}
         for name, index in expr.where:
             binding = env.variables.get(name)
@@ -322,7 +326,7 @@ class Evaluator:
                     ),
                     -1,
                 )
-                bindings[name] = Binding(scalar(place), name, binding.cells)
+                bindings[name] = Binding(indices.scalar(place), name, binding.cells)
             else:
                 bindings[name] = Binding(
                     self.context.indexer.point(index, name, env, self.places.default_prompt()), name
@@ -341,6 +345,4 @@ class Evaluator:
             return found
         if other.data_name != context.data_name:
             raise Findings([errors.items_never_meet(expr.span, other.data_name, context.data_name)])
-        places = {number: place for place, number in enumerate(other.data.numbers.tolist())}
-        table = torch.tensor([places.get(n, -1) for n in context.data.numbers.tolist()])
-        return take(found, {ITEM: take(Named(table, (ITEM,)), {ITEM: env.item})})
+        return take(found, {ITEM: items_elsewhere(context, other, env.item)})

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from glassbox_dsl.language.program import Edit, Run, RunVariant
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.demand import Demand, Wanted, run_uses
+from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.progress import Progress
+from glassbox_dsl.plan.proofs import Proofs, may_prove
+from glassbox_dsl.plan.rows import RowMaker
+from glassbox_dsl.plan.setting import Extension
 from glassbox_dsl.plan.taps import Tap
-from glassbox_dsl.run.context import Context, Extension, RunResults
+from glassbox_dsl.run.context import Context, RunResults
 from glassbox_dsl.run.edits import EditBatch, Receipt
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.memory import allocate
-from glassbox_dsl.run.proofs import Proofs, may_prove
-from glassbox_dsl.run.rows import BATCH_TOKENS, Pass, RowMaker, Rows
+from glassbox_dsl.run.named import tensor
+from glassbox_dsl.run.rows import BATCH_TOKENS, Batches, Pass, Rows, portions
 from glassbox_dsl.run.take_taps import TapTaker
 
 
@@ -34,6 +38,7 @@ class RunMaker:
 
     def __post_init__(self) -> None:
         self.rows = RowMaker(self.context)
+        self.batches = Batches(self.context)
         self.keeping = Keeping(self.context, self.rows)
         self.taps = TapTaker(self.context)
 
@@ -71,20 +76,20 @@ class RunMaker:
         left_out, instead = self._proven(wanted, made, extension)
         if extension is None:
             self.progress.advance(int(left_out.sum()))
-        for rows in self.rows.batches(wanted, made & ~left_out, extension):
+        for rows in self.batches.of(wanted, made & ~left_out, extension):
             self._pass(wanted, results, rows, extension)
             if extension is None:
                 self.progress.advance(len(rows.cells))
-        Proofs.fill(results, left_out, instead)
+        self.keeping.fill(results, left_out, instead)
         self.keeping.finish(results, wanted)
 
-    def _proven(self, wanted: Wanted, made: Tensor, extension: Extension) -> tuple[Tensor, Tensor]:
+    def _proven(self, wanted: Wanted, made: Mask, extension: Extension) -> tuple[Mask, Integers]:
         """Which cells need no pass, and whose results they take; counted in the receipts."""
-        nothing = torch.zeros_like(made), torch.zeros_like(made, dtype=torch.long)
+        nothing = np.zeros_like(made), np.zeros_like(made, dtype=np.int64)
         if extension is not None or wanted.extensions or not may_prove(wanted.run):
             return nothing
-        proven = torch.zeros_like(made)
-        cells, items = made.nonzero(as_tuple=True)
+        proven = np.zeros_like(made)
+        cells, items = made.nonzero()
         by_cell = self.context.cell_variants(wanted.run).reshape(-1)
         for number, variant in enumerate(wanted.run.variants):
             mine = by_cell[cells] == number
@@ -98,9 +103,8 @@ class RunMaker:
 
     def _extend(self, wanted: Wanted, answer: str) -> None:
         """Passes with the alternatives of an answer behind the prompt, where they have several tokens."""
-        found = [item.answers[answer].alternatives for item in self.context.data.items]
-        for which in range(max(map(len, found))):
-            if any(which < len(a) and len(a[which]) > 1 for a in found):
+        for which, counts in enumerate(self.context.data.token_counts(answer).T):
+            if (counts > 1).any():
                 for source in self._sources(wanted):
                     self.make(self.demand.steps[source], (answer, which))
                 self.make(wanted, (answer, which))
@@ -140,13 +144,12 @@ class RunMaker:
         keys = [SiteKey("resid_pre", layer) for layer in range(facts.n_layers)] + [
             SiteKey("resid_post", facts.n_layers - 1)
         ]
-        for length in lengths.unique().tolist():
-            for part in (lengths == length).nonzero().flatten().split(max(1, BATCH_TOKENS // length)):
-                got = self.context.instrument.forward(
-                    self.rows.ids(prompt, part, length, extension), reads=keys
-                )
+        for length in np.unique(lengths).tolist():
+            for part in portions(np.flatnonzero(lengths == length), max(1, BATCH_TOKENS // length)):
+                ids = tensor(self.rows.ids(prompt, part, length, extension))
+                got = self.context.instrument.forward(ids, reads=keys)
                 for place, one in enumerate(keys):
-                    out[part, place, :length] = got[one].cpu()
+                    out[tensor(part), place, :length] = got[one].cpu()
         return out
 
     def _pass(self, wanted: Wanted, results: RunResults, rows: Rows, extension: Extension) -> None:
@@ -160,10 +163,13 @@ class RunMaker:
             keys = [*keys, SiteKey("logits")]
         start = None
         if rows.start > 0:
-            start = (rows.start, self._base(variant.prompt, extension)[rows.items, rows.start, : rows.length])
+            start = (
+                rows.start,
+                self._base(variant.prompt, extension)[rows.places[1], rows.start, : rows.length],
+            )
         if any(metrics()[t.metric].shape == "pattern" for t in taps):
             keys += [SiteKey("attn.pattern", layer) for layer in range(self.context.sizes.facts.n_layers)]
-        ids = self.rows.ids(variant.prompt, rows.items, rows.length, extension)
+        ids = tensor(self.rows.ids(variant.prompt, rows.items, rows.length, extension))
         got = self.context.instrument.forward(
             ids, reads=set(keys), writes=batch.writes(), logit_positions=positions, start=start
         )

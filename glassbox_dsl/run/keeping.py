@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from glassbox_dsl.language.program import Depth
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.demand import Wanted
+from glassbox_dsl.plan.named import Integers, Mask
+from glassbox_dsl.plan.rows import RowMaker
+from glassbox_dsl.plan.setting import Extension
 from glassbox_dsl.plan.taps import Tap
-from glassbox_dsl.run.context import Context, Extension, RunResults, Stored
+from glassbox_dsl.run.context import Context, RunResults, Stored
 from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.memory import allocate
-from glassbox_dsl.run.named import Named
-from glassbox_dsl.run.rows import Pass, RowMaker
+from glassbox_dsl.run.named import Named, tensor
+from glassbox_dsl.run.rows import Pass
 from glassbox_dsl.vocabulary.axes import POSITION_AXES
 from glassbox_dsl.vocabulary.sites import sites
 
@@ -94,7 +98,7 @@ class Keeping:
                 value = done.got[SiteKey(name, layer)].float().cpu()
                 if stored.position is not None:
                     value = self._one_position(stored, value, name, done)
-                where: list[Tensor | int | slice] = [done.rows.cells, done.rows.items]
+                where: list[Tensor | int | slice] = [*done.rows.places]
                 if stored.layers is not None:
                     where.append(place)
                 where += [slice(0, n) for n in value.shape[1:]]
@@ -104,7 +108,7 @@ class Keeping:
         """A value [row, ..., pos, ...] at the one position that is kept, as an axis of length 1."""
         assert stored.position is not None
         point = self.context.indexer.point(stored.position, "pos", done.env, done.variant.prompt)
-        at = point.data.expand(len(done.rows.cells))
+        at = tensor(np.broadcast_to(point.data, len(done.rows.cells)))
         if name == "logits" and done.positions is not None:
             at = torch.tensor([done.positions.index(p) for p in at.tolist()])
         axis = 1 + [a for a in stored.axes if a != "layer"].index("pos")
@@ -116,3 +120,13 @@ class Keeping:
         for tap, value in results.taps.items():
             if metrics()[tap.metric].shape in ("sequence", "pattern") or tap.at is None:
                 results.taps[tap] = Named(value.data, value.dims, False, ~torch.isnan(value.data))
+
+    @staticmethod
+    def fill(results: RunResults, left_out: Mask, instead: Integers) -> None:
+        """Give the cells [cell, item] that were proven and left out the results of those that stand for them."""
+        cells, items = (tensor(n) for n in left_out.nonzero())
+        sources = tensor(instead[left_out])
+        for stored in results.sites.values():
+            stored.data[cells, items] = stored.data[sources, items]
+        for tap in results.taps.values():
+            tap.data[cells, items] = tap.data[sources, items]

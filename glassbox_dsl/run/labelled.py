@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from glassbox_dsl.language.program import Position, Reduce
+from glassbox_dsl.plan import named as indices
+from glassbox_dsl.plan.indexing import Binding, Env
+from glassbox_dsl.plan.named import Integers, along, scalar
+from glassbox_dsl.plan.setting import prompts_read
 from glassbox_dsl.resolve.cells import Cell
-from glassbox_dsl.run.context import Context, prompts_read
-from glassbox_dsl.run.indexing import Binding, Env
-from glassbox_dsl.run.named import Named, along, scalar, take
+from glassbox_dsl.run.context import Context
+from glassbox_dsl.run.named import Named, take
 from glassbox_dsl.vocabulary.axes import ITEM
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ def by_label(reductions: Reductions, expr: Reduce, env: Env, swept: str) -> Name
     prompt = env.prompt if env.prompt is not None else prompts[0]
     at = context.indexer.variable(swept, swept, env, prompt)
     item = env.item if env.item.dims == ("row",) else scalar(0)
-    table = Named(slot_table(context, slots, prompt), (ITEM, "#pos"))
-    slot = take(table, {ITEM: item, "#pos": at})
+    table = indices.Named(slot_table(context, slots, prompt), (ITEM, "#pos"))
+    slot = indices.take(table, {ITEM: item, "#pos": at})
     others = reductions.pick(means, env)
     return take(others, {SLOT: slot.where(slot.data >= 0)})
 
@@ -59,10 +61,10 @@ def labelled_slots(context: Context, expr: Reduce, prompts: list[str]) -> tuple[
     )
 
 
-def slot_table(context: Context, slots: tuple[Cell, ...], prompt: str) -> Tensor:
+def slot_table(context: Context, slots: tuple[Cell, ...], prompt: str) -> Integers:
     """The slot of every position of every item, [item, pos]; -1 where it has no label."""
     longest = context.sizes.longest
-    table = torch.full((context.data.n_items, longest), -1)
+    table = np.full((context.data.n_items, longest), -1)
     for place, item in enumerate(context.data.items):
         spans = item.prompts[prompt].spans
         for number, slot in enumerate(slots):

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glassbox_dsl.language.program import Dimension, MetricCall, Operation, Value
-from glassbox_dsl.run.context import Context, prompts_read
+from glassbox_dsl.plan.indexing import Binding, Env
+from glassbox_dsl.plan.named import Integers, along
+from glassbox_dsl.plan.setting import prompts_read
+from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.elementwise import quotient
 from glassbox_dsl.run.evaluate import Evaluator
-from glassbox_dsl.run.indexing import Binding, Env
-from glassbox_dsl.run.named import Named, along, combine
+from glassbox_dsl.run.named import Named, combine
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 
 
@@ -134,17 +136,17 @@ class Columns:
         return (*names, *((ITEM,) if ITEM in found.dims else ()))
 
     @staticmethod
-    def _cells(found: Named, order: Sequence[str]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _cells(found: Named, order: Sequence[str]) -> tuple[Tensor, tuple[Integers, ...]]:
         """Which cells exist, and the place of each along every dimension."""
         data, present = found.spread(order)
         shape = data.shape[: len(order)]
         there = torch.ones(shape, dtype=torch.bool) if present is None else present.expand(shape)
-        return there, there.nonzero(as_tuple=True) if order else ()
+        return there, there.numpy().nonzero() if order else ()
 
-    def _items(self, order: Sequence[str], index: Sequence[Tensor]) -> NDArray[Any] | None:
+    def _items(self, order: Sequence[str], index: Sequence[Integers]) -> NDArray[Any] | None:
         if ITEM not in order:
             return None
-        return self.context.data.numbers[index[order.index(ITEM)]].numpy()
+        return self.context.data.numbers[index[order.index(ITEM)]]
 
     def _top(self, value: Value) -> Measured:
         call = value.variants[0].value
@@ -162,7 +164,7 @@ class Columns:
             for name, p in parts.items()
         }
         columns["rank"] = np.tile(np.arange(1, k + 1), len(columns["logit"]) // k)
-        index = tuple(i.repeat_interleave(k) for i in index)
+        index = tuple(np.repeat(i, k) for i in index)
         items = self._items(order, index)
         return Measured(
             value,
@@ -176,7 +178,7 @@ class Columns:
 
     # ------------------------------------------------------------ variables
 
-    def _columns(self, value: Value, order: Sequence[str], index: Sequence[Tensor]) -> tuple[Column, ...]:
+    def _columns(self, value: Value, order: Sequence[str], index: Sequence[Integers]) -> tuple[Column, ...]:
         prompts = [p for v in value.variants for p in prompts_read(v.value, self.context)]
         prompt = prompts[0] if prompts else self.evaluator.places.default_prompt()
         items = index[order.index(ITEM)] if ITEM in order else None
@@ -191,25 +193,29 @@ class Columns:
         return tuple(found)
 
     def _column(
-        self, name: str, axis: str | None, binding: Binding, place: Tensor, items: Tensor | None, prompt: str
+        self,
+        name: str,
+        axis: str | None,
+        binding: Binding,
+        place: Integers,
+        items: Integers | None,
+        prompt: str,
     ) -> Column:
         cells = binding.cells
         if cells is None and axis not in POSITION_AXES:
-            return Column(name, axis, "int", False, place.numpy())
+            return Column(name, axis, "int", False, place)
         if cells is not None and all(c.number is not None for c in cells):
-            return Column(name, axis, "float", False, np.array([c.number for c in cells])[place.numpy()])
+            return Column(name, axis, "float", False, np.array([c.number for c in cells])[place])
         if cells is not None and (
             any(c.whole for c in cells) or all(c.at is None and c.index is None for c in cells)
         ):
-            return Column(
-                name, axis, "text", False, np.array([c.text for c in cells], dtype=object)[place.numpy()]
-            )
+            return Column(name, axis, "text", False, np.array([c.text for c in cells], dtype=object)[place])
         if axis in POSITION_AXES:
             return self._position_column(name, str(axis), binding, place, items, prompt)
-        return Column(name, axis, "int", False, np.array([c.at for c in cells or ()])[place.numpy()])
+        return Column(name, axis, "int", False, np.array([c.at for c in cells or ()])[place])
 
     def _position_column(
-        self, name: str, axis: str, binding: Binding, place: Tensor, items: Tensor | None, prompt: str
+        self, name: str, axis: str, binding: Binding, place: Integers, items: Integers | None, prompt: str
     ) -> Column:
         """Token indices with the names of the positions beside them."""
         count = len(binding.cells) if binding.cells is not None else self.context.sizes.of(axis)
@@ -217,19 +223,19 @@ class Columns:
             item=self.context.all_items(), variables={name: Binding(along("#c", count), "#c", binding.cells)}
         )
         at = self.context.indexer.variable(name, axis, env, prompt)
-        table = at.spread(("#c", ITEM))[0].expand(count, self.context.data.n_items)
+        table = np.broadcast_to(at.spread(("#c", ITEM))[0], (count, self.context.data.n_items))
         if items is None:
             same = (table == table[:, :1]).all(1)
-            values = torch.where(same, table[:, 0], -1)[place]
-            items = torch.zeros_like(place)
+            values = np.where(same, table[:, 0], -1)[place]
+            items = np.zeros_like(place)
         else:
             values = table[place, items]
         named = binding.cells is not None and any(c.at is None for c in binding.cells)
         labels = self._labels(binding, place, items, values, prompt)
-        return Column(name, axis, "position", named, values.numpy(), labels)
+        return Column(name, axis, "position", named, values, labels)
 
     def _labels(
-        self, binding: Binding, place: Tensor, items: Tensor, values: Tensor, prompt: str
+        self, binding: Binding, place: Integers, items: Integers, values: Integers, prompt: str
     ) -> NDArray[Any]:
         cells = binding.cells
         known: dict[tuple[int, int], str | None] = {}

@@ -11,12 +11,13 @@ from torch import Tensor
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import AnswerUse, Expr, Index, MetricCall, RunUse
 from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.indexing import Env
+from glassbox_dsl.plan.places import Places
 from glassbox_dsl.plan.taps import Tap, cells_of, logits_of, tap_of
-from glassbox_dsl.run.context import Context, answer_table
+from glassbox_dsl.run.context import Context, own_context
 from glassbox_dsl.run.elementwise import score
-from glassbox_dsl.run.indexing import Env
-from glassbox_dsl.run.named import Named, both, combine, take, take_named
-from glassbox_dsl.run.places import Places
+from glassbox_dsl.run.named import Named, combine, take, take_named, tensor
+from glassbox_dsl.run.site_values import made_at
 from glassbox_dsl.vocabulary.axes import ITEM
 
 if TYPE_CHECKING:
@@ -83,12 +84,13 @@ class MetricValues:
 
     def answer_ids(self, answer: AnswerUse, prompt: str) -> tuple[Tensor, Tensor]:
         """First tokens of every item's alternatives [item, n], and which exist."""
-        return answer_table(self.context, answer.name, prompt)
+        ids, valid = self.context.answer_table(answer.name, prompt)
+        return tensor(ids), tensor(valid)
 
     def tapped(self, host: RunUse, tap: Tap, call: MetricCall, env: Env) -> Named:
         """A metric that was taken when its run was made."""
         run = self.context.run(host.run)
-        home, env = self.places.own_context(run, env)
+        home, env = own_context(self.context, run, env)
         if home is not self.context:
             return self.evaluator.at(home).metrics.tapped(host, tap, call, env)
         results = self.evaluator.sites.results(run.name, replace(env, extension=None))
@@ -109,9 +111,7 @@ class MetricValues:
         if call.at is not None and not is_point(call.at):
             inside = self.context.indexer.member(call.at, picks["#pos"], "pos", env, prompt)
             found = found.where(inside.spread(found.dims)[0])
-        made = take(Named(results.made, ("#run", "#item")), {k: picks[k] for k in ("#run", "#item")})
-        there = both(made.data, made.present)
-        return found if there is None else found.where(Named(there, made.dims).spread(found.dims)[0])
+        return found.where(made_at(results, picks["#run"], picks["#item"]).spread(found.dims)[0])
 
     def top(self, call: MetricCall, env: Env) -> dict[str, Named]:
         """The rows of `top`: `token_id`, `logit`, `prob`, each with the ranks as feature axis."""

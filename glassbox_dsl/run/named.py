@@ -1,12 +1,22 @@
-"""Tensors with named dimensions: values meet by name, and cells that do not exist stay marked as missing."""
+"""Tensors with named dimensions: values meet by name, and cells that do not exist stay marked as missing.
+
+Indices and masks are numpy arrays with names (`plan/named.py`), for a plan needs them without torch. Here they
+meet values: as picks, as presence, and as numbers (`tensor`, `valued`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from glassbox_dsl.plan import named as indices
+from glassbox_dsl.plan.named import Mask
 
 
 @dataclass(frozen=True)
@@ -48,23 +58,30 @@ class Named:
             return torch.ones(shape, dtype=torch.bool)
         return self.present.expand(shape)
 
-    def where(self, present: Tensor | None) -> Named:
+    def where(self, present: Tensor | Mask | None) -> Named:
         """The same value, present only where `present` is (and was)."""
         if present is None:
             return self
+        if not isinstance(present, Tensor):
+            present = tensor(present)
         both = present if self.present is None else self.present & present
         return Named(self.data, self.dims, self.feature, both)
 
 
-def scalar(value: float | int) -> Named:
-    """A number without dimensions."""
-    dtype = torch.long if isinstance(value, int) else torch.float32
-    return Named(torch.tensor(value, dtype=dtype))
+def tensor(array: NDArray[Any]) -> Tensor:
+    """A numpy array as a tensor of its own: an array may be a read-only view of another."""
+    return torch.from_numpy(np.array(array, order="C"))
 
 
-def along(dim: str, n: int) -> Named:
-    """0, 1, ... n - 1 along a dimension of its own."""
-    return Named(torch.arange(n), (dim,))
+def valued(found: indices.Named) -> Named:
+    """Indices as a value: their numbers in float32."""
+    present = None if found.present is None else tensor(found.present)
+    return Named(tensor(found.data).to(torch.float32), found.dims, False, present)
+
+
+def scalar(value: float) -> Named:
+    """A number without dimensions, in float32."""
+    return Named(torch.tensor(value, dtype=torch.float32))
 
 
 def union(values: Sequence[Named]) -> tuple[str, ...]:
@@ -102,47 +119,26 @@ def combine(function: Callable[..., Tensor], *values: Named, drops_feature: bool
     return Named(data, dims, keeps, present)
 
 
-def take(value: Named, picks: dict[str, Named]) -> Named:
+def take(value: Named, picks: Mapping[str, indices.Named]) -> Named:
     """Exchange dimensions for indices: `picks[d]` holds positions along `d`, with dimensions of their own.
 
     A pick that is out of range is no cell.
     """
-    picks = {d: p for d, p in picks.items() if d in value.dims and not _whole(p, d, value.sizes[d])}
-    if not picks:
+    how = indices.exchange(value.dims, value.data.shape[: len(value.dims)], picks)
+    if how is None:
         return value
-    kept = [d for d in value.dims if d not in picks]
-    # A dimension that both stays and stands in a pick is one dimension: it is picked along itself.
-    meets = [d for d in kept if any(d in p.dims for p in picks.values())]
-    for d in meets:
-        picks[d] = along(d, value.sizes[d])
-        kept.remove(d)
-    new = union(list(picks.values()))
-    index, present = [], None
-    for d, p in picks.items():
-        data, there = p.spread(new)
-        inside = (data >= 0) & (data < value.sizes[d])
-        present = both(present, there, None if bool(inside.all()) else inside)
-        index.append(data.clamp(0, max(value.sizes[d] - 1, 0)))
-    front = [value.dims.index(d) for d in picks]
-    rest = [value.dims.index(d) for d in kept]
+    places = tuple(tensor(i) for i in how.index)
     tail = [value.data.ndim - 1] if value.feature else []
-    data = value.data.permute((*front, *rest, *tail))[tuple(i.to(value.data.device) for i in index)]
-    if value.present is not None:
-        old = value.present.expand(value.data.shape[: len(value.dims)]).permute((*front, *rest))[tuple(index)]
-        present = old if present is None else old & present.reshape((*present.shape, *[1] * len(kept)))
-    elif present is not None:
-        present = present.reshape((*present.shape, *[1] * len(kept)))
-    return Named(data, (*new, *kept), value.feature, present)
+    data = value.data.permute((*how.axes, *tail))[tuple(i.to(value.data.device) for i in places)]
+    old = None if value.present is None else value.full_presence().permute(how.axes)[places]
+    there = None if how.present is None else tensor(how.present)
+    return Named(data, how.dims, value.feature, both(old, there))
 
 
-def _whole(pick: Named, dim: str, size: int) -> bool:
-    """Whether a pick is the dimension itself."""
-    return (
-        pick.dims == (dim,)
-        and pick.present is None
-        and len(pick.data) == size
-        and bool((pick.data == torch.arange(size)).all())
-    )
+def take_named(value: Named, picks: Mapping[str, indices.Named]) -> Named:
+    """`take`, where a pick that is a whole dimension of another name renames it."""
+    dims, rest = indices.renamed(value.dims, value.data.shape[: len(value.dims)], picks)
+    return take(Named(value.data, dims, value.feature, value.present), rest)
 
 
 def concatenate(parts: Sequence[Named], dim: str) -> Named:
@@ -152,24 +148,3 @@ def concatenate(parts: Sequence[Named], dim: str) -> Named:
     if any(p.present is not None for p in parts):
         present = torch.cat([p.full_presence() for p in parts], axis)
     return Named(torch.cat([p.data for p in parts], axis), parts[0].dims, parts[0].feature, present)
-
-
-def take_named(value: Named, picks: dict[str, Named]) -> Named:
-    """`take`, where a pick that is a whole dimension of another name renames it."""
-    picks, renames = dict(picks), {}
-    for dim, pick in list(picks.items()):
-        if (
-            dim in value.dims
-            and len(pick.dims) == 1
-            and pick.present is None
-            and pick.dims[0] not in value.dims
-        ):
-            whole = len(pick.data) == value.sizes[dim] and bool(
-                (pick.data == torch.arange(len(pick.data))).all()
-            )
-            if whole and sum(pick.dims[0] in p.dims for p in picks.values()) == 1:
-                renames[dim] = pick.dims[0]
-                del picks[dim]
-    if renames:
-        value = Named(value.data, tuple(renames.get(d, d) for d in value.dims), value.feature, value.present)
-    return take(value, picks)

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glassbox_dsl.run.named import Named, along, take
+from glassbox_dsl.plan import named as indices
+from glassbox_dsl.plan.named import Integers
+from glassbox_dsl.run.named import Named, take
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 
 if TYPE_CHECKING:
+    from glassbox_dsl.plan.indexing import Env
     from glassbox_dsl.run.context import Context
-    from glassbox_dsl.run.indexing import Env
 
 
 def gaussian(key: tuple[object, ...], shape: tuple[int, ...]) -> Tensor:
@@ -56,7 +58,7 @@ def site_noise(env: Env, seed: int, context: Context) -> Named:
     return take(cached, picks)
 
 
-def noise_like(like: Named, seed: int, numbers: Tensor, item: Named) -> Named:
+def noise_like(like: Named, seed: int, numbers: Integers, item: indices.Named) -> Named:
     """Noise with the axes of a value; a value with items draws for each of them."""
     kept = [d for d in like.dims if d not in (ITEM, "row")]
     shape = tuple(like.sizes[d] for d in kept) + ((like.data.shape[-1],) if like.feature else ())
@@ -78,6 +80,3 @@ def partners(numbers: list[int], groups: list[int], seed: int) -> list[int] | No
             return None
         found.append(random.Random(f"{seed}/{numbers[place]}").choice(others))
     return found
-
-
-__all__ = ["along", "gaussian", "noise_like", "partners", "site_noise"]

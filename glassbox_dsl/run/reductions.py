@@ -11,12 +11,14 @@ from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.program import Expr, OverDimension, Reduce, Reference
+from glassbox_dsl.plan.indexing import Binding, Env
+from glassbox_dsl.plan.named import along
+from glassbox_dsl.plan.places import Places
+from glassbox_dsl.plan.setting import prompts_read
 from glassbox_dsl.run import errors
-from glassbox_dsl.run.context import Context, prompts_read
-from glassbox_dsl.run.indexing import Binding, Env
+from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.labelled import by_label
-from glassbox_dsl.run.named import Named, along, combine, take, take_named
-from glassbox_dsl.run.places import Places
+from glassbox_dsl.run.named import Named, combine, take, take_named, tensor
 from glassbox_dsl.run.reduce import correlate, reduce_dims
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 
@@ -87,7 +89,7 @@ class Reductions:
         ):
             return self._ratio_of_means(ratio, expr, inner, over)
         body = self.evaluator.value(expr.body, inner)
-        groups = self.context.data.groups(expr.within) if expr.within is not None else None
+        groups = tensor(self.context.data.groups(expr.within)) if expr.within is not None else None
         coordinate = self._coordinates_of(expr, inner) if expr.op == "argmax" else None
         found = reduce_dims(expr.op, body, over, expr.feature_over, groups, coordinate)
         if expr.within is not None:
@@ -99,9 +101,8 @@ class Reductions:
         if expr.feature_over:
             return None
         variable = expr.over[0].variables[0].name
-        return self.context.indexer.variable(
-            variable, str(expr.over[0].variables[0].axis), env, self.places.default_prompt()
-        ).data
+        axis = str(expr.over[0].variables[0].axis)
+        return tensor(self.context.indexer.variable(variable, axis, env, self.places.default_prompt()).data)
 
     def _ratio(self, body: Expr) -> Reference | None:
         """The measure that a mean is taken of, if it is a ratio."""
@@ -162,7 +163,7 @@ class Reductions:
         peak = data.amax(axes, keepdim=True)
         weights = (data - peak).exp()
         found = Named(weights / weights.sum(axes, keepdim=True), value.dims, value.feature, value.present)
-        picks: dict[str, Named] = {b.dimension: b.ids for b in env.variables.values() if b.dimension in over}
+        picks = {b.dimension: b.ids for b in env.variables.values() if b.dimension in over}
         if ITEM in over:
             picks[ITEM] = env.item
         return take_named(found, picks)

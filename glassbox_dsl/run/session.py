@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.language.file import condition_name
 from glassbox_dsl.language.program import Experiment, Program, Reference, Value
+from glassbox_dsl.plan.data_arrays import DataArrays
 from glassbox_dsl.plan.demand import demand, run_uses
 from glassbox_dsl.plan.progress import Progress
 from glassbox_dsl.resolve.cells import Sizes
@@ -16,7 +17,6 @@ from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.sources import ModelFiles
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context
-from glassbox_dsl.run.data_arrays import DataArrays
 from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.execute import RunMaker
 from glassbox_dsl.run.instrument import Instrument
@@ -111,7 +111,9 @@ class Session:
         experiment = next(e for e in self.program.experiments if e.name == name)
         arrays = self._arrays(data, model)
         sizes = Sizes(self.facts[model], arrays.n_items, arrays.longest, model)
-        context = Context(experiment, model, data, self.instrument(model), arrays, sizes, self.context)
+        context = Context(
+            experiment, model, data, arrays, sizes, instrument=self.instrument(model), other=self.context
+        )
         self.contexts[key] = context
         maker = RunMaker(context, demand(experiment, self._wanted(experiment, data)), self.progress)
         self.makers[key] = maker

@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from glassbox_dsl.diagnostics import Findings, InternalError
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import Covered, SiteRead
+from glassbox_dsl.plan import named as indices
+from glassbox_dsl.plan.indexing import TRUE, Env
+from glassbox_dsl.plan.places import Places
 from glassbox_dsl.resolve.cells import fixed
 from glassbox_dsl.run import errors
-from glassbox_dsl.run.context import Context, RunResults
+from glassbox_dsl.run.context import Context, RunResults, own_context
 from glassbox_dsl.run.elementwise import choose
-from glassbox_dsl.run.indexing import Env
-from glassbox_dsl.run.named import Named, both, combine, take, take_named
-from glassbox_dsl.run.places import Places
+from glassbox_dsl.run.named import Named, combine, take_named
 from glassbox_dsl.vocabulary.axes import POSITION_AXES
 from glassbox_dsl.vocabulary.sites import sites
 
@@ -43,7 +45,7 @@ class SiteValues:
     def site(self, expr: SiteRead, env: Env) -> Named:
         """A site at the cells and coordinates that a read names."""
         run = self.context.run(expr.run.run)
-        home, env = self.places.own_context(run, env)
+        home, env = own_context(self.context, run, env)
         if home is not self.context:
             return SiteValues(home).site(expr, env)
         results = self.results(run.name, env)
@@ -55,8 +57,8 @@ class SiteValues:
             return parts[0]
         # The prompt differs between cells: each reads at the positions of its own.
         variants = self.context.cell_variants(run).reshape(-1)
-        owners = torch.tensor([prompts.index(v.prompt) for v in run.variants])[variants]
-        chosen = take(Named(owners, ("#run",)), {"#run": cell})
+        owners = np.array([prompts.index(v.prompt) for v in run.variants])[variants]
+        chosen = indices.take(indices.Named(owners, ("#run",)), {"#run": cell})
         result = parts[0]
         for number, part in enumerate(parts[1:], start=1):
             result = choose(
@@ -65,7 +67,7 @@ class SiteValues:
         return result
 
     def _site_at(
-        self, expr: SiteRead, env: Env, stored: Any, results: RunResults, cell: Named, prompt: str
+        self, expr: SiteRead, env: Env, stored: Any, results: RunResults, cell: indices.Named, prompt: str
     ) -> Named:
         axes = sites()[expr.site].axes
         coordinates = self.places.coordinates(expr, axes, env, prompt)
@@ -75,9 +77,7 @@ class SiteValues:
             picks[f"#{axis}"] = self._kept(coordinates[axis], axis, stored)
         found = take_named(value, picks)
         found = self._only_existing(found, expr, axes, coordinates, env, prompt)
-        made = take(Named(results.made, ("#run", "#item")), {"#run": cell, "#item": env.item})
-        there = both(made.data.reshape(made.data.shape), made.present)
-        found = found.where(Named(there, made.dims).spread(found.dims)[0]) if there is not None else found
+        found = found.where(made_at(results, cell, env.item).spread(found.dims)[0])
         if expr.feature_index is not None:
             place = fixed(expr.feature_index, found.data.shape[-1])
             if place is None:
@@ -86,18 +86,18 @@ class SiteValues:
         return found
 
     @staticmethod
-    def _kept(coordinate: Named, axis: str, stored: Any) -> Named:
+    def _kept(coordinate: indices.Named, axis: str, stored: Any) -> indices.Named:
         """Where a coordinate lies in what was kept of the axis."""
         if axis == "layer" and stored.layers is not None:
             table = {layer: i for i, layer in enumerate(stored.layers)}
             if list(table) == list(range(len(table))) and len(table) > int(coordinate.data.max()):
                 return coordinate
             size = int(max(coordinate.data.max(), max(table))) + 1
-            lookup = torch.tensor([table.get(i, -1) for i in range(size)])
-            found = lookup[coordinate.data.clamp(0, size - 1)]
-            return Named(found, coordinate.dims, False, both(coordinate.present, found >= 0))
+            lookup = np.array([table.get(i, -1) for i in range(size)])
+            found = lookup[coordinate.data.clip(0, size - 1)]
+            return indices.Named(found, coordinate.dims, indices.both(coordinate.present, found >= 0))
         if axis == "pos" and stored.position is not None:
-            return Named(torch.zeros_like(coordinate.data), coordinate.dims, False, coordinate.present)
+            return indices.Named(np.zeros_like(coordinate.data), coordinate.dims, coordinate.present)
         return coordinate
 
     def _only_existing(
@@ -105,13 +105,13 @@ class SiteValues:
         found: Named,
         expr: SiteRead,
         axes: Sequence[str],
-        coordinates: dict[str, Named],
+        coordinates: dict[str, indices.Named],
         env: Env,
         prompt: str,
     ) -> Named:
         """Mark as missing what the indices leave out, and positions behind the end of an item's prompt."""
         indexer = self.context.indexer
-        chosen = Named(torch.tensor(True))
+        chosen = TRUE
         if not expr.copied and any(not is_point(i) for i in expr.index):
             chosen = indexer.selection(
                 [i if not is_point(i) else Covered(span=i.span) for i in expr.index],
@@ -124,8 +124,8 @@ class SiteValues:
             if axis in POSITION_AXES:
                 end = indexer.length(axis, env, prompt)
                 more = self.places.extra_tokens(env)
-                inside = combine(lambda c, n, m: c < n + m, coordinates[axis], end, more)
-                chosen = combine(torch.logical_and, chosen, Named(inside.data, inside.dims))
+                inside = indices.combine(lambda c, n, m: c < n + m, coordinates[axis], end, more)
+                chosen = indices.combine(np.logical_and, chosen, indices.Named(inside.data, inside.dims))
         if not chosen.dims and bool(chosen.data):
             return found
         if set(chosen.dims) <= set(found.dims):
@@ -133,3 +133,10 @@ class SiteValues:
         dims = tuple(dict.fromkeys((*found.dims, *chosen.dims)))
         wide = combine(lambda x, z: x + z, found, Named(torch.zeros(chosen.data.shape), chosen.dims))
         return wide.where(chosen.spread(dims)[0])
+
+
+def made_at(results: RunResults, cell: indices.Named, item: indices.Named) -> indices.Named:
+    """Whether the pass of a cell (dimensions multiplied out) on an item exists."""
+    made = indices.Named(results.made, ("#run", "#item"))
+    made = indices.take(made, {"#run": cell, "#item": item})
+    return indices.Named(made.data if made.present is None else made.data & made.present, made.dims)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from glassbox_dsl.language.program import Run, RunVariant
 from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.taps import Tap
-from glassbox_dsl.run.context import Context, RunResults, answer_table
+from glassbox_dsl.run.context import Context, RunResults
 from glassbox_dsl.run.evaluate import Evaluator
-from glassbox_dsl.run.indexing import Env
 from glassbox_dsl.run.keys import SiteKey
-from glassbox_dsl.run.named import Named
+from glassbox_dsl.run.named import Named, tensor
 from glassbox_dsl.run.rows import Pass, Rows
 
 
@@ -61,7 +62,7 @@ class TapTaker:
         """The tap's position in each row."""
         assert tap.at is not None
         found = self.context.indexer.point(tap.at, "pos", done.env, done.variant.prompt)
-        return found.data.expand(len(done.rows.cells))
+        return tensor(np.broadcast_to(found.data, len(done.rows.cells)))
 
     def _take_metric(self, tap: Tap, results: RunResults, done: Pass) -> None:
         compute = metrics()[tap.metric].compute
@@ -86,8 +87,8 @@ class TapTaker:
             chosen = found.spread(("row",))[0].expand(len(done.rows.cells)).long()[:, None]
             return chosen, torch.ones_like(chosen, dtype=torch.bool)
         assert tap.answer is not None
-        table, valid = answer_table(self.context, tap.answer, done.variant.prompt)
-        return table[done.rows.items], valid[done.rows.items]
+        table, valid = self.context.answer_table(tap.answer, done.variant.prompt)
+        return tensor(table[done.rows.items]), tensor(valid[done.rows.items])
 
     def _take_sequence(self, tap: Tap, results: RunResults, done: Pass) -> None:
         losses = metrics()[tap.metric].compute(done.logits, done.ids.to(done.logits.device)).cpu()
@@ -103,19 +104,19 @@ class TapTaker:
         for layer, reach in enumerate(self.context.sizes.facts.windows):
             pattern = done.got[SiteKey("attn.pattern", layer)].float()
             value = compute(pattern, done.ids.to(pattern.device), reach, kind)
-            results.taps[tap].data[done.rows.cells, done.rows.items, layer] = value.cpu()
+            results.taps[tap].data[*done.rows.places, layer] = value.cpu()
 
     # ------------------------------------------------------------ answers of several tokens
 
     def several(self, answer: str) -> bool:
         """Whether any item's answer has an alternative of several tokens."""
-        return any(len(a) > 1 for item in self.context.data.items for a in item.answers[answer].alternatives)
+        return bool((self.context.data.token_counts(answer) > 1).any())
 
     def _steps(self, run: str, answer: str) -> tuple[Tensor, Tensor]:
         """Log-probability and greediness of every alternative, [cell, item, alternative]."""
         key = (run, answer)
         if key not in self.steps:
-            n = max(len(item.answers[answer].alternatives) for item in self.context.data.items)
+            n = self.context.data.token_counts(answer).shape[1]
             shape = (*self.context.results[(run, None)].made.shape, n)
             self.steps[key] = (torch.full(shape, -torch.inf), torch.zeros(shape, dtype=torch.bool))
         return self.steps[key]
@@ -144,8 +145,7 @@ class TapTaker:
         if not self.several(answer):
             return results.taps[tap]
         log_probs, greedy = self._steps(run.name, answer)
-        counts = torch.tensor([len(item.answers[answer].alternatives) for item in self.context.data.items])
-        valid = (torch.arange(log_probs.shape[-1]) < counts[:, None])[None].expand(log_probs.shape)
+        valid = tensor(self.context.data.token_counts(answer) > 0).expand(log_probs.shape)
         combine = metrics()[tap.metric].combine
         assert combine is not None
         return Named(combine(log_probs, greedy, valid), ("#run", "#item"))
@@ -155,6 +155,6 @@ def put(tap: Tap, results: RunResults, rows: Rows, value: Tensor) -> None:
     """Store a batch's metric [row] or [row, pos]."""
     data, value = results.taps[tap].data, value.float().cpu()
     if value.ndim == 2:
-        data[rows.cells, rows.items, : value.shape[1]] = value
+        data[*rows.places, : value.shape[1]] = value
     else:
-        data[rows.cells, rows.items] = value
+        data[rows.places] = value

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from glassbox_dsl.diagnostics import InternalError
-from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import (
     AllCells,
     AnyOf,
@@ -25,10 +25,14 @@ from glassbox_dsl.language.program import (
     Swept,
     Tuples,
 )
+from glassbox_dsl.plan.data_arrays import DataArrays, PromptArrays
+from glassbox_dsl.plan.named import Integers, Named, along, combine, scalar, take
 from glassbox_dsl.resolve.cells import Cell, Sizes
-from glassbox_dsl.run.data_arrays import DataArrays, PromptArrays
-from glassbox_dsl.run.named import Named, along, combine, scalar, take
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
+
+CELL = "#cell"
+ARITHMETIC: dict[str, Callable[..., NDArray[Any]]] = {"+": np.add, "-": np.subtract, "*": np.multiply}
+TRUE, FALSE = Named(np.array(True)), Named(np.array(False))
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,14 @@ class Env:
     """What the names of an expression stand for while it is evaluated.
 
     `variables` has every variable in reach, axes swept whole included. `item` numbers the kept items. In an edit,
-    `coordinates` are the written site's own axes and `own` its value; `extra` counts answer tokens behind the prompt.
+    `coordinates` are the written site's own axes and `own` its value (a tensor, where it is run).
+    `extension`: an answer and which of its alternatives stands behind the prompt.
     """
 
     item: Named
     variables: Mapping[str, Binding] = field(default_factory=dict)
     coordinates: Mapping[str, Named] = field(default_factory=dict)
-    own: Named | None = None
+    own: Any = None
     site: tuple[str, int | None] | None = None
     prompt: str | None = None
     extension: tuple[str, int] | None = None
@@ -65,11 +70,11 @@ class Env:
         return replace(self, variables={**self.variables, **more})
 
 
-def narrowed(env: Env, dim: str, piece: Tensor) -> Env:
+def narrowed(env: Env, dim: str, piece: Integers) -> Env:
     """An environment with only a piece of one dimension."""
 
     def cut(ids: Named) -> Named:
-        return Named(ids.data[piece], ids.dims, False, None if ids.present is None else ids.present[piece])
+        return Named(ids.data[piece], ids.dims, None if ids.present is None else ids.present[piece])
 
     if dim == ITEM:
         return replace(env, item=cut(env.item))
@@ -84,6 +89,10 @@ class Indexer:
 
     sizes: Sizes
     data: DataArrays
+    tables: dict[tuple[int, str, str], tuple[tuple[Cell, ...], Named]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """What the cells of variables stand for, by the identity of the cells, which are kept so that it lasts."""
 
     # ------------------------------------------------------------ points
 
@@ -111,8 +120,7 @@ class Indexer:
                     self._point(index.left, axis, env, prompt),
                     self._point(index.right, axis, env, prompt),
                 )
-                functions: dict[str, Callable[..., Tensor]] = {"+": torch.add, "-": torch.sub, "*": torch.mul}
-                return combine(functions[op], left, right)
+                return combine(ARITHMETIC[op], left, right)
             case ByValue(number=float() as number):
                 return scalar(int(number))
         raise InternalError(f"{type(index).__name__} is not a point")
@@ -126,10 +134,10 @@ class Indexer:
     def _named_position(self, index: Position, env: Env, prompt: str) -> Named:
         arrays = self.data.prompt(prompt)
         if index.label is None:
-            ends = {"first": torch.zeros_like(arrays.length), "last": arrays.length - 1}
+            ends = {"first": np.zeros_like(arrays.length), "last": arrays.length - 1}
             return take(Named(ends[index.part], (ITEM,)), {ITEM: env.item})
         start, end = span_of(arrays, index.label)
-        table = start if index.part == "first" else torch.where(end > 0, end - 1, end)
+        table = start if index.part == "first" else np.where(end > 0, end - 1, end)
         return take(Named(table, (ITEM,)), {ITEM: env.item})
 
     def variable(self, name: str, axis: str, env: Env, prompt: str) -> Named:
@@ -137,34 +145,42 @@ class Indexer:
         binding = env.variables[name]
         if binding.cells is None:
             return binding.ids
-        if all(c.at is not None for c in binding.cells):
-            return take(
-                Named(torch.tensor([c.at for c in binding.cells]), ("#cell",)), {"#cell": binding.ids}
-            )
-        if all(c.number is not None for c in binding.cells):
-            return take(
-                Named(torch.tensor([int(c.number or 0) for c in binding.cells]), ("#cell",)),
-                {"#cell": binding.ids},
-            )
-        table = torch.stack([self._cell_positions(cell, axis, prompt) for cell in binding.cells])
-        return take(Named(table, ("#cell", ITEM)), {"#cell": binding.ids, ITEM: env.item})
+        key = (id(binding.cells), axis, prompt)
+        if key not in self.tables:
+            self.tables[key] = binding.cells, self._table(binding.cells, axis, prompt)
+        return take(self.tables[key][1], {CELL: binding.ids, ITEM: env.item})
 
-    def _cell_positions(self, cell: Cell, axis: str, prompt: str) -> Tensor:
+    def _table(self, cells: tuple[Cell, ...], axis: str, prompt: str) -> Named:
+        """The index of every cell, along #cell and for named positions also along the items."""
+        if all(c.at is not None for c in cells):
+            return Named(np.array([c.at for c in cells], dtype=np.int64), (CELL,))
+        if all(c.number is not None for c in cells):
+            return Named(np.array([int(c.number or 0) for c in cells], dtype=np.int64), (CELL,))
+        orders: dict[Index, Integers] = {}
+        return Named(np.stack([self._cell_positions(c, axis, prompt, orders) for c in cells]), (CELL, ITEM))
+
+    def _cell_positions(self, cell: Cell, axis: str, prompt: str, orders: dict[Index, Integers]) -> Integers:
         """Where one cell lies in every item's prompt, [item]; -1: nowhere."""
-        items = Env(item=along(ITEM, self.data.n_items))
         n = self.data.n_items
         if cell.at is not None:
-            return torch.full((n,), cell.at)
+            return np.full(n, cell.at, dtype=np.int64)
         if cell.index is None or cell.whole:
             raise InternalError(f"cell {cell.text} is not one position")
         if cell.nth is None:
-            found = self.point(cell.index, axis, items, prompt)
-            return torch.where(found.full_presence(), found.data, -1).expand(n)
-        member = self.member(cell.index, along(axis, self.sizes.of(axis)), axis, items, prompt)
-        inside = member.spread((ITEM, axis))[0].expand(n, -1)
-        order = inside.long().cumsum(1) - 1
-        hit = inside & (order == cell.nth)
-        return torch.where(hit.any(1), hit.long().argmax(1), -1)
+            found = self.point(cell.index, axis, Env(item=along(ITEM, n)), prompt)
+            return np.broadcast_to(np.where(found.full_presence(), found.data, -1), n)
+        if cell.index not in orders:
+            orders[cell.index] = self._order(cell.index, axis, prompt)
+        order = orders[cell.index]
+        return order[:, cell.nth] if cell.nth < order.shape[1] else np.full(n, -1)
+
+    def _order(self, index: Index, axis: str, prompt: str) -> Integers:
+        """The positions that an index selects in every item's prompt, in order, [item, nth]; -1 behind them."""
+        n, size = self.data.n_items, self.sizes.of(axis)
+        selected = self.member(index, along(axis, size), axis, Env(item=along(ITEM, n)), prompt)
+        inside = np.broadcast_to(selected.spread((ITEM, axis))[0], (n, size))
+        first = np.argsort(~inside, axis=1, kind="stable")
+        return np.where(np.take_along_axis(inside, first, 1), first, -1)
 
     # ------------------------------------------------------------ selections
 
@@ -172,9 +188,9 @@ class Indexer:
         """Whether each coordinate of an axis is selected by an index."""
         match index:
             case AllCells() | Covered():
-                return Named(torch.tensor(True))
+                return TRUE
             case Not():
-                return combine(torch.logical_not, self.member(index.inner, coordinate, axis, env, prompt))
+                return combine(np.logical_not, self.member(index.inner, coordinate, axis, env, prompt))
             case AnyOf():
                 return self._any([self.member(i, coordinate, axis, env, prompt) for i in index.items])
             case Between():
@@ -195,16 +211,16 @@ class Indexer:
 
     @staticmethod
     def _equal(coordinate: Named, point: Named) -> Named:
-        same = combine(torch.eq, coordinate, Named(point.data, point.dims))
+        same = combine(np.equal, coordinate, Named(point.data, point.dims))
         if point.present is None:
             return same
-        return combine(torch.logical_and, same, Named(point.full_presence(), point.dims))
+        return combine(np.logical_and, same, Named(point.full_presence(), point.dims))
 
     @staticmethod
     def _any(parts: Sequence[Named]) -> Named:
-        result = Named(torch.tensor(False))
+        result = FALSE
         for part in parts:
-            result = combine(torch.logical_or, result, part)
+            result = combine(np.logical_or, result, part)
         return result
 
     @staticmethod
@@ -222,19 +238,19 @@ class Indexer:
                 if index is not None
                 else self._equal(coordinate, scalar(cell.at or 0))
             )
-            parts.append(combine(torch.logical_and, chosen, inside))
+            parts.append(combine(np.logical_and, chosen, inside))
         return self._any(parts)
 
     def tuples(self, index: Tuples, coordinates: Sequence[tuple[str, Named]], env: Env, prompt: str) -> Named:
         """Whether joint coordinates on several axes stand in a set of tuples."""
         rows = []
         for row in index.items:
-            joined = Named(torch.tensor(True))
+            joined = TRUE
             for part, (axis, coordinate) in zip(row, coordinates, strict=False):
-                joined = combine(torch.logical_and, joined, self.member(part, coordinate, axis, env, prompt))
+                joined = combine(np.logical_and, joined, self.member(part, coordinate, axis, env, prompt))
             rows.append(joined)
         found = self._any(rows)
-        return combine(torch.logical_not, found) if index.complement else found
+        return combine(np.logical_not, found) if index.complement else found
 
     def selection(
         self,
@@ -245,21 +261,18 @@ class Indexer:
         prompt: str,
     ) -> Named:
         """Whether each joint coordinate of a site is selected by its indices."""
-        chosen = Named(torch.tensor(True))
+        chosen = TRUE
         for place, (index, axis) in enumerate(zip(indices, axes, strict=True)):
             if isinstance(index, Tuples):
                 spans = [(a, coordinates[a]) for a in axes[place : place + index.width]]
                 part = self.tuples(index, spans, env, prompt)
             else:
                 part = self.member(index, coordinates[axis], axis, env, prompt)
-            chosen = combine(torch.logical_and, chosen, part)
+            chosen = combine(np.logical_and, chosen, part)
         return chosen
 
 
-def span_of(arrays: PromptArrays, label: str) -> tuple[Tensor, Tensor]:
+def span_of(arrays: PromptArrays, label: str) -> tuple[Integers, Integers]:
     """Start and end of a label in every item's prompt; -1 where a prompt lacks it."""
-    missing = torch.full_like(arrays.length, -1)
+    missing = np.full_like(arrays.length, -1)
     return arrays.starts.get(label, missing), arrays.ends.get(label, missing)
-
-
-__all__ = ["Binding", "Env", "Indexer", "is_point", "span_of"]

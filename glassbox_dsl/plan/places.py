@@ -3,84 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import torch
+import numpy as np
 
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import ByValue, Covered, Dimension, Index, Position, Run, SiteRead, Swept
+from glassbox_dsl.plan.indexing import CELL, Env
+from glassbox_dsl.plan.named import Named, along, combine, scalar, take
+from glassbox_dsl.plan.pairing import paired_positions
+from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.resolve.cells import Row
-from glassbox_dsl.run.context import Context
-from glassbox_dsl.run.indexing import Env
-from glassbox_dsl.run.named import Named, along, combine, scalar, take
-from glassbox_dsl.run.pairing import paired_positions
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 
 
 @dataclass(frozen=True)
 class Places:
-    """Finds cells and coordinates in one context."""
+    """Finds cells and coordinates in one setting."""
 
-    context: Context
+    setting: Setting
 
     def default_prompt(self) -> str:
         """The prompt that positions mean where no run says which: the first of the data set."""
-        return next(iter(self.context.data.items[0].prompts))
+        return next(iter(self.setting.data.items[0].prompts))
 
     def natural(self, axis: str, env: Env, prompt: str) -> Named:
         """The coordinate along an axis that stays a dimension."""
-        return self.context.indexer.variable(axis, axis, env, prompt)
-
-    def own_context(self, run: Run, env: Env) -> tuple[Context, Env]:
-        """Where a run is made: its own model's context, with this one's items found there by number."""
-        context = self.context
-        if run.model in (None, context.model):
-            return context, env
-        other = context.other(context.experiment.name, str(run.model), context.data_name)
-        places = {number: place for place, number in enumerate(other.data.numbers.tolist())}
-        table = torch.tensor([places.get(n, -1) for n in context.data.numbers.tolist()])
-        return other, replace(env, item=take(Named(table, (ITEM,)), {ITEM: env.item}))
+        return self.setting.indexer.variable(axis, axis, env, prompt)
 
     def extra_tokens(self, env: Env) -> Named:
         """How many answer tokens stand behind each item's prompt in this pass."""
         if env.extension is None:
             return scalar(0)
-        name, which = env.extension
-        counts = []
-        for item in self.context.data.items:
-            alternatives = item.answers[name].alternatives
-            counts.append(max(len(alternatives[which]) - 1, 0) if which < len(alternatives) else 0)
-        return take(Named(torch.tensor(counts), (ITEM,)), {ITEM: env.item})
+        return take(Named(self.setting.extra_tokens(env.extension), (ITEM,)), {ITEM: env.item})
 
     def run_cell(self, run: Run, where: Sequence[tuple[str, Index]], env: Env) -> Named:
         """The number of the run's cell (dimensions multiplied out) that indices name."""
         prompt = run.variants[0].prompt
         number: Named = scalar(0)
         for dimension in run.dimensions:
-            size = len(self.context.rows(dimension))
+            size = len(self.setting.rows(dimension))
             cell = self.cell_index(dimension, dict(where), env, prompt)
             number = combine(lambda n, c, size=size: n * size + c, number, cell)
         return number
 
     def cell_index(self, dimension: Dimension, where: dict[str, Index], env: Env, prompt: str) -> Named:
         """Which cell of a dimension the indices of its variables name; no cell is absent."""
-        rows = self.context.rows(dimension)
+        rows = self.setting.rows(dimension)
         same = self._same_cells(dimension, where, env, rows)
         if same is not None:
             return same
-        hits: Named = Named(torch.ones(len(rows), dtype=torch.bool), ("#cell",))
+        hits: Named = Named(np.ones(len(rows), dtype=np.bool_), (CELL,))
         for place, variable in enumerate(dimension.variables):
             hits = combine(
-                torch.logical_and,
+                np.logical_and,
                 hits,
                 self._matches(where[variable.name], variable, place, rows, env, prompt),
             )
-        data, there = hits.spread((*[d for d in hits.dims if d != "#cell"], "#cell"))
-        dims = tuple(d for d in hits.dims if d != "#cell")
-        found = data.any(-1)
-        present = found if there is None else found & there.squeeze(-1)
-        return Named(data.long().argmax(-1), dims, False, present)
+        data, there = hits.spread((*[d for d in hits.dims if d != CELL], CELL))
+        dims = tuple(d for d in hits.dims if d != CELL)
+        present = np.asarray((data if there is None else data & there).any(-1))
+        return Named(data.argmax(-1), dims, present)
 
     def _same_cells(
         self, dimension: Dimension, where: dict[str, Index], env: Env, rows: Sequence[Row]
@@ -117,37 +101,44 @@ class Places:
                 else c.text == index.text
                 for c in cells
             ]
-            return Named(torch.tensor(same), ("#cell",))
+            return Named(np.array(same, dtype=np.bool_), (CELL,))
         if isinstance(index, Swept) and (binding := env.variables[index.variable]).cells is not None:
             codes = {key: i for i, key in enumerate(keys)}
-            table = torch.tensor([codes.get(c.key, -1) for c in binding.cells])
+            table = np.array([codes.get(c.key, -1) for c in binding.cells], dtype=np.int64)
             ids = take(Named(table, ("#own",)), {"#own": binding.ids})
-            return combine(torch.eq, ids, along("#cell", len(rows)))
+            return combine(np.equal, ids, along(CELL, len(rows)))
         if isinstance(index, Position) and any(c.index == index for c in cells):
-            return Named(torch.tensor([c.index == index for c in cells]), ("#cell",))
+            return Named(np.array([c.index == index for c in cells]), (CELL,))
         axis = str(variable.axis)
         at = [c.at if c.at is not None else -1 for c in cells]
         point = (
-            self.context.indexer.point(index, axis, env, prompt)
+            self.setting.indexer.point(index, axis, env, prompt)
             if is_point(index)
-            else self.context.indexer.variable(variable.name, axis, env, prompt)
+            else self.setting.indexer.variable(variable.name, axis, env, prompt)
         )
-        inside = combine(torch.eq, point, Named(torch.tensor(at), ("#cell",)))
+        inside = combine(np.equal, point, Named(np.array(at, dtype=np.int64), (CELL,)))
         if is_point(index):
             return inside
-        chosen = self.context.indexer.member(index, point, axis, env, prompt)
-        return combine(torch.logical_and, inside, chosen)
+        chosen = self.setting.indexer.member(index, point, axis, env, prompt)
+        return combine(np.logical_and, inside, chosen)
 
     def coordinates(self, expr: SiteRead, axes: Sequence[str], env: Env, prompt: str) -> dict[str, Named]:
         """The coordinate on each axis of a site that a read takes."""
         found: dict[str, Named] = {}
         for index, axis in zip(expr.index, axes, strict=True):
             if is_point(index) and not isinstance(index, Covered):
-                found[axis] = self.context.indexer.point(index, axis, env, prompt)
+                found[axis] = self.setting.indexer.point(index, axis, env, prompt)
             elif expr.copied and axis in env.coordinates:
                 found[axis] = env.coordinates[axis]
                 if axis in POSITION_AXES and env.prompt is not None:
-                    found[axis] = paired_positions(index, axis, env, prompt, self.context.indexer)
+                    found[axis] = paired_positions(index, axis, env, prompt, self.setting.indexer)
             else:
                 found[axis] = self.natural(axis, env, prompt)
         return found
+
+
+def items_elsewhere(here: Setting, there: Setting, item: Named) -> Named:
+    """Where the items of one setting stand in another of the same data set; absent where it does not keep them."""
+    places = {number: place for place, number in enumerate(there.data.numbers.tolist())}
+    table = np.array([places.get(n, -1) for n in here.data.numbers.tolist()], dtype=np.int64)
+    return take(Named(table, (ITEM,)), {ITEM: item})

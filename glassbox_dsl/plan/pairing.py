@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.program import AnyOf, Between, Index, Not, Position, Swept
-from glassbox_dsl.run import errors
-from glassbox_dsl.run.indexing import Env, Indexer
-from glassbox_dsl.run.named import Named, along, combine
+from glassbox_dsl.plan import errors
+from glassbox_dsl.plan.indexing import Env, Indexer
+from glassbox_dsl.plan.named import Named, along, combine
 
 
 def named_parts(index: Index, env: Env) -> list[Index]:
@@ -63,15 +63,15 @@ def _paired(part: Index, axis: str, env: Env, source: str, indexer: Indexer, res
     there = indexer.member(part, candidates, axis, env, source)
     dims = tuple(d for d in dict.fromkeys((*here.dims, *there.dims)) if d not in (axis, "#source"))
     a, b = here.spread((*dims, axis))[0], there.spread((*dims, "#source"))[0]
-    shape = torch.broadcast_shapes(a.shape[:-1], b.shape[:-1])
-    a, b = a.expand(*shape, a.shape[-1]), b.expand(*shape, b.shape[-1])
-    if not torch.equal(a.sum(-1), b.sum(-1)):
-        worst = (a.sum(-1) != b.sum(-1)).nonzero()[0].tolist()
-        here_n, there_n = (int(t.sum(-1)[tuple(worst)]) for t in (a, b))
-        counts = f"{here_n} tokens in `{env.prompt}`, {there_n} in `{source}`"
+    shape = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+    a, b = np.broadcast_to(a, (*shape, a.shape[-1])), np.broadcast_to(b, (*shape, b.shape[-1]))
+    a_n, b_n = a.sum(-1), b.sum(-1)
+    if not np.array_equal(a_n, b_n):
+        worst = tuple(np.argwhere(a_n != b_n)[0])
+        counts = f"{int(a_n[worst])} tokens in `{env.prompt}`, {int(b_n[worst])} in `{source}`"
         raise Findings([errors.spans_differ(part.span, counts)])
-    order_here, order_there = a.long().cumsum(-1), b.long().cumsum(-1)
+    order_here, order_there = a.cumsum(-1), b.cumsum(-1)
     match = (order_here[..., :, None] == order_there[..., None, :]) & b[..., None, :]
-    position = torch.where(a, match.long().argmax(-1), -1)
+    position = np.where(a, match.argmax(-1), -1)
     found = Named(position, (*dims, axis))
-    return combine(lambda p, r: torch.where(p >= 0, p, r), found, result)
+    return combine(lambda p, r: np.asarray(np.where(p >= 0, p, r)), found, result)

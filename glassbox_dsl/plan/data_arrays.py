@@ -6,28 +6,30 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.resolve.data import DataTable, Item
 
 
 @dataclass(frozen=True)
 class PromptArrays:
-    """One prompt of every kept item: `ids` [item, pos] padded with 0, `length` [item]."""
+    """One prompt of every kept item: `ids` [item, pos] padded with 0, `length` [item]; all int64."""
 
-    ids: Tensor
-    length: Tensor
-    starts: dict[str, Tensor]
-    ends: dict[str, Tensor]
+    ids: Integers
+    length: Integers
+    starts: dict[str, Integers]
+    ends: dict[str, Integers]
 
 
 @dataclass
 class DataArrays:
-    """The kept items of one data set for one model; rows of every tensor are in the order of `items`."""
+    """The kept items of one data set for one model; rows of every array are in the order of `items`."""
 
     table: DataTable
     prompts: dict[str, PromptArrays] = field(default_factory=dict)
+    counts: dict[str, Integers] = field(default_factory=dict)
+    behind: dict[tuple[str, str, int], Integers] = field(default_factory=dict)
 
     @cached_property
     def items(self) -> tuple[Item, ...]:
@@ -40,9 +42,9 @@ class DataArrays:
         return len(self.items)
 
     @cached_property
-    def numbers(self) -> Tensor:
+    def numbers(self) -> Integers:
         """The number of each kept item in the drawn set."""
-        return torch.tensor([item.number for item in self.items])
+        return np.array([item.number for item in self.items], dtype=np.int64)
 
     @cached_property
     def longest(self) -> int:
@@ -57,13 +59,13 @@ class DataArrays:
 
     def _arrays(self, name: str) -> PromptArrays:
         tokens = [item.prompts[name] for item in self.items]
-        longest = max(len(t.ids) for t in tokens)
-        ids = torch.tensor([[*t.ids, *[0] * (longest - len(t.ids))] for t in tokens])
         labels = dict.fromkeys(label for t in tokens for label in t.spans)
         missing = (-1, -1)
-        starts = {label: torch.tensor([t.spans.get(label, missing)[0] for t in tokens]) for label in labels}
-        ends = {label: torch.tensor([t.spans.get(label, missing)[1] for t in tokens]) for label in labels}
-        return PromptArrays(ids, torch.tensor([len(t.ids) for t in tokens]), starts, ends)
+        spans = {label: padded([t.spans.get(label, missing) for t in tokens])[0] for label in labels}
+        starts = {label: both[:, 0] for label, both in spans.items()}
+        ends = {label: both[:, 1] for label, both in spans.items()}
+        ids, valid = padded([t.ids for t in tokens])
+        return PromptArrays(ids, valid.sum(1), starts, ends)
 
     def aligned(self, name: str) -> bool:
         """Whether all items have as many tokens and their labels at the same places."""
@@ -75,11 +77,38 @@ class DataArrays:
         """For each item the alternatives of an answer, as token ids behind the prompt."""
         return tuple(alternatives(item, name, prompt) for item in self.items)
 
-    def groups(self, feature: str) -> Tensor:
+    def token_counts(self, name: str) -> Integers:
+        """How many tokens each alternative of an answer has, [item, alternative]; 0 where there is none."""
+        if name not in self.counts:
+            found = [[len(a) for a in item.answers[name].alternatives] for item in self.items]
+            self.counts[name] = padded(found)[0]
+        return self.counts[name]
+
+    def extended(self, prompt: str, name: str, which: int) -> Integers:
+        """Token ids [item, pos] of a prompt with all but the last token of an alternative behind it."""
+        key = (prompt, name, which)
+        if key not in self.behind:
+            found = [item.answers[name].alternatives[which : which + 1] for item in self.items]
+            more = [a[0][:-1] if a else () for a in found]
+            rows = [(*i.prompts[prompt].ids, *m) for i, m in zip(self.items, more, strict=True)]
+            self.behind[key] = padded(rows)[0]
+        return self.behind[key]
+
+    def groups(self, feature: str) -> Integers:
         """A number for each item that items with the same value of a feature or variable share."""
         values = [feature_of(item, feature) for item in self.items]
         codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
-        return torch.tensor([codes[value] for value in values])
+        return np.array([codes[value] for value in values], dtype=np.int64)
+
+
+def padded(rows: Any) -> tuple[Integers, Mask]:
+    """Sequences of integers as rows of one array, padded with 0, and which of its cells they fill."""
+    longest = max((len(row) for row in rows), default=0)
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    valid = np.arange(longest) < lengths[:, None]
+    table = np.zeros(valid.shape, dtype=np.int64)
+    table[valid] = [value for row in rows for value in row]
+    return table, valid
 
 
 def alternatives(item: Item, name: str, prompt: str) -> tuple[tuple[int, ...], ...]:

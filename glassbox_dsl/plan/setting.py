@@ -1,0 +1,142 @@
+"""One experiment on one model and one data set, as far as it is known without running the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from glassbox_dsl.diagnostics import InternalError
+from glassbox_dsl.language.program import Dimension, Experiment, Reference, Run, RunUse, TokenAt, Value
+from glassbox_dsl.plan.data_arrays import DataArrays, padded
+from glassbox_dsl.plan.indexing import Binding, Env, Indexer
+from glassbox_dsl.plan.named import Integers, Mask, Named, along
+from glassbox_dsl.resolve.cells import Cell, Row, Sizes, resolve_dimension
+from glassbox_dsl.syntax import nodes
+from glassbox_dsl.vocabulary.axes import ITEM
+
+Extension = tuple[str, int] | None
+"""An answer and which of its alternatives stands behind the prompt, teacher-forced; None: the prompt alone."""
+
+
+@dataclass
+class Setting:
+    """An experiment on a model and a data set: what its indices are evaluated in."""
+
+    experiment: Experiment
+    model: str
+    data_name: str
+    data: DataArrays
+    sizes: Sizes
+    cells: dict[Dimension, tuple[Row, ...]] = field(default_factory=dict)
+    columns: dict[Dimension, tuple[tuple[Cell, ...], ...]] = field(default_factory=dict)
+    answers: dict[tuple[str, str], tuple[Integers, Mask]] = field(default_factory=dict)
+
+    @cached_property
+    def indexer(self) -> Indexer:
+        """Evaluates indices here."""
+        return Indexer(self.sizes, self.data)
+
+    def rows(self, dimension: Dimension) -> tuple[Row, ...]:
+        """The cells of a dimension on this model."""
+        if dimension not in self.cells:
+            self.cells[dimension] = resolve_dimension(dimension, self.sizes)[0]
+        return self.cells[dimension]
+
+    def cells_of(self, dimension: Dimension) -> tuple[tuple[Cell, ...], ...]:
+        """For each variable of a dimension what it stands for in its cells; always the same objects."""
+        if dimension not in self.columns:
+            rows = self.rows(dimension)
+            self.columns[dimension] = tuple(
+                tuple(row[place] for row in rows) for place in range(len(dimension.variables))
+            )
+        return self.columns[dimension]
+
+    def run(self, name: str) -> Run:
+        """A run of the experiment."""
+        return self.experiment.run(name)
+
+    def shape(self, run: Run | Value) -> tuple[int, ...]:
+        """How many cells each dimension of a run has."""
+        return tuple(len(self.rows(d)) for d in run.dimensions)
+
+    def all_items(self) -> Named:
+        """Every kept item, along a dimension of its own."""
+        return along(ITEM, self.data.n_items)
+
+    def env(self, dimensions: Sequence[Dimension], extension: Extension = None) -> Env:
+        """Every cell of some dimensions and every item."""
+        return Env(item=self.all_items(), variables=self.bindings(dimensions), extension=extension)
+
+    def bindings(self, dimensions: Sequence[Dimension]) -> dict[str, Binding]:
+        """The variables of some dimensions, each over all its cells."""
+        found: dict[str, Binding] = {}
+        for dimension in dimensions:
+            ids = along(dimension.name, len(self.rows(dimension)))
+            whole = dimension.members is None and not dimension.meets
+            for variable, cells in zip(dimension.variables, self.cells_of(dimension), strict=True):
+                found[variable.name] = Binding(ids, dimension.name, None if whole else cells)
+        return found
+
+    def variant_of(self, run: Run | Value, cell: Mapping[str, str]) -> int:
+        """Which variant of a declaration a choice of names selects."""
+        for number, variant in enumerate(run.variants):
+            if all(cell.get(name) == text for name, text in variant.when):
+                return number
+        raise KeyError(f"{run.name} has no variant for {dict(cell)}")
+
+    def cell_variants(self, run: Run | Value) -> Integers:
+        """The variant of every cell of a declaration, in the shape of its dimensions."""
+        if len(run.variants) == 1:
+            return np.zeros(self.shape(run), dtype=np.int64)
+        table = np.full(self.shape(run), -1, dtype=np.int64)
+        for number, variant in reversed(tuple(enumerate(run.variants))):
+            table[self._selects(run, variant.when)] = number
+        if (table < 0).any():
+            raise InternalError(f"{run.name} has cells without a variant")
+        return table
+
+    def _selects(self, run: Run | Value, when: Sequence[tuple[str, str]]) -> Mask:
+        """Whether each cell of a declaration has the names that a variant is for."""
+        chosen = np.ones(self.shape(run), dtype=np.bool_)
+        wanted = dict(when)
+        for place, dimension in enumerate(run.dimensions):
+            for variable, cells in zip(dimension.variables, self.cells_of(dimension), strict=True):
+                if variable.name in wanted:
+                    text = wanted.pop(variable.name)
+                    same = np.array([c.text == text for c in cells], dtype=np.bool_)
+                    chosen &= same.reshape([-1 if i == place else 1 for i in range(chosen.ndim)])
+        return chosen if not wanted else np.zeros_like(chosen)
+
+    def answer_table(self, name: str, prompt: str) -> tuple[Integers, Mask]:
+        """First tokens of every item's alternatives [item, n] (0 where there are fewer), and which exist."""
+        key = (name, prompt)
+        if key not in self.answers:
+            self.answers[key] = padded([[a[0] for a in found] for found in self.data.answers(name, prompt)])
+        return self.answers[key]
+
+    def extra_tokens(self, extension: Extension) -> Integers:
+        """How many answer tokens stand behind each item's prompt, [item]; the last one is only predicted."""
+        if extension is None:
+            return np.zeros(self.data.n_items, dtype=np.int64)
+        return np.maximum(self.answer_lengths(extension) - 1, 0)
+
+    def answer_lengths(self, extension: tuple[str, int]) -> Integers:
+        """Tokens of an alternative of an answer in every item, [item]; 0 where an item has fewer alternatives."""
+        name, which = extension
+        counts = self.data.token_counts(name)
+        return counts[:, which] if which < counts.shape[1] else np.zeros(len(counts), dtype=np.int64)
+
+
+def prompts_read(expr: nodes.Node, setting: Setting) -> list[str]:
+    """The prompts of the runs that an expression reads, in order."""
+    if isinstance(expr, RunUse):
+        return [v.prompt for v in setting.run(expr.run).variants]
+    if isinstance(expr, TokenAt):
+        return [expr.prompt]
+    if isinstance(expr, Reference) and expr.experiment == setting.experiment.name:
+        value = setting.experiment.value(expr.kind, expr.name)
+        return [p for v in value.variants for p in prompts_read(v.value, setting)]
+    return list(dict.fromkeys(p for child in nodes.children(expr) for p in prompts_read(child, setting)))
