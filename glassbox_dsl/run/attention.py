@@ -37,8 +37,29 @@ class Tap:
         return self.visit(site, value) if site in self.wanted else value
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What one call of the attention function is given: [batch, head, pos, d_head]; `mask` is added to scores."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    mask: torch.Tensor | None
+    scaling: float
+    softcap: float | None
+
+    def turned(self, scores: torch.Tensor) -> torch.Tensor:
+        """Products of queries and keys, scaled and capped."""
+        scores = scores * self.scaling
+        return scores if self.softcap is None else torch.tanh(scores / self.softcap) * self.softcap
+
+
+Mix = Callable[[Tap, Inputs], torch.Tensor]
+"""Scores, softmax and mixing of values: the site `attn.z` [batch, head, pos, d_head], before it is visited."""
+
 _NOTHING: Final = Tap(layer=-1, wanted=frozenset(), visit=lambda _, value: value)
 _taps: ContextVar[Mapping[nn.Module, Tap] | None] = ContextVar("attention_taps", default=None)
+_mix: ContextVar[Mix | None] = ContextVar("attention_mix", default=None)
 
 
 @contextmanager
@@ -49,6 +70,16 @@ def tapped(taps: Mapping[nn.Module, Tap]) -> Iterator[None]:
         yield
     finally:
         _taps.reset(token)
+
+
+@contextmanager
+def mixed_by(mix: Mix) -> Iterator[None]:
+    """Let another function than `eager`'s arithmetic turn queries, keys and values into z."""
+    token = _mix.set(mix)
+    try:
+        yield
+    finally:
+        _mix.reset(token)
 
 
 def attend(
@@ -69,20 +100,28 @@ def attend(
     """
     tap = (_taps.get() or {}).get(module, _NOTHING)
     query, key, value = tap("attn.q", query), tap("attn.k", key), tap("attn.v", value)
-    group = query.shape[1] // key.shape[1]
-    scores = torch.matmul(query, _repeat(key, group).transpose(2, 3))
-    scores = scores * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    if "attn.scores" in tap.wanted:
-        scores = _visit_scores(tap, scores, attention_mask)
-    pattern = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    pattern = tap("attn.pattern", pattern)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    inputs = Inputs(query, key, value, attention_mask, scale, softcap)
+    mix = _mix.get()
+    if mix is not None:
+        return tap("attn.z", mix(tap, inputs)).transpose(1, 2), torch.empty(0)
+    pattern = _pattern(tap, inputs)
     mixed = nn.functional.dropout(pattern, p=dropout, training=module.training)
+    group = query.shape[1] // key.shape[1]
     z = torch.matmul(mixed, _repeat(value, group)).transpose(1, 2).contiguous()
     return tap("attn.z", z.transpose(1, 2)).transpose(1, 2), pattern
+
+
+def _pattern(tap: Tap, inputs: Inputs) -> torch.Tensor:
+    """The pattern [batch, head, query, key], as `eager` computes it."""
+    group = inputs.query.shape[1] // inputs.key.shape[1]
+    scores = inputs.turned(torch.matmul(inputs.query, _repeat(inputs.key, group).transpose(2, 3)))
+    if inputs.mask is not None:
+        scores = scores + inputs.mask
+    if "attn.scores" in tap.wanted:
+        scores = visit_scores(tap, scores, inputs.mask)
+    pattern = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(inputs.query.dtype)
+    return tap("attn.pattern", pattern)
 
 
 def _repeat(heads: torch.Tensor, group: int) -> torch.Tensor:
@@ -97,7 +136,7 @@ def _repeat(heads: torch.Tensor, group: int) -> torch.Tensor:
     )
 
 
-def _visit_scores(tap: Tap, scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+def visit_scores(tap: Tap, scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Show masked cells as -inf. Cells that come back as shown keep the bits of eager's own arithmetic."""
     shown = scores
     if mask is not None:

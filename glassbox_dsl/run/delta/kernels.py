@@ -1,0 +1,94 @@
+"""Attention of packed rows: each row meets the keys of its own prompt, some its own, the rest its base's.
+
+`gathered` copies the keys of every owner out: simple, and the measure of the other. `shared` lets all queries of a
+base meet its keys in one product and exchanges the scores at positions that an owner has rows of its own for, so that
+no prefix is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Turn = Callable[[Tensor], Tensor]
+"""Scores [..., key] -> scores: scale, cap; masks come after."""
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Owners whose own rows are padded to one number.
+
+    `rows` [owner, own] (-1: padding), `positions` [owner, own], `keys` [owner, pos]: the row that holds each key.
+    """
+
+    rows: Tensor
+    positions: Tensor
+    keys: Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Queries, keys and values of all rows, row first: [row, head, d_head], keys and values [row, kv_head, d_head].
+
+    `mask` [pos, pos] is what `eager` adds to scores: 0 where a key is seen, the least number where not.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    turn: Turn
+
+    @property
+    def n_kv(self) -> int:
+        """Heads of keys and values."""
+        return self.key.shape[1]
+
+    def queries(self, rows: Tensor) -> Tensor:
+        """Queries of rows [owner, own]: [owner, kv_head, group * own, d_head]."""
+        n, own = rows.shape
+        found = self.query[rows].view(n, own, self.n_kv, -1, self.query.shape[-1])
+        return found.permute(0, 2, 3, 1, 4).reshape(n, self.n_kv, -1, self.query.shape[-1])
+
+
+def scores_of(rows: Rows, owners: Owners) -> Tensor:
+    """Scores of every own row [owner, kv_head, group, own, key], masked as `eager` masks them."""
+    n, own = owners.rows.shape
+    query = rows.queries(owners.rows.clamp(min=0))
+    key = rows.key[owners.keys].permute(0, 2, 3, 1)
+    scores = rows.turn(query @ key).view(n, rows.n_kv, -1, own, owners.keys.shape[1])
+    if rows.mask is None:
+        return scores
+    seen = rows.mask[owners.positions][..., : owners.keys.shape[1]]
+    return scores + seen[:, None, None]
+
+
+def softmax(scores: Tensor, dtype: torch.dtype) -> Tensor:
+    """As `eager` does: in float32, then in the dtype of the queries."""
+    return torch.nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(dtype)
+
+
+def mixed(rows: Rows, owners: Owners, pattern: Tensor) -> Tensor:
+    """z of every own row [owner, own, head, d_head] from its pattern."""
+    n, n_kv, group, own, n_keys = pattern.shape
+    value = rows.value[owners.keys].permute(0, 2, 1, 3)
+    z = (pattern.reshape(n, n_kv, group * own, n_keys) @ value).view(n, n_kv, group, own, -1)
+    return z.permute(0, 3, 1, 2, 4).reshape(n, own, n_kv * group, -1)
+
+
+def gathered(rows: Rows, groups: Sequence[Owners]) -> Tensor:
+    """z of all rows [row, head, d_head]."""
+    out = torch.empty_like(rows.query)
+    for owners in groups:
+        pattern = softmax(scores_of(rows, owners), rows.query.dtype)
+        scatter(out, owners, mixed(rows, owners, pattern))
+    return out
+
+
+def scatter(out: Tensor, owners: Owners, values: Tensor) -> None:
+    """Put values [owner, own, ...] to the rows they belong to."""
+    there = owners.rows >= 0
+    out[owners.rows[there]] = values[there]

@@ -1,0 +1,48 @@
+"""The attention function of a pack: which kernel mixes the rows of a layer, and where scores and patterns are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glassbox_dsl.run.attention import Inputs, Tap, visit_scores
+from glassbox_dsl.run.delta.kernels import Owners, Rows, gathered, mixed, scatter, scores_of, softmax
+
+
+@dataclass(frozen=True)
+class PackedAttention:
+    """Mixes the rows of one layer: `groups` hold every owner once, `positions` [row] where each row stands."""
+
+    groups: Sequence[Owners]
+    positions: Tensor
+
+    def __call__(self, tap: Tap, inputs: Inputs) -> Tensor:
+        """z [1, head, row, d_head]."""
+        query, key, value = (t[0].transpose(0, 1) for t in (inputs.query, inputs.key, inputs.value))
+        mask = None if inputs.mask is None else inputs.mask[0, 0]
+        rows = Rows(query, key, value, mask, inputs.turned)
+        shown = {"attn.scores", "attn.pattern"} & tap.wanted
+        z = self._shown(tap, rows) if shown else gathered(rows, self.groups)
+        return z.transpose(0, 1)[None]
+
+    def _shown(self, tap: Tap, rows: Rows) -> Tensor:
+        """z by way of scores and patterns [1, head, row, key] that are visited as a whole."""
+        n_keys = max(g.keys.shape[1] for g in self.groups)
+        scores = rows.query.new_full((*rows.query.shape[:2], n_keys), -torch.inf)
+        for owners in self.groups:
+            found = scores_of(rows, owners).permute(0, 3, 1, 2, 4).flatten(2, 3)
+            scatter(scores[..., : found.shape[-1]], owners, found)
+        mask = None if rows.mask is None else rows.mask[self.positions][None, None, :, :n_keys]
+        laid_out = scores.transpose(0, 1)[None]
+        if "attn.scores" in tap.wanted:
+            laid_out = visit_scores(tap, laid_out, mask)
+        pattern = tap("attn.pattern", softmax(laid_out, rows.query.dtype))[0].transpose(0, 1)
+        z = torch.empty_like(rows.query)
+        for owners in self.groups:
+            own = pattern[owners.rows.clamp(min=0)][..., : owners.keys.shape[1]]
+            own = own.view(*own.shape[:2], rows.n_kv, -1, own.shape[-1]).permute(0, 2, 3, 1, 4)
+            scatter(z, owners, mixed(rows, owners, own))
+        return z
