@@ -25,6 +25,7 @@ class Metric:
     - rows: (logits [..., vocab], k) -> dict of [..., k]
     `several_tokens`: an answer of several tokens may be scored, teacher-forced behind the prompt; `combine` then
     joins the alternatives of a set from (log-probabilities [..., n], all tokens greedy [..., n], valid [..., n]).
+    `few_tokens`: only the logits of the scored tokens matter, so that no others need be made.
     `options` names the keyword arguments besides `at:` with the words or type each takes.
     """
 
@@ -37,6 +38,7 @@ class Metric:
     source: str = ""
     several_tokens: bool = False
     combine: Callable[..., Any] | None = None
+    few_tokens: bool = False
     options: tuple[tuple[str, tuple[str, ...] | type], ...] = ()
 
 

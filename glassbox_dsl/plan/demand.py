@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from glassbox_dsl.language.program import (
     At,
     Depth,
+    Edit,
     Experiment,
     Expr,
     Index,
@@ -19,6 +20,8 @@ from glassbox_dsl.language.program import (
     Value,
 )
 from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.copies import copied_read, is_here
+from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.plan.taps import Tap, cells_of, constant, logits_of, tap_of
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.sites import sites
@@ -43,8 +46,47 @@ class Demand:
     """The runs of one experiment in an order in which each comes after those it reads."""
 
     experiment: Experiment
+    setting: Setting | None = None
     steps: dict[str, Wanted] = field(default_factory=dict)
-    visiting: tuple[str, ...] = ()
+
+    def stages(self) -> dict[str, int]:
+        """The stage of each run: after those its edits compute with, beside those they copy."""
+        found: dict[str, int] = {}
+        for wanted in self.ordered():
+            stage = 0
+            for variant in wanted.run.variants:
+                for edit in variant.edits:
+                    copied = self.copied(edit, wanted.run)
+                    if copied is not None:
+                        stage = max(stage, found[copied.run.run])
+                        continue
+                    for use in run_uses(edit.value, self.experiment):
+                        stage = max(stage, found[use.run] + 1)
+            found[wanted.run.name] = stage
+        return found
+
+    def computed_with(self, wanted: Wanted) -> list[str]:
+        """The runs that a run's edits compute with, directly or through runs that they copy, in order."""
+        found: dict[str, None] = {}
+        for variant in wanted.run.variants:
+            for edit in variant.edits:
+                copied = self.copied(edit, wanted.run)
+                uses = [copied.run] if copied is not None else run_uses(edit.value, self.experiment)
+                for use in uses:
+                    found |= dict.fromkeys(self.computed_with(self.steps[use.run]))
+                    if copied is None:
+                        found[use.run] = None
+        return list(found)
+
+    def copied(self, edit: Edit, run: Run) -> SiteRead | None:
+        """The read of an edit whose rows are copied where the run is made, so that nothing need be kept for it."""
+        return None if self.setting is None else copied_read(edit, run, self.setting)
+
+    def beside(self, read: SiteRead | None) -> bool:
+        """Whether what a metric of two runs compares with is at hand where its host is made."""
+        if self.setting is None or read is None:
+            return False
+        return is_here(self.experiment.run(read.run.run), self.setting)
 
     def ordered(self) -> list[Wanted]:
         """Runs after the runs they need."""
@@ -69,9 +111,12 @@ class Demand:
                 yield tap.other.run.run
 
 
-def demand(experiment: Experiment, wanted: list[Value]) -> Demand:
-    """Everything that the wanted values of an experiment read, directly or through edits and lets."""
-    found = Demand(experiment)
+def demand(experiment: Experiment, wanted: list[Value], setting: Setting | None = None) -> Demand:
+    """Everything that the wanted values of an experiment read, directly or through edits and lets.
+
+    With a setting, rows that edits copy there and logits that are compared there are not asked for.
+    """
+    found = Demand(experiment, setting)
     for value in wanted:
         for variant in value.variants:
             _walk(variant.value, found, set())
@@ -105,7 +150,11 @@ def _step(use: RunUse, found: Demand) -> Wanted:
         found.steps[use.run] = Wanted(run)
         for variant in run.variants:
             for edit in variant.edits:
-                _walk(edit.value, found, set())
+                copied = found.copied(edit, run)
+                if copied is not None:
+                    _step(copied.run, found)
+                else:
+                    _walk(edit.value, found, set())
     return found.steps[use.run]
 
 
@@ -140,7 +189,10 @@ def _want_metric(call: MetricCall, found: Demand) -> None:
     if tap not in step.taps:
         step.taps.append(tap)
     if tap.other is not None:
-        _want_site(tap.other, found)
+        if found.beside(tap.other):
+            _step(tap.other.run, found)
+        else:
+            _want_site(tap.other, found)
     if call.answer is not None and metrics()[call.metric].several_tokens:
         step.extensions.append(call.answer.name)
 

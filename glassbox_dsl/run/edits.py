@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from glassbox_dsl.language.program import Edit, RunVariant
+from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.edit_cells import edit_env, selected, touched_layers, written_coordinates
 from glassbox_dsl.plan.indexing import Env
+from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.rows import ROW
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.evaluate import Evaluator
-from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.named import Named, tensor
+from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
 MOVED = 1e-6
@@ -92,12 +94,18 @@ class EditBatch:
 
         return write
 
-    def apply(self, edit: Edit, key: SiteKey, value: Tensor) -> Tensor:
-        """The value [row, the site's axes, feature] after one edit; the given one is not changed."""
+    def apply(self, edit: Edit, key: SiteKey, value: Tensor, positions: Integers | None = None) -> Tensor:
+        """The value [row, the site's axes, feature] after one edit; the given one is not changed.
+
+        `positions` says which positions (queries) the value has, where it has not all of them.
+        """
         site = sites()[edit.site]
         inner = [a for a in site.axes if a != "layer"]
         lengths = dict(zip(inner, value.shape[1:], strict=False))
         coordinates = written_coordinates(edit, key.layer, lengths)
+        if positions is not None:
+            axis = "query" if "query" in inner else "pos"
+            coordinates[axis] = indices.Named(positions, (axis,))
         env = edit_env(self.context, self.variant, self.env, coordinates)
         chosen = selected(self.context, edit, self.variant, env, coordinates)
         dims = (ROW, *inner)

@@ -19,11 +19,11 @@ from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run.context import Context, RunResults
 from glassbox_dsl.run.edits import EditBatch, Receipt
 from glassbox_dsl.run.keeping import Keeping
-from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.memory import allocate
 from glassbox_dsl.run.named import tensor
 from glassbox_dsl.run.rows import BATCH_TOKENS, Batches, Pass, Rows, portions
 from glassbox_dsl.run.take_taps import TapTaker
+from glassbox_dsl.vocabulary.keys import SiteKey
 
 
 @dataclass
@@ -48,6 +48,10 @@ class RunMaker:
             self.make(wanted, None)
             for answer in dict.fromkeys(wanted.extensions):
                 self._extend(wanted, answer)
+
+    def receipts_of(self, context: Context) -> dict[str, dict[Edit, Receipt]]:
+        """The receipts of a context, by run."""
+        return self.receipts if context is self.context else {}
 
     def rows_wanted(self) -> int:
         """How many passes there are to make, extensions not counted."""

@@ -19,9 +19,9 @@ from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.families import Family
 from glassbox_dsl.run.attention import tapped
-from glassbox_dsl.run.keys import HEAD, STREAM, SiteKey
 from glassbox_dsl.run.modules import ModelModules, find_modules
 from glassbox_dsl.run.steps import Step, Steps, boundary, hooked, identity, in_order, replaced
+from glassbox_dsl.vocabulary.keys import HEAD, STREAM, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
 Write = Callable[[torch.Tensor], torch.Tensor]

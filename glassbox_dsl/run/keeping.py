@@ -16,11 +16,11 @@ from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.setting import Extension
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run.context import Context, RunResults, Stored
-from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.memory import allocate
 from glassbox_dsl.run.named import Named, tensor
 from glassbox_dsl.run.rows import Pass
 from glassbox_dsl.vocabulary.axes import POSITION_AXES
+from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
 

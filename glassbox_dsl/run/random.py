@@ -35,7 +35,7 @@ def site_noise(env: Env, seed: int, context: Context) -> Named:
     positions = [a for a in env.coordinates if a in POSITION_AXES]
     key = ("noise", seed, name, layer)
     cached = context.cache.get(key)
-    longest = max((len(env.coordinates[a].data) for a in positions), default=1)
+    longest = max((int(env.coordinates[a].data.max()) + 1 for a in positions), default=1)
     if cached is None or (positions and cached.sizes["pos"] < longest):
         inner = tuple(len(env.coordinates[a].data) for a in axes)
         width = context.sizes.facts.feature_size(name)

@@ -18,8 +18,8 @@ from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.setting import Extension
 from glassbox_dsl.run.context import Context
-from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.named import tensor
+from glassbox_dsl.vocabulary.keys import SiteKey
 
 BATCH_TOKENS = 2048
 BATCH_LOGITS = 2**26

@@ -17,6 +17,7 @@ from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.sources import ModelFiles
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context
+from glassbox_dsl.run.delta.maker import DeltaMaker
 from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.execute import RunMaker
 from glassbox_dsl.run.instrument import Instrument
@@ -52,9 +53,10 @@ class Session:
     instruments: dict[str, Instrument] = field(default_factory=dict)
     checks: dict[str, tuple[Check, ...]] = field(default_factory=dict)
     contexts: dict[tuple[str, str, str], Context] = field(default_factory=dict)
-    makers: dict[tuple[str, str, str], RunMaker] = field(default_factory=dict)
+    makers: dict[tuple[str, str, str], RunMaker | DeltaMaker] = field(default_factory=dict)
     arrays: dict[tuple[str, str], DataArrays] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
+    executor: str = "delta"
 
     # ------------------------------------------------------------ everything
 
@@ -81,7 +83,7 @@ class Session:
             elif value.kind == "expect":
                 found.claimed.append(columns.claim(value))
         maker = self.makers[(experiment.name, model, data)]
-        for run, receipts in maker.receipts.items():
+        for run, receipts in maker.receipts_of(context).items():
             rows = int(context.results[(run, None)].made.sum())
             for receipt in receipts.values():
                 found.receipts.append((run, receipt, rows))
@@ -115,7 +117,12 @@ class Session:
             experiment, model, data, arrays, sizes, instrument=self.instrument(model), other=self.context
         )
         self.contexts[key] = context
-        maker = RunMaker(context, demand(experiment, self._wanted(experiment, data)), self.progress)
+        wanted = self._wanted(experiment, data)
+        maker: RunMaker | DeltaMaker
+        if self.executor == "hooked":
+            maker = RunMaker(context, demand(experiment, wanted), self.progress)
+        else:
+            maker = DeltaMaker([(context, demand(experiment, wanted, context))], self.progress)
         self.makers[key] = maker
         self.progress.stage(
             f"{name} on {model}" + (f", {data}" if len(experiment.data) > 1 else ""), maker.rows_wanted()

@@ -17,8 +17,8 @@ from torch import nn
 
 from glassbox_dsl.resolve.families import Family
 from glassbox_dsl.run.attention import Tap
-from glassbox_dsl.run.keys import CORE, HEAD, ORDER, STREAM, SiteKey
 from glassbox_dsl.run.modules import ModelModules, NormModule, OutProjection
+from glassbox_dsl.vocabulary.keys import CORE, HEAD, ORDER, STREAM, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -15,9 +15,9 @@ from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run.context import Context, RunResults
 from glassbox_dsl.run.evaluate import Evaluator
-from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.named import Named, tensor
 from glassbox_dsl.run.rows import Pass, Rows
+from glassbox_dsl.vocabulary.keys import SiteKey
 
 
 @dataclass
@@ -112,7 +112,7 @@ class TapTaker:
         """Whether any item's answer has an alternative of several tokens."""
         return bool((self.context.data.token_counts(answer) > 1).any())
 
-    def _steps(self, run: str, answer: str) -> tuple[Tensor, Tensor]:
+    def table(self, run: str, answer: str) -> tuple[Tensor, Tensor]:
         """Log-probability and greediness of every alternative, [cell, item, alternative]."""
         key = (run, answer)
         if key not in self.steps:
@@ -123,7 +123,7 @@ class TapTaker:
 
     def _take_steps(self, answer: str, done: Pass) -> None:
         """Score the alternatives of one token in the plain pass, one of several tokens in its own."""
-        log_probs, greedy = self._steps(done.run, answer)
+        log_probs, greedy = self.table(done.run, answer)
         lengths = self.context.data.prompt(done.variant.prompt).length
         own = done.env.extension
         for row, (cell, item) in enumerate(
@@ -144,7 +144,7 @@ class TapTaker:
         results = self.context.results[(run.name, None)]
         if not self.several(answer):
             return results.taps[tap]
-        log_probs, greedy = self._steps(run.name, answer)
+        log_probs, greedy = self.table(run.name, answer)
         valid = tensor(self.context.data.token_counts(answer) > 0).expand(log_probs.shape)
         combine = metrics()[tap.metric].combine
         assert combine is not None

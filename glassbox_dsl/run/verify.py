@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from glassbox_dsl.run.attention import ATTENTION
 from glassbox_dsl.run.instrument import Instrument
-from glassbox_dsl.run.keys import SiteKey
+from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
 LENGTH: Final = 10

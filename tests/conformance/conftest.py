@@ -15,9 +15,9 @@ from glassbox_dsl.resolve.families import family, family_names
 from glassbox_dsl.resolve.sources import tiny_config
 from glassbox_dsl.run.fetch import prepare
 from glassbox_dsl.run.instrument import Instrument
-from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.tiny import tiny_model
 from glassbox_dsl.run.weights import load_model
+from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.models import ModelSource
 from glassbox_dsl.vocabulary.sites import sites
 from tests.conformance.oracle import Oracle

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from glassbox_dsl.run.keys import SiteKey
+from glassbox_dsl.vocabulary.keys import SiteKey
 
 CLOSE = 1e-4
 

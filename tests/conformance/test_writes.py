@@ -7,7 +7,7 @@ import torch
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.resolve.families import family_names
-from glassbox_dsl.run.keys import SiteKey
+from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
 CLOSE = 1e-4

@@ -10,9 +10,9 @@ from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.resolve.facts import facts_from_config
 from glassbox_dsl.resolve.families import family, family_names
 from glassbox_dsl.resolve.sources import ModelFiles, tiny_config
-from glassbox_dsl.run.keys import SiteKey
 from glassbox_dsl.run.tiny import tiny_model
 from glassbox_dsl.run.weights import load_model
+from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.models import ModelSource
 
 LOGITS = SiteKey("logits")

@@ -20,4 +20,5 @@ METRIC = Metric(
     unit="logits",
     compute=compute,
     example="logit(clean, target)",
+    few_tokens=True,
 )

@@ -1,0 +1,238 @@
+"""Collects what climbs together: an owner for every cell asked for, and for what its edits copy from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from glassbox_dsl.language.program import Index, RunVariant, SiteRead
+from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.copies import copied_read, is_here, split_edits
+from glassbox_dsl.plan.jobs import Job
+from glassbox_dsl.plan.lowering import NOWHERE, Touch, boundary, touches
+from glassbox_dsl.plan.named import Integers, Mask
+from glassbox_dsl.plan.pack import EditPart, Pack, Share
+from glassbox_dsl.plan.places import Places
+from glassbox_dsl.plan.rows import RowMaker
+from glassbox_dsl.plan.stack import EditedCells, Owners, stacked
+
+Jobs = Mapping[tuple[int, str, object], Job]
+"""Jobs by setting (its id), run and what stands behind the prompt."""
+
+
+@dataclass
+class PackBuilder:
+    """Builds one pack. `jobs` finds the job of a run that is copied from; `top` layers are run."""
+
+    n_layers: int
+    top: int
+    jobs: Jobs
+    owners: Owners = field(init=False)
+    tables: dict[Job, Integers] = field(default_factory=dict)
+    edited: list[EditedCells] = field(default_factory=list)
+    shares: list[Share] = field(default_factory=list)
+    proven: defaultdict[tuple[Job, int, int], int] = field(default_factory=lambda: defaultdict(int))
+
+    def __post_init__(self) -> None:
+        self.owners = Owners(self.top)
+
+    def add(self, job: Job, cells: Integers, items: Integers) -> None:
+        """Let cells [n] of a job on items [n] climb, and keep what is wanted of them."""
+        found = self.ensure(job, cells, items)
+        self.owners.read_to(found, self._last_read(job, cells, items))
+        self.shares.append(Share(job, cells, items, found, self._guests(job, cells, items)))
+
+    def _guests(self, job: Job, cells: Integers, items: Integers) -> dict[int, Integers]:
+        """For metrics of two runs (by place): the owner in the other run of each cell, -1 where there is none."""
+        found = {}
+        for place, tap in enumerate(job.wanted.taps):
+            if tap.other is not None and is_here(job.setting.run(tap.other.run.run), job.setting):
+                found[place] = self._owners_of(tap.other, job, job.run.variants[0], cells, items)
+        return found
+
+    def finish(self) -> Pack:
+        """The pack of everything added."""
+        self.edited.sort(key=lambda e: e.job.rank)
+        return stacked(self.owners, self.edited, tuple(self.shares), dict(self.proven))
+
+    # ------------------------------------------------------------ owners
+
+    def ensure(self, job: Job, cells: Integers, items: Integers) -> Integers:
+        """The owners of cells of a job; those that are not there yet are made."""
+        shape = (max(job.n_cells, 1), job.setting.data.n_items)
+        table = self.tables.setdefault(job, np.full(shape, -1, dtype=np.int64))
+        flat = np.unique((cells * shape[1] + items)[table[cells, items] < 0])
+        new_cells, new_items = np.unravel_index(flat, shape)
+        variants = job.setting.cell_variants(job.run).reshape(-1)[new_cells]
+        for number, variant in enumerate(job.run.variants):
+            mine = np.flatnonzero(variants == number)
+            if len(mine):
+                table[new_cells[mine], new_items[mine]] = self._make(
+                    job, variant, new_cells[mine], new_items[mine]
+                )
+        owners: Integers = table[cells, items]
+        return owners
+
+    def _make(self, job: Job, variant: RunVariant, cells: Integers, items: Integers) -> Integers:
+        roots = self._roots(job, variant, items)
+        if not variant.edits:
+            return roots
+        fixed, swept = split_edits(job.run, variant)
+        parts = [EditPart(job, variant, place, cells, items) for place in range(len(variant.edits))]
+        found = self._touches(parts)
+        bases = roots
+        if fixed and swept:
+            first = np.full(len(cells), NOWHERE, dtype=np.int64)
+            for touch in found:
+                if touch.part.place in swept:
+                    np.minimum.at(first, touch.number, self._floor(touch))
+            bases = self._fixed([parts[place] for place in fixed], roots, first)
+        alone = bases == roots
+        return self._cells(bases, [t.kept(alone[t.number]) if t.part.place in fixed else t for t in found])
+
+    def _touches(self, parts: Sequence[EditPart]) -> list[Touch]:
+        """What edits write, in the order of the file; sources first, since they may be longer."""
+        sources = [self._sources(part) for part in parts]
+        longest = self.owners.longest
+        return [t for p, s in zip(parts, sources, strict=True) for t in touches(p, longest, s)]
+
+    def _floor(self, touch: Touch) -> int:
+        return boundary(touch.part.edit.site, touch.layer, self.n_layers)
+
+    def _fixed(self, parts: Sequence[EditPart], roots: Integers, first: Integers) -> Integers:
+        """Bases [row] that carry the edits that are the same in all cells, where they come before all others.
+
+        `first` [row] is the floor of the first edit that the cells' variables change.
+        """
+        items = parts[0].items
+        kinds, place = np.unique(items, return_index=True)
+        one_each = [replace(p, cells=p.cells[place], items=p.items[place]) for p in parts]
+        found = self._touches(one_each)
+        latest = np.full(len(kinds), -1, dtype=np.int64)
+        for touch in found:
+            np.maximum.at(latest, touch.number, self._floor(touch))
+        made = self._cells(roots[place], found)
+        which = np.searchsorted(kinds, items)
+        return np.where(latest[which] < first, made[which], roots)
+
+    def _cells(self, bases: Integers, found: Sequence[Touch]) -> Integers:
+        """Owners of rows [row] with touches; a row that nothing reaches is its base."""
+        forks = np.full((len(bases), self.top + 1), NOWHERE, dtype=np.int64)
+        below = self.owners.forks(bases)
+        kept = []
+        for touch in sorted(found, key=lambda t: (self._floor(t), t.order)):
+            at = self._floor(touch)
+            if at > self.top:
+                continue
+            reached = np.minimum(forks[:, : at + 1].min(1), below[:, at])
+            touch = self._without_proven(touch, bases, reached)
+            np.minimum.at(forks[:, at], touch.number, touch.position)
+            kept.append(touch)
+        forks = np.minimum.accumulate(forks, axis=1)
+        moved = forks[:, -1] < NOWHERE
+        owners = bases.copy()
+        owners[moved] = self.owners.add(bases[moved], forks[moved])
+        self._count_proven(found, kept, len(bases))
+        if found:
+            self.edited.append(EditedCells(found[0].part.job, owners, [t for t in kept if len(t.number)]))
+        return owners
+
+    def _count_proven(self, found: Sequence[Touch], kept: Sequence[Touch], n: int) -> None:
+        """Count, for each edit, the cells in which all of it was proven to change nothing."""
+        stays: dict[EditPart, Mask] = {t.part: np.zeros(n, dtype=np.bool_) for t in found}
+        was = {part: mask.copy() for part, mask in stays.items()}
+        for touch in found:
+            was[touch.part][touch.number] = True
+        for touch in kept:
+            stays[touch.part][touch.number] = True
+        for part in was:
+            self.proven[part.key] += int((was[part] & ~stays[part]).sum())
+
+    def _without_proven(self, touch: Touch, bases: Integers, reached: Integers) -> Touch:
+        """A touch without the pairs that set a value to itself: an unedited source over the same tokens."""
+        if touch.source is None or touch.source_owner is None or not len(touch.number):
+            return touch
+        plain = self.owners.is_root(touch.source_owner)
+        same = self.owners.shared(bases[touch.number], touch.source_owner)
+        nothing = (
+            plain & (touch.source == touch.position) & (touch.position < same)
+            & (touch.position < reached[touch.number])
+        )  # fmt: skip
+        return touch.kept(~nothing)
+
+    # ------------------------------------------------------------ prompts and sources
+
+    def _roots(self, job: Job, variant: RunVariant, items: Integers) -> Integers:
+        """The root of each row's prompt."""
+        made = RowMaker(job.setting)
+        number = next(i for i, v in enumerate(job.run.variants) if v is variant)
+        lengths = made.lengths(job.run, job.extension)[number]
+        roots = np.full(job.setting.data.n_items, -1, dtype=np.int64)
+        for item in np.unique(items).tolist():
+            ids = made.ids(variant.prompt, np.array([item]), int(lengths[item]), job.extension)[0]
+            roots[item] = self.owners.add_root(ids)
+        found: Integers = roots[items]
+        return found
+
+    def _sources(self, part: EditPart) -> Integers | None:
+        """The owner that each row of an edit copies from, -1 where there is no such cell; None if it copies nothing."""
+        job = part.job
+        read = copied_read(part.edit, job.run, job.setting)
+        if read is None:
+            return None
+        return self._owners_of(read, job, part.variant, part.cells, part.items)
+
+    def _owners_of(
+        self, read: SiteRead, job: Job, variant: RunVariant, cells: Integers, items: Integers
+    ) -> Integers:
+        """The owner in another run that each cell of a job reads; -1 where there is no such cell."""
+        source = self.jobs[(id(job.setting), read.run.run, job.extension)]
+        env = replace(RowMaker(job.setting).env(job.run, cells, items, job.extension), prompt=variant.prompt)
+        found = Places(job.setting).run_cell(source.run, read.run.where, env)
+        other = np.broadcast_to(found.data, len(cells))
+        there = np.broadcast_to(found.full_presence(), len(cells))
+        there = there & source.made[np.where(there, other, 0), items]
+        owners = np.full(len(cells), -1, dtype=np.int64)
+        owners[there] = self.ensure(source, other[there], items[there])
+        self.owners.read_whole(owners[there])
+        return owners
+
+    def _last_read(self, job: Job, cells: Integers, items: Integers) -> Integers:
+        """The last position that is read of each cell, [row]."""
+        last = np.zeros(len(cells), dtype=np.int64)
+        variants = job.setting.cell_variants(job.run).reshape(-1)[cells]
+        for number, variant in enumerate(job.run.variants):
+            mine = np.flatnonzero(variants == number)
+            if len(mine):
+                last[mine] = self._last_of(job, variant, number, cells[mine], items[mine])
+        return last
+
+    def _last_of(
+        self, job: Job, variant: RunVariant, number: int, cells: Integers, items: Integers
+    ) -> Integers:
+        rows = RowMaker(job.setting)
+        whole: Integers = rows.lengths(job.run, job.extension)[number][items] - 1
+        if job.extension is not None:
+            return whole
+        env = rows.env(job.run, cells, items, job.extension)
+        last: Integers = np.full(len(cells), -1, dtype=np.int64)
+        for at in _positions_read(job):
+            if at is None:
+                return whole
+            point = job.setting.indexer.point(at, "pos", env, variant.prompt)
+            last = np.maximum(last, np.where(point.full_presence(), point.data, -1))
+        return np.minimum(last, whole)
+
+
+def _positions_read(job: Job) -> Iterator[Index | None]:
+    """The positions that are read of a run; None: all of them."""
+    wanted = job.wanted
+    for tap in wanted.taps:
+        yield None if metrics()[tap.metric].shape in ("pattern", "sequence") and tap.at is None else tap.at
+        if metrics()[tap.metric].shape == "pattern":
+            yield None
+    for site in wanted.layers:
+        yield wanted.positions.get(site)

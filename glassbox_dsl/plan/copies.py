@@ -1,0 +1,45 @@
+"""Which edits copy rows inside a pack, and which are the same in every cell of a run."""
+
+from __future__ import annotations
+
+from glassbox_dsl.language.indices import is_point
+from glassbox_dsl.language.program import Edit, Run, RunVariant, SiteRead, Swept, VariableValue
+from glassbox_dsl.plan.setting import Setting
+from glassbox_dsl.syntax import nodes
+from glassbox_dsl.vocabulary.sites import sites
+
+
+def copied_read(edit: Edit, run: Run, setting: Setting) -> SiteRead | None:
+    """The read of an edit that sets a site to what stands there in another run over the same items.
+
+    Such an edit copies rows within a pack; any other is evaluated.
+    """
+    read = edit.value
+    if edit.op != ":=" or not isinstance(read, SiteRead) or read.site != edit.site:
+        return None
+    if read.feature_index is not None or "query" in sites()[edit.site].axes:
+        return None
+    if not read.copied and not (read.index == edit.index and all(is_point(i) for i in read.index)):
+        return None
+    source, own = setting.run(read.run.run), {v.name for d in run.dimensions for v in d.variables}
+    bound = all(variables_used(index) <= own for _, index in read.run.where)
+    one_prompt = len({variant.prompt for variant in source.variants}) == 1
+    return read if is_here(source, setting) and bound and one_prompt else None
+
+
+def is_here(run: Run, setting: Setting) -> bool:
+    """Whether a run is made on the model and the items of a setting."""
+    return run.model in (None, setting.model) and run.data in (None, setting.data_name)
+
+
+def variables_used(node: nodes.Node) -> set[str]:
+    """The variables that a node reads, at any depth."""
+    own = {node.variable} if isinstance(node, Swept | VariableValue) else set()
+    return own.union(*(variables_used(child) for child in nodes.children(node)))
+
+
+def split_edits(run: Run, variant: RunVariant) -> tuple[list[int], list[int]]:
+    """Edits (by place) that are the same in every cell of a run, and those that its variables change."""
+    own = {v.name for d in run.dimensions for v in d.variables}
+    swept = [place for place, edit in enumerate(variant.edits) if own & variables_used(edit)]
+    return [place for place in range(len(variant.edits)) if place not in swept], swept

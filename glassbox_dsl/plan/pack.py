@@ -1,0 +1,148 @@
+"""A pack: the rows that climb the layers together, and what is done to them in each layer. Pure data.
+
+Prompts (*roots*) and edited cells are *owners* of rows. A root owns a row for each of its tokens. A cell owns rows from
+the leftmost position that its edits have reached so far to the last one that is read of it; left of them, and below its
+first edit, it is its base: `rowof[owner, pos]` says in which row the value of an owner stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from glassbox_dsl.language.program import Edit, RunVariant
+from glassbox_dsl.plan.jobs import Job
+from glassbox_dsl.plan.named import Integers, Mask
+
+
+@dataclass(frozen=True, eq=False)
+class RowCopy:
+    """`value[dst] = value[src]`: a site set to what stands there in another run.
+
+    `number` says which row of the edit each pair belongs to; `mask` [pair, other axes] restricts it to some of the
+    site's cells (None: all of them).
+    """
+
+    part: EditPart
+    number: Integers
+    dst: Integers
+    src: Integers
+    mask: Mask | None
+
+
+@dataclass(frozen=True, eq=False)
+class CellEdit:
+    """An edit that is evaluated: `rows` [cell, position] hold its cells' values, `own` which of them it may change."""
+
+    part: EditPart
+    number: Integers
+    positions: Integers
+    rows: Integers
+    own: Mask
+
+
+@dataclass(frozen=True, eq=False)
+class EditPart:
+    """One edit of a variant (by its place) on those cells [row] of a job that stand in the pack."""
+
+    job: Job
+    variant: RunVariant
+    place: int
+    cells: Integers
+    items: Integers
+
+    @property
+    def edit(self) -> Edit:
+        """The edit."""
+        return self.variant.edits[self.place]
+
+    @property
+    def key(self) -> tuple[Job, int, int]:
+        """The job, variant and place: what receipts are kept by."""
+        return self.job, self.job.run.variants.index(self.variant), self.place
+
+
+Write = RowCopy | CellEdit
+
+
+@dataclass(frozen=True, eq=False)
+class OwnerGroup:
+    """Owners whose own rows are padded to one number: `rows` [owner, own] (-1: none), `keys` [owner, pos]."""
+
+    rows: Integers
+    keys: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class Floor:
+    """What happens at one layer: `joins` are the rows that the new ones are copies of.
+
+    `writes` go by site, in order; the last floor, behind the layers, has those of the end of the stream and the head.
+    """
+
+    n_rows: int
+    joins: Integers
+    rowof: Integers
+    groups: tuple[OwnerGroup, ...]
+    writes: dict[tuple[str, int | None], list[Write]]
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """The cells [n] of a job in a pack and the owner of each.
+
+    `guests` has, for metrics of two runs (by place among the taps), the owner in the other run (-1: none).
+    """
+
+    job: Job
+    cells: Integers
+    items: Integers
+    owners: Integers
+    guests: dict[int, Integers]
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """Rows are numbered in the order in which they join; `positions` [row] is where each stands in its prompt."""
+
+    tokens: tuple[Integers, ...]
+    root: Integers
+    lengths: Integers
+    positions: Integers
+    floors: tuple[Floor, ...]
+    shares: tuple[Share, ...]
+    proven: dict[tuple[Job, int, int], int] = field(default_factory=dict)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows at the top."""
+        return self.floors[-1].n_rows
+
+    @property
+    def token_layers(self) -> int:
+        """Rows summed over layers: what the climb computes."""
+        return sum(floor.n_rows for floor in self.floors[:-1])
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(len(t) for t in self.tokens)
+
+    def padded_tokens(self) -> Integers:
+        """Token ids [root, pos], 0 behind the end."""
+        out = np.zeros((len(self.tokens), self.longest), dtype=np.int64)
+        for place, ids in enumerate(self.tokens):
+            out[place, : len(ids)] = ids
+        return out
+
+    def lengths_of(self, owners: Integers) -> Integers:
+        """Tokens of the prompts of owners."""
+        lengths = np.array([len(ids) for ids in self.tokens], dtype=np.int64)
+        found: Integers = lengths[self.root[owners]]
+        return found
+
+    def ids_of(self, owners: Integers, length: int) -> Integers:
+        """Token ids [owner, pos] of owners whose prompts have at least that length."""
+        found: Integers = self.padded_tokens()[self.root[owners]][:, :length]
+        return found

@@ -1,0 +1,107 @@
+"""Which cells climb together: items are put into packs until their rows reach a budget, one item's cells if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from glassbox_dsl.language.program import Depth
+from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.build_pack import Jobs, PackBuilder
+from glassbox_dsl.plan.jobs import Job
+from glassbox_dsl.plan.named import Integers
+from glassbox_dsl.plan.pack import Pack
+from glassbox_dsl.resolve.facts import ModelFacts
+from glassbox_dsl.vocabulary.keys import HEAD
+from glassbox_dsl.vocabulary.sites import sites
+
+ROWS = 4096
+"""About how many rows climb together on a CPU: enough for its products, few enough for its caches."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Packs of the jobs of one stage on one model; `every` finds any job of the model."""
+
+    facts: ModelFacts
+    jobs: Sequence[Job]
+    every: Jobs
+    budget_rows: int = ROWS
+
+    @property
+    def top(self) -> int:
+        """How many layers have to be run for what is read."""
+        return max((self._top(job) for job in self.jobs), default=0)
+
+    def _top(self, job: Job) -> int:
+        n = self.facts.n_layers
+        if job.extension is not None or job.wanted.taps:
+            return n
+        found = 0
+        for name, layers in job.wanted.layers.items():
+            if name in HEAD:
+                return n
+            site = sites()[name]
+            behind = 0 if name in ("embed", "resid_pre") else 1
+            numbers = [n - 1] if layers is None else [_layer(layer, n) for layer in layers]
+            found = max([found, *(number + behind for number in numbers)]) if site.has_layer else found
+        return min(found, n)
+
+    def packs(self) -> Iterator[Pack]:
+        """All packs; between them they hold every cell of every job once."""
+        by_data: dict[int, list[Job]] = {}
+        for job in self.jobs:
+            by_data.setdefault(id(job.setting.data), []).append(job)
+        for jobs in by_data.values():
+            yield from self._packs(jobs)
+
+    def _packs(self, jobs: Sequence[Job]) -> Iterator[Pack]:
+        n_items = jobs[0].setting.data.n_items
+        size, start = 1, 0
+        while start < n_items:
+            items = np.arange(start, min(start + size, n_items))
+            pack = self._pack([(job, *_cells(job, items)) for job in jobs])
+            if pack.n_rows > 2 * self.budget_rows:
+                if len(items) > 1:
+                    size = max(1, len(items) // 2)
+                    continue
+                yield from self._by_cells(jobs, items, pack.n_rows)
+            else:
+                yield pack
+            start += len(items)
+            per_item = max(1, pack.n_rows // len(items))
+            size = max(1, self.budget_rows // per_item)
+
+    def _by_cells(self, jobs: Sequence[Job], items: Integers, n_rows: int) -> Iterator[Pack]:
+        """One item's cells in several packs; its prompts are run again in each."""
+        parts = -(-n_rows // self.budget_rows)
+        cells = [(job, *_cells(job, items)) for job in jobs]
+        for part in range(parts):
+            mine = [(job, c[part::parts], i[part::parts]) for job, c, i in cells]
+            yield self._pack([one for one in mine if len(one[1])])
+
+    def _pack(self, cells: Sequence[tuple[Job, Integers, Integers]]) -> Pack:
+        builder = PackBuilder(self.facts.n_layers, self.top, self.every)
+        for job, some, items in cells:
+            if len(some):
+                builder.add(job, some, items)
+        return builder.finish()
+
+
+def _cells(job: Job, items: Integers) -> tuple[Integers, Integers]:
+    """The cells of a job that exist for some items."""
+    cells, place = np.nonzero(job.made[:, items])
+    return cells, items[place]
+
+
+def _layer(layer: int | Depth, n_layers: int) -> int:
+    if isinstance(layer, int):
+        return layer + n_layers if layer < 0 else layer
+    return int(layer.value / 100 * (n_layers - 1) + 0.5)
+
+
+def reads_patterns(job: Job) -> bool:
+    """Whether a metric of a job is one of attention patterns."""
+    return any(metrics()[tap.metric].shape == "pattern" for tap in job.wanted.taps)

@@ -1,0 +1,244 @@
+"""Rows of owners, and the tables of every floor of a climb."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from glassbox_dsl.plan.jobs import Job
+from glassbox_dsl.plan.lowering import NOWHERE, Touch, boundary
+from glassbox_dsl.plan.named import Integers
+from glassbox_dsl.plan.pack import CellEdit, Floor, OwnerGroup, Pack, RowCopy, Share, Write
+
+
+@dataclass(eq=False)
+class EditedCells:
+    """Cells [row] of a job with the touches of their edits that may change something."""
+
+    job: Job
+    owners: Integers
+    touches: list[Touch]
+
+
+@dataclass
+class Owners:
+    """Prompts and cells: base, where each forks on every floor, and how far it is read."""
+
+    top: int
+    tokens: list[Integers] = field(default_factory=list)
+    known: dict[bytes, int] = field(default_factory=dict)
+    root: list[int] = field(default_factory=list)
+    base: list[int] = field(default_factory=list)
+    fork: list[Integers] = field(default_factory=list)
+    last: list[int] = field(default_factory=list)
+    root_owners: list[int] = field(default_factory=list)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt so far."""
+        return max((len(t) for t in self.tokens), default=1)
+
+    def add_root(self, ids: Integers) -> int:
+        """The owner of a prompt; equal prompts are one."""
+        key = ids.tobytes()
+        if key not in self.known:
+            self.known[key] = len(self.root)
+            self.root_owners.append(len(self.root))
+            self.root.append(len(self.tokens))
+            self.base.append(-1)
+            self.fork.append(np.zeros(self.top + 1, dtype=np.int64))
+            self.last.append(len(ids) - 1)
+            self.tokens.append(ids)
+        return self.known[key]
+
+    def add(self, bases: Integers, forks: Integers) -> Integers:
+        """New owners [n] above bases that fork at `forks` [n, floor]."""
+        first = len(self.root)
+        self.root += [self.root[b] for b in bases.tolist()]
+        self.base += bases.tolist()
+        self.fork += list(forks)
+        self.last += [-1] * len(bases)
+        return np.arange(first, len(self.root))
+
+    def is_root(self, owners: Integers) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        """Whether owners are unedited prompts."""
+        found: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = np.array(self.base)[owners] < 0
+        return found
+
+    def forks(self, owners: Integers) -> Integers:
+        """The leftmost position [n, floor] that some edit of an owner or its bases has reached."""
+        found = np.full((len(owners), self.top + 1), NOWHERE, dtype=np.int64)
+        for kind in np.unique(owners).tolist():
+            at = kind
+            while self.base[at] >= 0:
+                mine = owners == kind
+                found[mine] = np.minimum(found[mine], self.fork[at])
+                at = self.base[at]
+        return found
+
+    def shared(self, owners: Integers, others: Integers) -> Integers:
+        """How many leading tokens the prompts of owners have in common, [n]."""
+        roots = np.array(self.root)
+        pairs = np.stack([roots[owners], roots[others]], 1)
+        kinds, which = np.unique(pairs, axis=0, return_inverse=True)
+        lengths = []
+        for a, b in kinds.tolist():
+            n = min(len(self.tokens[a]), len(self.tokens[b]))
+            differ = (self.tokens[a][:n] != self.tokens[b][:n]).nonzero()[0]
+            lengths.append(int(differ[0]) if len(differ) else n)
+        return np.array(lengths, dtype=np.int64)[which.reshape(-1)]
+
+    def read_to(self, owners: Integers, last: Integers) -> None:
+        """Note the last position that is read of each owner."""
+        for owner, position in zip(owners.tolist(), last.tolist(), strict=True):
+            self.last[owner] = max(self.last[owner], position)
+
+    def read_whole(self, owners: Integers) -> None:
+        """Note that owners are read to the end of their prompts."""
+        for owner in np.unique(owners).tolist():
+            self.last[owner] = len(self.tokens[self.root[owner]]) - 1
+
+
+def stacked(
+    owners: Owners,
+    edited: Sequence[EditedCells],
+    shares: tuple[Share, ...],
+    proven: dict[tuple[Job, int, int], int],
+) -> Pack:
+    """Number the rows and lay out every floor."""
+    return _Stack(owners, edited).pack(shares, proven)
+
+
+class _Stack:
+    """Numbers rows floor by floor: the roots first, then each owner's as its fork moves left."""
+
+    def __init__(self, owners: Owners, edited: Sequence[EditedCells]) -> None:
+        self.owners = owners
+        self.edited = edited
+        self.base = np.array(owners.base, dtype=np.int64)
+        self.last = np.array(owners.last, dtype=np.int64)
+        # A base is read wherever a cell above it is.
+        for owner in range(len(self.base) - 1, -1, -1):
+            if self.base[owner] >= 0:
+                self.last[self.base[owner]] = max(self.last[self.base[owner]], self.last[owner])
+        self.fork = np.minimum(np.stack(owners.fork), (self.last + 1)[:, None])
+        self.own = np.full((len(self.base), owners.longest), -1, dtype=np.int64)
+        self.table = self.own.copy()
+        self.positions: list[Integers] = []
+        self.n_rows = 0
+        self.depths = self._depths()
+
+    def _depths(self) -> list[Integers]:
+        """Owners above a root by their height, so that each comes after its base."""
+        depth = np.zeros(len(self.base), dtype=np.int64)
+        for owner, base in enumerate(self.base.tolist()):
+            depth[owner] = 0 if base < 0 else depth[base] + 1
+        return [(depth == d).nonzero()[0] for d in range(1, int(depth.max(initial=0)) + 1)]
+
+    def pack(self, shares: tuple[Share, ...], proven: dict[tuple[Job, int, int], int]) -> Pack:
+        """All floors."""
+        floors: list[Floor] = []
+        before = np.broadcast_to((self.last + 1)[:, None], self.fork.shape)[:, 0]
+        for number in range(self.owners.top + 1):
+            joins = self._join(before, self.fork[:, number], first=number == 0)
+            before = self.fork[:, number]
+            changed = number == 0 or len(joins) > 0
+            rowof = self.table.copy() if changed else floors[-1].rowof
+            groups = self._groups(number) if changed else floors[-1].groups
+            floors.append(Floor(self.n_rows, joins, rowof, groups, self._writes(number)))
+        return Pack(
+            tuple(self.owners.tokens),
+            np.array(self.owners.root),
+            self.last + 1,
+            np.concatenate(self.positions),
+            tuple(floors),
+            shares,
+            proven,
+        )
+
+    def _join(self, before: Integers, now: Integers, first: bool) -> Integers:
+        """Give new rows to owners whose fork moved left; the rows that the new ones copy."""
+        counts = before - now
+        roots = self.base < 0
+        owner, position = self._spread(np.where(roots, counts, 0), now)
+        self._number(owner, position)
+        owner, position = self._spread(np.where(roots, 0, counts), now)
+        self._number(owner, position)
+        for level in self.depths:
+            own = self.own[level]
+            self.table[level] = np.where(own >= 0, own, self.table[self.base[level]])
+        return self.table[self.base[owner], position]
+
+    @staticmethod
+    def _spread(counts: Integers, start: Integers) -> tuple[Integers, Integers]:
+        owner = np.repeat(np.arange(len(counts)), counts)
+        ramp = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return owner, start[owner] + ramp
+
+    def _number(self, owner: Integers, position: Integers) -> None:
+        ids = self.n_rows + np.arange(len(owner))
+        self.own[owner, position] = ids
+        roots = self.base[owner] < 0
+        self.table[owner[roots], position[roots]] = ids[roots]
+        self.positions.append(position)
+        self.n_rows += len(owner)
+
+    def _groups(self, floor: int) -> tuple[OwnerGroup, ...]:
+        """Owners with rows on a floor, by the number of their rows and keys rounded up to powers of two."""
+        counts = self.last + 1 - self.fork[:, floor]
+        kind = np.stack([_power(counts), _power(self.last + 1)], 1)
+        found = []
+        for own, _ in np.unique(kind[counts > 0], axis=0).tolist():
+            mine = ((kind == (own, _)).all(1) & (counts > 0)).nonzero()[0]
+            width = int(counts[mine].max())
+            ramp = np.arange(width)
+            at = self.fork[mine, floor][:, None] + ramp
+            inside = ramp < counts[mine][:, None]
+            rows = np.where(inside, self.own[mine[:, None], at.clip(max=self.own.shape[1] - 1)], -1)
+            n_keys = int(self.last[mine].max()) + 1
+            found.append(OwnerGroup(rows, self.table[mine][:, :n_keys].clip(min=0)))
+        return tuple(found)
+
+    # ------------------------------------------------------------ writes
+
+    def _writes(self, floor: int) -> dict[tuple[str, int | None], list[Write]]:
+        found: dict[tuple[str, int | None], list[Write]] = {}
+        for cells in self.edited:
+            for touch in cells.touches:
+                site = touch.part.edit.site
+                if boundary(site, touch.layer, self.owners.top) != floor or self._behind(touch):
+                    continue
+                write = self._write(cells, touch)
+                if write is not None:
+                    found.setdefault((site, touch.layer), []).append(write)
+        return found
+
+    def _behind(self, touch: Touch) -> bool:
+        """Whether a touch lies in a layer that is not run."""
+        site, layer = touch.part.edit.site, touch.layer
+        return layer is not None and not site.startswith("resid_p") and layer >= self.owners.top
+
+    def _write(self, cells: EditedCells, touch: Touch) -> Write | None:
+        owner = cells.owners[touch.number]
+        dst = self.own[owner, touch.position]
+        if touch.source is None or touch.source_owner is None:
+            touch = touch.kept(dst >= 0)
+            return self._cell_edit(cells, touch) if len(touch.number) else None
+        src = self.table[touch.source_owner, touch.source.clip(max=self.table.shape[1] - 1)]
+        there = (dst >= 0) & (src >= 0) & (touch.source < self.table.shape[1])
+        if not there.any():
+            return None
+        mask = None if touch.mask is None else touch.mask[there]
+        return RowCopy(touch.part, touch.number[there], dst[there], src[there], mask)
+
+    def _cell_edit(self, cells: EditedCells, touch: Touch) -> CellEdit:
+        number, positions = np.unique(touch.number), np.unique(touch.position)
+        where = (cells.owners[number][:, None], positions[None])
+        return CellEdit(touch.part, number, positions, self.table[where], self.own[where] >= 0)
+
+
+def _power(counts: Integers) -> Integers:
+    """Counts rounded up to powers of two."""
+    return 2 ** np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64)

@@ -1,0 +1,170 @@
+"""Makes the runs of several contexts of one model together: stage by stage, pack by pack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from glassbox_dsl.language.program import Edit
+from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.demand import Demand, Wanted
+from glassbox_dsl.plan.jobs import Job
+from glassbox_dsl.plan.pack import Share
+from glassbox_dsl.plan.packing import Packing
+from glassbox_dsl.plan.progress import Progress
+from glassbox_dsl.plan.rows import RowMaker
+from glassbox_dsl.plan.setting import Extension
+from glassbox_dsl.run.context import Context, RunResults
+from glassbox_dsl.run.delta.calls import LayerCalls
+from glassbox_dsl.run.delta.climb import Climb
+from glassbox_dsl.run.delta.tap_rows import TapRows
+from glassbox_dsl.run.delta.visits import Kept, Visits
+from glassbox_dsl.run.edits import Receipt
+from glassbox_dsl.run.keeping import Keeping
+from glassbox_dsl.run.take_taps import TapTaker
+
+Receipts = dict[tuple[object, int, int], Receipt]
+
+
+@dataclass
+class DeltaMaker:
+    """Makes everything that some contexts of one model demand."""
+
+    contexts: Sequence[tuple[Context, Demand]]
+    progress: Progress
+    jobs: dict[tuple[int, str, object], Job] = field(default_factory=dict)
+    recorded: dict[int, list[Job]] = field(default_factory=dict)
+    receipts: dict[tuple[int, str], dict[Edit, Receipt]] = field(default_factory=dict)
+    takers: dict[int, TapTaker] = field(default_factory=dict)
+    calls: dict[int, LayerCalls] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rank = 0
+        for context, demand in self.contexts:
+            stages = demand.stages()
+            for wanted in own_runs(context, demand):
+                for extension in (None, *self._extensions(context, demand)):
+                    self.jobs[(id(context), wanted.run.name, extension)] = Job(
+                        context, wanted, extension, rank
+                    )
+                self._record(context, wanted, None, stages)
+                rank += 1
+            for wanted, extension in self._extended(context, demand):
+                self._record(context, wanted, extension, stages)
+
+    def make_all(self) -> None:
+        """Every run, stage by stage."""
+        for stage in sorted(self.recorded):
+            self._stage(self.recorded[stage])
+        for context, demand in self.contexts:
+            for wanted in own_runs(context, demand):
+                self._combine(context, wanted)
+
+    def rows_wanted(self) -> int:
+        """How many cells there are to make, extensions not counted."""
+        return sum(int(j.made.sum()) for jobs in self.recorded.values() for j in jobs if j.extension is None)
+
+    # ------------------------------------------------------------ jobs
+
+    def _record(self, context: Context, wanted: Wanted, extension: Extension, stages: dict[str, int]) -> None:
+        job = self.jobs[(id(context), wanted.run.name, extension)]
+        jobs = self.recorded.setdefault(stages[wanted.run.name], [])
+        if job not in jobs:
+            jobs.append(job)
+
+    def _extensions(self, context: Context, demand: Demand) -> list[tuple[str, int]]:
+        """Every answer and alternative that is scored behind a prompt."""
+        answers = dict.fromkeys(a for w in demand.steps.values() for a in w.extensions)
+        counts = {answer: context.data.token_counts(answer) for answer in answers}
+        return [
+            (a, which) for a, n in counts.items() for which in range(n.shape[1]) if (n[:, which] > 1).any()
+        ]
+
+    def _extended(self, context: Context, demand: Demand) -> Iterator[tuple[Wanted, tuple[str, int]]]:
+        """Runs to be made with an answer behind the prompt, and those that their edits compute with."""
+        for wanted in own_runs(context, demand):
+            for extension in self._extensions(context, demand):
+                if extension[0] in wanted.extensions:
+                    for name in demand.computed_with(wanted):
+                        yield demand.steps[name], extension
+                    yield wanted, extension
+
+    # ------------------------------------------------------------ stages
+
+    def _stage(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self._prepare(job)
+        context = self.contexts[0][0]
+        packing = Packing(context.sizes.facts, jobs, self.jobs)
+        for pack in packing.packs():
+            kept = [self._kept(share) for share in pack.shares]
+            visits = Visits(pack, kept, self._receipts(jobs), context.instrument.device)
+            stream = Climb(context.instrument, self._calls(context, pack.longest), pack, visits).run()
+            with torch.inference_mode():
+                TapRows(context.instrument, visits, self.takers).take(stream)
+            visits.settle()
+            self.progress.advance(sum(len(s.cells) for s in pack.shares if s.job.extension is None))
+        for job in jobs:
+            self._keeping(job).finish(_context(job).results[job.key], job.wanted)
+
+    @staticmethod
+    def _kept(share: Share) -> Kept:
+        context = _context(share.job)
+        return Kept(share, context, context.results[share.job.key])
+
+    @staticmethod
+    def _keeping(job: Job) -> Keeping:
+        return Keeping(_context(job), RowMaker(job.setting))
+
+    def _prepare(self, job: Job) -> None:
+        context = _context(job)
+        results = RunResults(job.made)
+        context.results[job.key] = results
+        self.receipts.setdefault(
+            (id(context), job.run.name), {e: Receipt(e) for v in job.run.variants for e in v.edits}
+        )
+        self._keeping(job).prepare(results, job.wanted, job.extension)
+
+    def _receipts(self, recorded: Sequence[Job]) -> Receipts:
+        """Where each edit is counted: runs that are only made again for others to copy are not."""
+        found: Receipts = {}
+        for job in self.jobs.values():
+            receipts = self.receipts.get((id(job.setting), job.run.name)) if job in recorded else None
+            for number, variant in enumerate(job.run.variants):
+                for place, edit in enumerate(variant.edits):
+                    counted = receipts is not None and job.extension is None
+                    found[(job, number, place)] = receipts[edit] if receipts and counted else Receipt(edit)
+        return found
+
+    def receipts_of(self, context: Context) -> dict[str, dict[Edit, Receipt]]:
+        """The receipts of a context, by run."""
+        return {run: receipts for (home, run), receipts in self.receipts.items() if home == id(context)}
+
+    def _calls(self, context: Context, length: int) -> LayerCalls:
+        if length not in self.calls:
+            self.calls = {length: LayerCalls(context.instrument, length)}
+        return self.calls[length]
+
+    def _combine(self, context: Context, wanted: Wanted) -> None:
+        """Metrics of answers of several tokens from their alternatives."""
+        taps = context.results[(wanted.run.name, None)].taps
+        for tap in wanted.taps:
+            if tap.answer in wanted.extensions and metrics()[tap.metric].several_tokens:
+                taker = self.takers.setdefault(id(context), TapTaker(context))
+                taps[tap] = taker.combined(wanted.run, tap, str(tap.answer))
+
+
+def own_runs(context: Context, demand: Demand) -> list[Wanted]:
+    """The demanded runs that belong to a context's model and data set."""
+    return [
+        w for w in demand.ordered()
+        if w.run.model in (None, context.model) and w.run.data in (None, context.data_name)
+        and all(v.prompt in context.data.items[0].prompts for v in w.run.variants)
+    ]  # fmt: skip
+
+
+def _context(job: Job) -> Context:
+    assert isinstance(job.setting, Context)
+    return job.setting

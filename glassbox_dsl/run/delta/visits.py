@@ -1,0 +1,265 @@
+"""Reads and writes of a pack: edits on the rows of cells, and what is kept of every cell that stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.named import Integers
+from glassbox_dsl.plan.pack import CellEdit, EditPart, Floor, Pack, RowCopy, Share, Write
+from glassbox_dsl.plan.rows import RowMaker
+from glassbox_dsl.run.context import Context, RunResults, Stored
+from glassbox_dsl.run.edits import EditBatch, Receipt
+from glassbox_dsl.vocabulary.keys import SiteKey
+from glassbox_dsl.vocabulary.sites import sites
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A share of a pack with where its results go."""
+
+    share: Share
+    context: Context
+    results: RunResults
+
+
+@dataclass
+class Moved:
+    """How far an edit moved its cells in one layer, [cell]; the numbers are fetched when the climb is over."""
+
+    part: EditPart
+    number: NDArray[np.int64]
+    distance: Tensor
+    size: Tensor
+
+
+@dataclass
+class Visits:
+    """Visits the sites of one climb. `receipts` finds the receipt of an edit."""
+
+    pack: Pack
+    kept: Sequence[Kept]
+    receipts: dict[tuple[object, int, int], Receipt]
+    device: torch.device
+    floor: Floor = field(init=False)
+    local: Tensor | None = None
+    moves: list[Moved] = field(default_factory=list)
+    fired: dict[EditPart, NDArray[np.bool_]] = field(default_factory=dict)
+    tensors: dict[int, tuple[Integers, Tensor]] = field(default_factory=dict)
+
+    def keys(self) -> tuple[set[SiteKey], set[SiteKey]]:
+        """What is read and what is written, by layer."""
+        writes = {SiteKey(*key) for floor in self.pack.floors for key in floor.writes}
+        reads: set[SiteKey] = set()
+        for kept in self.kept:
+            for site, stored in kept.results.sites.items():
+                reads |= {SiteKey(site, layer) for layer in stored.layers or (None,)}
+            if kept.share.job.extension is None and self._patterns(kept):
+                reads |= {SiteKey("attn.pattern", layer) for layer in range(len(self.pack.floors) - 1)}
+        return reads, writes
+
+    def tensor(self, array: Integers) -> Tensor:
+        """An index array of the plan on the device; each is moved once."""
+        key = id(array)
+        if key not in self.tensors:
+            # The array is kept too: its id must not come to stand for another one.
+            self.tensors[key] = array, torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        return self.tensors[key][1]
+
+    # ------------------------------------------------------------ layout
+
+    def visit(self, key: SiteKey, value: Tensor) -> Tensor:
+        """Write, then read, one site laid out as a model has it: [1, the site's axes, feature]."""
+        axis = row_axis(key.site)
+        rows = value[0].movedim(axis, 0)
+        after = self.rows(key, rows)
+        return value if after is rows else after.movedim(0, axis)[None]
+
+    def rows(self, key: SiteKey, rows: Tensor) -> Tensor:
+        """Write, then read, one site laid out by rows: [row, the site's other axes, feature]."""
+        after = self.written(key, rows)
+        self.read(key, after)
+        return after
+
+    def written(self, key: SiteKey, rows: Tensor) -> Tensor:
+        """The rows after all writes at a site; the given ones are not changed."""
+        writes = self.floor.writes.get((key.site, key.layer), ())
+        if writes:
+            rows = rows.clone()
+        for write in writes:
+            if isinstance(write, RowCopy):
+                self._copy(write, rows)
+            else:
+                self._edit(write, key, rows)
+        return rows
+
+    def _at(self, ids: Tensor) -> Tensor:
+        """Where rows of the pack lie among those at hand; -1: they are not."""
+        if self.local is None:
+            return ids
+        return torch.where(ids >= 0, self.local[ids.clamp(min=0)], -1)
+
+    # ------------------------------------------------------------ writes
+
+    def _copy(self, write: RowCopy, rows: Tensor) -> None:
+        dst, src = self._at(self.tensor(write.dst)), self._at(self.tensor(write.src))
+        number = write.number
+        if self.local is not None:
+            there = (dst >= 0) & (src >= 0)
+            dst, src, number = dst[there], src[there], number[there.cpu().numpy()]
+        old, new = rows[dst], rows[src]
+        if write.mask is not None:
+            mask = torch.from_numpy(write.mask).to(self.device)
+            mask = mask.reshape(*mask.shape, *[1] * (old.ndim - mask.ndim))
+            new = torch.where(mask, new, old)
+            old = torch.where(mask, old, 0)
+            self._note(write.part, number, torch.where(mask, new - old, 0), old)
+        else:
+            self._note(write.part, number, new - old, old)
+        rows[dst] = new
+
+    def _note(self, part: EditPart, number: NDArray[np.int64], change: Tensor, before: Tensor) -> None:
+        """Remember how far pairs of a write moved, summed for each cell."""
+        cells, place = np.unique(number, return_inverse=True)
+        where = torch.from_numpy(place.reshape(-1)).to(self.device)
+        squares = [
+            t.float().flatten(1).square().sum(1) if t.ndim > 1 else t.float().square()
+            for t in (change, before)
+        ]
+        sums = [torch.zeros(len(cells), device=self.device).index_add_(0, where, s) for s in squares]
+        self.moves.append(Moved(part, cells, sums[0].sqrt(), sums[1].sqrt()))
+
+    def _edit(self, write: CellEdit, key: SiteKey, rows: Tensor) -> None:
+        part, axis = write.part, row_axis(key.site)
+        job = part.job
+        context = job.setting
+        assert isinstance(context, Context)
+        cells, items = part.cells[write.number], part.items[write.number]
+        env = RowMaker(context).env(job.run, cells, items, job.extension)
+        receipt = self.receipts[part.key]
+        batch = EditBatch(context, part.variant, env, {part.edit: receipt})
+        at = self._at(self.tensor(write.rows))
+        own = torch.from_numpy(write.own).to(self.device) & (at >= 0)
+        value = rows[at.clamp(min=0)].movedim(1, 1 + axis)
+        after = batch.apply(part.edit, key, value, write.positions)
+        if after is value:
+            return
+        rows[at[own]] = after.movedim(1 + axis, 1)[own]
+        fired = self.fired.setdefault(part, np.zeros(len(part.cells), dtype=np.bool_))
+        fired[write.number] |= batch.hit[part.edit].numpy()
+
+    def settle(self) -> None:
+        """After the climb: fill in the receipts."""
+        for moved in self.moves:
+            distance, size = moved.distance.cpu(), moved.size.cpu()
+            self.receipts[moved.part.key].add(torch.ones(len(distance), dtype=torch.bool), distance, size)
+            fired = self.fired.setdefault(moved.part, np.zeros(len(moved.part.cells), dtype=np.bool_))
+            fired[moved.number] = True
+        for part, fired in self.fired.items():
+            self.receipts[part.key].fired_rows += int(fired.sum())
+        for key, n in self.pack.proven.items():
+            self.receipts[key].proven += n
+
+    # ------------------------------------------------------------ reads
+
+    def read(self, key: SiteKey, rows: Tensor) -> None:
+        """Keep what is wanted of a site."""
+        for kept in self.kept:
+            stored = kept.results.sites.get(key.site)
+            if (
+                stored is not None
+                and key.site != "logits"
+                and (stored.layers is None or key.layer in stored.layers)
+            ):
+                self._keep(kept, stored, key, rows)
+            if key.site == "attn.pattern" and kept.share.job.extension is None:
+                self._score_patterns(kept, key, rows)
+
+    def _keep(self, kept: Kept, stored: Stored, key: SiteKey, rows: Tensor) -> None:
+        share = kept.share
+        axis = row_axis(key.site)
+        places = (
+            1 if stored.position is not None else stored.data.shape[2 + (stored.layers is not None) + axis]
+        )
+        table = self.table(kept, stored, places)
+        found = self._at(self.tensor(table))
+        values = rows[found.clamp(min=0)]
+        missing = (found < 0).reshape(*found.shape, *[1] * (values.ndim - 2))
+        values = torch.where(missing, 0, values).movedim(1, 1 + axis).float().cpu()
+        where: list[Tensor | int | slice] = [torch.from_numpy(share.cells), torch.from_numpy(share.items)]
+        if stored.layers is not None:
+            where.append(stored.layers.index(key.layer or 0))
+        where += [slice(0, n) for n in values.shape[1:]]
+        stored.data[tuple(where)] = values
+
+    def keep_logits(self, logits: Tensor, rows: Tensor) -> None:
+        """Keep logits [row, vocab] of some of the pack's rows [row]."""
+        for kept in self.kept:
+            stored = kept.results.sites.get("logits")
+            if stored is None:
+                continue
+            table = self.tensor(self.table(kept, stored, stored.data.shape[2]))
+            cell, place = torch.isin(table, rows).nonzero(as_tuple=True)
+            at = torch.searchsorted(rows, table[cell, place])
+            cells, items = (torch.from_numpy(n)[cell.cpu()] for n in (kept.share.cells, kept.share.items))
+            stored.data[cells, items, place.cpu()] = logits[at].float().cpu()
+
+    def table(self, kept: Kept, stored: Stored, places: int) -> Integers:
+        """The row of every kept position of a share, [cell, pos]; -1: none."""
+        rowof = self.floor.rowof[kept.share.owners]
+        if stored.position is not None:
+            at = positions_of(kept, stored.position)
+            return np.take_along_axis(rowof, at[:, None].clip(0, rowof.shape[1] - 1), 1)
+        return rowof[:, :places]
+
+    def _patterns(self, kept: Kept) -> bool:
+        return any(metrics()[tap.metric].shape == "pattern" for tap in kept.share.job.wanted.taps)
+
+    def _score_patterns(self, kept: Kept, key: SiteKey, rows: Tensor) -> None:
+        """Metrics of patterns, over cells whose prompts have one length."""
+        job, share, layer = kept.share.job, kept.share, key.layer
+        if not self._patterns(kept):
+            return
+        assert layer is not None
+        lengths = self.pack.lengths_of(share.owners)
+        reach = kept.context.sizes.facts.windows[layer]
+        for length in np.unique(lengths).tolist():
+            mine = np.flatnonzero(lengths == length)
+            table = self.floor.rowof[share.owners[mine]][:, :length]
+            pattern = rows[self.tensor(table)][..., :length].movedim(1, 2).float()
+            ids = torch.from_numpy(self.pack.ids_of(share.owners[mine], length)).to(self.device)
+            places = torch.from_numpy(share.cells[mine]), torch.from_numpy(share.items[mine])
+            for tap in job.wanted.taps:
+                entry = metrics()[tap.metric]
+                if entry.shape == "pattern":
+                    value = entry.compute(pattern, ids, reach, dict(tap.options)["kind"])
+                    kept.results.taps[tap].data[*places, layer] = value.cpu()
+
+
+def positions_of(kept: Kept, index: object) -> Integers:
+    """The position that an index names in each cell of a share, [cell]; -1 where there is none."""
+    share, job = kept.share, kept.share.job
+    context = kept.context
+    at = np.full(len(share.cells), -1, dtype=np.int64)
+    variants = context.cell_variants(job.run).reshape(-1)[share.cells]
+    for number, variant in enumerate(job.run.variants):
+        mine = np.flatnonzero(variants == number)
+        env = RowMaker(context).env(job.run, share.cells[mine], share.items[mine], job.extension)
+        point = context.indexer.point(index, "pos", env, variant.prompt)  # type: ignore[arg-type]
+        at[mine] = np.where(point.full_presence(), point.data, -1)
+    return at
+
+
+def row_axis(site: str) -> int:
+    """The place of the axis along which rows lie, among a site's axes without `layer`."""
+    axes = [a for a in sites()[site].axes if a != "layer"]
+    return axes.index("query") if "query" in axes else axes.index("pos")
+
+
+__all__ = ["Kept", "Visits", "Write", "positions_of", "row_axis"]
