@@ -310,7 +310,7 @@ class Columns:
                 label = column.labels[0] if column.labels is not None else None
                 example[column.name] = str(label or column.values[0])
             if ITEM in order:
-                example[ITEM] = str(int(self.context.data.numbers[one[order.index(ITEM)]]))
+                example[ITEM] = str(self.context.data.numbers[one[order.index(ITEM)]].item())
         return Claimed(
             value,
             self.context.model,
