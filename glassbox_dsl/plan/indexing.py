@@ -43,9 +43,9 @@ class Binding:
     dimension: str
     cells: tuple[Cell, ...] | None = None
 
-    def codes(self) -> tuple[str, ...] | None:
-        """What identifies each cell where two families meet."""
-        return None if self.cells is None else tuple(c.key for c in self.cells)
+    def codes(self, n: int) -> tuple[str, ...]:
+        """What identifies each cell where two families meet; `n` of them where a number is its own index."""
+        return tuple(map(str, range(n))) if self.cells is None else tuple(c.key for c in self.cells)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Places:
     def cell_index(self, dimension: Dimension, where: dict[str, Index], env: Env, prompt: str) -> Named:
         """Which cell of a dimension the indices of its variables name; no cell is absent."""
         rows = self.setting.rows(dimension)
-        same = self._same_cells(dimension, where, env, rows)
+        same = self._same_cells(dimension, where, env)
         if same is not None:
             return same
         hits: Named = Named(np.ones(len(rows), dtype=np.bool_), (CELL,))
@@ -66,27 +66,21 @@ class Places:
         present = np.asarray((data if there is None else data & there).any(-1))
         return Named(data.argmax(-1), dims, present)
 
-    def _same_cells(
-        self, dimension: Dimension, where: dict[str, Index], env: Env, rows: Sequence[Row]
-    ) -> Named | None:
+    def _same_cells(self, dimension: Dimension, where: dict[str, Index], env: Env) -> Named | None:
         """The shortcut for a variable that sweeps the very cells of the dimension."""
         bindings = []
-        for place, variable in enumerate(dimension.variables):
+        for variable, own in zip(dimension.variables, self.setting.cells_of(dimension), strict=True):
             index = where[variable.name]
             if not isinstance(index, Swept) or index.variable not in env.variables:
                 return None
             binding = env.variables[index.variable]
-            own = tuple(row[place].key for row in rows)
-            if binding.cells is None:
-                if own != tuple(map(str, range(len(own)))):
-                    return None
-            elif binding.codes() != own:
+            if binding.cells is not own and binding.codes(len(own)) != tuple(c.key for c in own):
                 return None
             bindings.append(binding)
         if any(b.ids is not bindings[0].ids for b in bindings[1:]):
             return None
         ids = bindings[0].ids
-        return ids.where((ids.data >= 0) & (ids.data < len(rows)))
+        return ids.where((ids.data >= 0) & (ids.data < len(self.setting.rows(dimension))))
 
     def _matches(
         self, index: Index, variable: Any, place: int, rows: Sequence[Row], env: Env, prompt: str
