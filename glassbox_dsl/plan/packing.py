@@ -28,7 +28,12 @@ class Packing:
     facts: ModelFacts
     jobs: Sequence[Job]
     every: Jobs
-    budget_rows: int = ROWS
+    budget_rows: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """About how many rows climb together."""
+        return ROWS if self.budget_rows is None else self.budget_rows
 
     @property
     def top(self) -> int:
@@ -62,8 +67,12 @@ class Packing:
         size, start = 1, 0
         while start < n_items:
             items = np.arange(start, min(start + size, n_items))
-            pack = self._pack([(job, *_cells(job, items)) for job in jobs])
-            if pack.n_rows > 2 * self.budget_rows:
+            cells = [(job, *_cells(job, items)) for job in jobs]
+            if not any(len(some) for _, some, _ in cells):
+                start += len(items)
+                continue
+            pack = self._pack(cells)
+            if pack.n_rows > 2 * self.rows:
                 if len(items) > 1:
                     size = max(1, len(items) // 2)
                     continue
@@ -72,15 +81,16 @@ class Packing:
                 yield pack
             start += len(items)
             per_item = max(1, pack.n_rows // len(items))
-            size = max(1, self.budget_rows // per_item)
+            size = max(1, self.rows // per_item)
 
     def _by_cells(self, jobs: Sequence[Job], items: Integers, n_rows: int) -> Iterator[Pack]:
         """One item's cells in several packs; its prompts are run again in each."""
-        parts = -(-n_rows // self.budget_rows)
+        parts = -(-n_rows // self.rows)
         cells = [(job, *_cells(job, items)) for job in jobs]
         for part in range(parts):
             mine = [(job, c[part::parts], i[part::parts]) for job, c, i in cells]
-            yield self._pack([one for one in mine if len(one[1])])
+            if any(len(some) for _, some, _ in mine):
+                yield self._pack(mine)
 
     def _pack(self, cells: Sequence[tuple[Job, Integers, Integers]]) -> Pack:
         builder = PackBuilder(self.facts.n_layers, self.top, self.every)

@@ -26,7 +26,7 @@ from glassbox_dsl.run.take_taps import TapTaker
 from glassbox_dsl.vocabulary.keys import SiteKey
 
 
-@dataclass
+@dataclass(eq=False)
 class RunMaker:
     """Makes the runs of one context in the order of its demand."""
 

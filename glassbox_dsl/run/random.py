@@ -36,12 +36,12 @@ def site_noise(env: Env, seed: int, context: Context) -> Named:
     key = ("noise", seed, name, layer)
     cached = context.cache.get(key)
     longest = max((int(env.coordinates[a].data.max()) + 1 for a in positions), default=1)
-    if cached is None or (positions and cached.sizes["pos"] < longest):
+    if cached is None or (positions and cached.data.shape[1] < longest):
         inner = tuple(len(env.coordinates[a].data) for a in axes)
         width = context.sizes.facts.feature_size(name)
         shape = (*inner, *((width,) if width is not None else ()))
         if len(positions) > 1:
-            shape = (*shape, longest)
+            shape = (longest, *shape)  # keys first: a longer draw begins with the same numbers
         numbers = context.data.numbers.tolist()
         drawn = torch.stack(
             [torch.stack([gaussian((*key, item, p), shape) for p in range(longest)]) for item in numbers]
@@ -49,8 +49,8 @@ def site_noise(env: Env, seed: int, context: Context) -> Named:
         dims = (
             ITEM,
             "pos" if len(positions) < 2 else "query",
-            *axes,
             *(("key",) if len(positions) > 1 else ()),
+            *axes,
         )
         cached = Named(drawn, dims, width is not None)
         context.cache[key] = cached

@@ -9,8 +9,9 @@ from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.language.file import condition_name
 from glassbox_dsl.language.program import Experiment, Program, Reference, Value
 from glassbox_dsl.plan.data_arrays import DataArrays
-from glassbox_dsl.plan.demand import demand, run_uses
+from glassbox_dsl.plan.demand import Demand, demand, run_uses
 from glassbox_dsl.plan.progress import Progress
+from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.resolve.cells import Sizes
 from glassbox_dsl.resolve.data import DataTable, Item
 from glassbox_dsl.resolve.facts import ModelFacts
@@ -63,11 +64,25 @@ class Session:
     def results(self) -> Iterator[Results]:
         """Every wanted experiment in every context, one model after the other."""
         for model in [m.name for m in self.program.models]:
-            for experiment in self.program.experiments:
-                if experiment.wanted and model in experiment.models:
+            for group in self._groups(model):
+                self._make([(e.name, model, d) for e in group for d in e.data if self.items(d, model)])
+                for experiment in group:
                     for data in experiment.data:
                         yield from self._context_results(experiment, model, data)
             self._forget(model)
+
+    def _groups(self, model: str) -> list[list[Experiment]]:
+        """The wanted experiments of a model: those that read none of the others are made together, then the rest."""
+        wanted = [e for e in self.program.experiments if e.wanted and model in e.models]
+        names = {e.name for e in wanted}
+        reads = {e.name: {r.experiment for r in _references(e)} & names - {e.name} for e in wanted}
+        groups: list[list[Experiment]] = []
+        done: set[str] = set()
+        while len(done) < len(wanted):
+            ready = [e for e in wanted if e.name not in done and reads[e.name] <= done]
+            groups.append(ready or [e for e in wanted if e.name not in done])
+            done |= {e.name for e in groups[-1]}
+        return groups
 
     def _context_results(self, experiment: Experiment, model: str, data: str) -> Iterator[Results]:
         if not self.items(data, model):
@@ -105,29 +120,45 @@ class Session:
         """The context, its runs made."""
         key = (experiment, model, data)
         if key not in self.contexts:
-            self._make(key)
+            self._make([key])
         return self.contexts[key]
 
-    def _make(self, key: tuple[str, str, str]) -> None:
-        name, model, data = key
-        experiment = next(e for e in self.program.experiments if e.name == name)
-        arrays = self._arrays(data, model)
-        sizes = Sizes(self.facts[model], arrays.n_items, arrays.longest, model)
-        context = Context(
-            experiment, model, data, arrays, sizes, instrument=self.instrument(model), other=self.context
-        )
-        self.contexts[key] = context
-        wanted = self._wanted(experiment, data)
-        maker: RunMaker | DeltaMaker
+    def _make(self, keys: Sequence[tuple[str, str, str]]) -> None:
+        """Make the runs of contexts of one model together, so that they share passes over equal prompts."""
+        made = []
+        for name, model, data in keys:
+            if (name, model, data) in self.contexts:
+                continue
+            experiment = next(e for e in self.program.experiments if e.name == name)
+            arrays = self._arrays(data, model)
+            context = Context(
+                experiment, model, data, arrays, Sizes(self.facts[model], arrays.n_items, arrays.longest, model),
+                instrument=self.instrument(model), other=self.context,
+            )  # fmt: skip
+            self.contexts[(name, model, data)] = context
+            made.append(context)
+        if not made:
+            return
         if self.executor == "hooked":
-            maker = RunMaker(context, demand(experiment, wanted), self.progress)
+            makers: list[RunMaker | DeltaMaker] = [RunMaker(c, self._demand(c), self.progress) for c in made]
         else:
-            maker = DeltaMaker([(context, demand(experiment, wanted, context))], self.progress)
-        self.makers[key] = maker
-        self.progress.stage(
-            f"{name} on {model}" + (f", {data}" if len(experiment.data) > 1 else ""), maker.rows_wanted()
-        )
-        maker.make_all()
+            makers = [DeltaMaker([(c, self._demand(c, c)) for c in made], self.progress)] * len(made)
+        for context, maker in zip(made, makers, strict=True):
+            self.makers[(context.experiment.name, context.model, context.data_name)] = maker
+        for maker in dict.fromkeys(makers):
+            self.progress.stage(self._shown(made), maker.rows_wanted())
+            maker.make_all()
+
+    def _demand(self, context: Context, setting: Setting | None = None) -> Demand:
+        return demand(context.experiment, self._wanted(context.experiment, context.data_name), setting)
+
+    @staticmethod
+    def _shown(contexts: Sequence[Context]) -> str:
+        """What a stage of progress is called."""
+        names = list(dict.fromkeys(c.experiment.name for c in contexts))
+        several = len({c.data_name for c in contexts}) > 1
+        data = ", ".join(dict.fromkeys(c.data_name for c in contexts)) if several else ""
+        return f"{', '.join(names)} on {contexts[0].model}" + (f", {data}" if data else "")
 
     def _wanted(self, experiment: Experiment, data: str) -> list[Value]:
         """What is asked of an experiment on a data set: all of it, or what others read."""

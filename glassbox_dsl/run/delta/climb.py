@@ -37,9 +37,10 @@ class Climb:
         steps = Steps(modules, self.instrument.family, inside, writes & set(inside), self.visits.visit)
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
+            embedded_rows = self._embedded()  # runs layers that are stubs: no hook may see that
             stack.enter_context(tapped(steps.taps))
             stack.enter_context(hooked(steps.before, steps.after))
-            stream = self._entered(0, self._embedded())
+            stream = self._entered(0, embedded_rows)
             for layer, floor in enumerate(self.pack.floors[:-1]):
                 positions = self.visits.tensor(self.pack.positions)[: floor.n_rows]
                 with mixed_by(PackedAttention(self._groups(floor), positions)):

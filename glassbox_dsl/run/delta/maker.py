@@ -28,7 +28,7 @@ from glassbox_dsl.run.take_taps import TapTaker
 Receipts = dict[tuple[object, int, int], Receipt]
 
 
-@dataclass
+@dataclass(eq=False)
 class DeltaMaker:
     """Makes everything that some contexts of one model demand."""
 

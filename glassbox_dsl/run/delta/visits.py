@@ -192,6 +192,8 @@ class Visits:
         values = rows[found.clamp(min=0)]
         missing = (found < 0).reshape(*found.shape, *[1] * (values.ndim - 2))
         values = torch.where(missing, 0, values).movedim(1, 1 + axis).float().cpu()
+        if "key" in sites()[key.site].axes:
+            values = values[..., : stored.data.shape[-1]]
         where: list[Tensor | int | slice] = [torch.from_numpy(share.cells), torch.from_numpy(share.items)]
         if stored.layers is not None:
             where.append(stored.layers.index(key.layer or 0))
