@@ -75,6 +75,24 @@ class OwnerGroup:
 
 
 @dataclass(frozen=True, eq=False)
+class CellGroup:
+    """Cells whose own rows are padded to one number: `base` [cell] among those of the group, `slots` [cell, own]."""
+
+    rows: Integers
+    base: Integers
+    slots: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class BaseGroup:
+    """Bases [base] with the rows that query their keys: `keys` [base, pos], `queries` [base, slot] (-1: none)."""
+
+    keys: Integers
+    queries: Integers
+    cells: tuple[CellGroup, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Floor:
     """What happens at one layer: `joins` are the rows that the new ones are copies of.
 
@@ -85,6 +103,7 @@ class Floor:
     joins: Integers
     rowof: Integers
     groups: tuple[OwnerGroup, ...]
+    bases: tuple[BaseGroup, ...]
     writes: dict[tuple[str, int | None], list[Write]]
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from glassbox_dsl.plan.grouping import Grouping
 from glassbox_dsl.plan.jobs import Job
 from glassbox_dsl.plan.lowering import NOWHERE, Touch, boundary
 from glassbox_dsl.plan.named import Integers
-from glassbox_dsl.plan.pack import CellEdit, Floor, OwnerGroup, Pack, RowCopy, Share, Write
+from glassbox_dsl.plan.pack import CellEdit, Floor, Pack, RowCopy, Share, Write
 
 
 @dataclass(eq=False)
@@ -146,8 +147,10 @@ class _Stack:
             before = self.fork[:, number]
             changed = number == 0 or len(joins) > 0
             rowof = self.table.copy() if changed else floors[-1].rowof
-            groups = self._groups(number) if changed else floors[-1].groups
-            floors.append(Floor(self.n_rows, joins, rowof, groups, self._writes(number)))
+            grouping = self._grouping(number)
+            groups = grouping.by_owner() if changed else floors[-1].groups
+            bases = grouping.by_base() if changed else floors[-1].bases
+            floors.append(Floor(self.n_rows, joins, rowof, groups, bases, self._writes(number)))
         return Pack(
             tuple(self.owners.tokens),
             np.array(self.owners.root),
@@ -185,21 +188,12 @@ class _Stack:
         self.positions.append(position)
         self.n_rows += len(owner)
 
-    def _groups(self, floor: int) -> tuple[OwnerGroup, ...]:
-        """Owners with rows on a floor, by the number of their rows and keys rounded up to powers of two."""
-        counts = self.last + 1 - self.fork[:, floor]
-        kind = np.stack([_power(counts), _power(self.last + 1)], 1)
-        found = []
-        for own, _ in np.unique(kind[counts > 0], axis=0).tolist():
-            mine = ((kind == (own, _)).all(1) & (counts > 0)).nonzero()[0]
-            width = int(counts[mine].max())
-            ramp = np.arange(width)
-            at = self.fork[mine, floor][:, None] + ramp
-            inside = ramp < counts[mine][:, None]
-            rows = np.where(inside, self.own[mine[:, None], at.clip(max=self.own.shape[1] - 1)], -1)
-            n_keys = int(self.last[mine].max()) + 1
-            found.append(OwnerGroup(rows, self.table[mine][:, :n_keys].clip(min=0)))
-        return tuple(found)
+    def _grouping(self, floor: int) -> Grouping:
+        """The owners that have rows on a floor."""
+        end = self.last + 1
+        owners = np.flatnonzero(end > self.fork[:, floor])
+        base = np.where(self.base[owners] < 0, owners, self.base[owners])
+        return Grouping(owners, self.fork[owners, floor], end[owners], base, self.own, self.table)
 
     # ------------------------------------------------------------ writes
 
@@ -237,8 +231,3 @@ class _Stack:
         number, positions = np.unique(touch.number), np.unique(touch.position)
         where = (cells.owners[number][:, None], positions[None])
         return CellEdit(touch.part, number, positions, self.table[where], self.own[where] >= 0)
-
-
-def _power(counts: Integers) -> Integers:
-    """Counts rounded up to powers of two."""
-    return 2 ** np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64)

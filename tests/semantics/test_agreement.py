@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from glassbox_dsl.diagnostics import Findings
-from glassbox_dsl.plan import packing
+from glassbox_dsl.plan import grouping, packing
 from glassbox_dsl.resolve.families import family
 from glassbox_dsl.run import session as sessions
 from glassbox_dsl.vocabulary.sites import sites
@@ -123,4 +123,5 @@ def compare(gbx, text, fam, monkeypatch) -> bool:
 def test_delta_equals_hooked(name, data, checkpoints, gbx, monkeypatch):
     text = data.draw(experiments(name))
     monkeypatch.setattr(packing, "ROWS", data.draw(st.sampled_from([4096, 60])))
+    monkeypatch.setattr(grouping, "SHARED_FROM", data.draw(st.sampled_from([64, 1])))
     compare(gbx, text, checkpoints[name], monkeypatch)

@@ -12,7 +12,7 @@ from torch import Tensor
 from glassbox_dsl.plan.pack import Floor, Pack
 from glassbox_dsl.run.attention import mixed_by, tapped
 from glassbox_dsl.run.delta.calls import LayerCalls, embedded
-from glassbox_dsl.run.delta.kernels import Owners
+from glassbox_dsl.run.delta.kernels import Bases, Cells, Owners
 from glassbox_dsl.run.delta.packed_attention import PackedAttention
 from glassbox_dsl.run.delta.visits import Visits
 from glassbox_dsl.run.instrument import Instrument, stream_names
@@ -43,7 +43,7 @@ class Climb:
             stream = self._entered(0, embedded_rows)
             for layer, floor in enumerate(self.pack.floors[:-1]):
                 positions = self.visits.tensor(self.pack.positions)[: floor.n_rows]
-                with mixed_by(PackedAttention(self._groups(floor), positions)):
+                with mixed_by(PackedAttention(self._groups(floor), positions, self._bases(floor))):
                     stream = self.calls.run(layer, stream, positions)
                 stream = self._entered(layer + 1, stream)
         self.calls.forget()
@@ -78,4 +78,17 @@ class Climb:
         for group in floor.groups:
             rows, keys = tensor(group.rows), tensor(group.keys)
             found.append(Owners(rows, positions[rows.clamp(min=0)], keys))
+        return found
+
+    def _bases(self, floor: Floor) -> list[Bases]:
+        tensor = self.visits.tensor
+        positions = tensor(self.pack.positions)
+        found = []
+        for group in floor.bases:
+            queries = tensor(group.queries)
+            cells = []
+            for one in group.cells:
+                rows, slots = tensor(one.rows), tensor(one.slots)
+                cells.append(Cells(rows, tensor(one.base), slots, positions[rows.clamp(min=0)]))
+            found.append(Bases(tensor(group.keys), queries, positions[queries.clamp(min=0)], cells))
         return found

@@ -56,10 +56,7 @@ class Rows:
 
 def scores_of(rows: Rows, owners: Owners) -> Tensor:
     """Scores of every own row [owner, kv_head, group, own, key], masked as `eager` masks them."""
-    n, own = owners.rows.shape
-    query = rows.queries(owners.rows.clamp(min=0))
-    key = rows.key[owners.keys].permute(0, 2, 3, 1)
-    scores = rows.turn(query @ key).view(n, rows.n_kv, -1, own, owners.keys.shape[1])
+    scores = _products(rows, owners)
     if rows.mask is None:
         return scores
     seen = rows.mask[owners.positions][..., : owners.keys.shape[1]]
@@ -92,3 +89,80 @@ def scatter(out: Tensor, owners: Owners, values: Tensor) -> None:
     """Put values [owner, own, ...] to the rows they belong to."""
     there = owners.rows >= 0
     out[owners.rows[there]] = values[there]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells above the bases of a `Bases`: their own rows [cell, own], which base each has, and the queries' slots."""
+
+    rows: Tensor
+    base: Tensor
+    slots: Tensor
+    positions: Tensor
+
+
+@dataclass(frozen=True)
+class Bases:
+    """Bases with everything that queries their keys: `keys` [base, pos], `queries` [base, slot] (-1: none).
+
+    `positions` [base, slot] says where each query stands.
+    """
+
+    keys: Tensor
+    queries: Tensor
+    positions: Tensor
+    cells: Sequence[Cells]
+
+
+def shared(rows: Rows, groups: Sequence[Bases]) -> Tensor:
+    """z of all rows [row, head, d_head]."""
+    out = torch.empty_like(rows.query)
+    for bases in groups:
+        _mix_shared(rows, bases, out)
+    return out
+
+
+def _mix_shared(rows: Rows, bases: Bases, out: Tensor) -> None:
+    everything = Owners(bases.queries, bases.positions, bases.keys)
+    n_keys, n_slots = bases.keys.shape[1], bases.queries.shape[1]
+    scores = _products(rows, everything).flatten(1, 2)  # [base, head, slot, key]
+    n_heads = scores.shape[1]
+    places = []
+    for cells in bases.cells:
+        own = Owners(cells.rows, cells.positions, cells.rows.clamp(min=0))
+        place, there = _places(cells, n_heads, n_slots, n_keys)
+        scores.view(-1)[place] = _products(rows, own).flatten(1, 2)[there]
+        places.append((own, place, there))
+    if rows.mask is not None:
+        scores += rows.mask[bases.positions][:, None, :, :n_keys]
+    pattern = softmax(scores, rows.query.dtype)
+    taken = [pattern.view(-1)[place] for _, place, _ in places]
+    for _, place, _ in places:
+        pattern.view(-1)[place] = 0
+    grouped = pattern.view(len(pattern), rows.n_kv, -1, n_slots, n_keys)
+    scatter(out, everything, mixed(rows, everything, grouped))
+    for (own, _, there), part in zip(places, taken, strict=True):
+        alone = pattern.new_zeros(there.shape)
+        alone[there] = part
+        width = alone.shape[-1]
+        z = mixed(rows, own, alone.view(len(alone), rows.n_kv, -1, width, width))
+        real = own.rows >= 0
+        out[own.rows[real]] += z[real]
+
+
+def _products(rows: Rows, owners: Owners) -> Tensor:
+    """Turned products of queries and keys [owner, kv_head, group, own, key], without a mask."""
+    n, own = owners.rows.shape
+    query = rows.queries(owners.rows.clamp(min=0))
+    key = rows.key[owners.keys].permute(0, 2, 3, 1)
+    return rows.turn(query @ key).view(n, rows.n_kv, -1, own, owners.keys.shape[1])
+
+
+def _places(cells: Cells, n_heads: int, n_slots: int, n_keys: int) -> tuple[Tensor, Tensor]:
+    """Where the scores among a cell's own rows stand in those of its base, flattened, and which of them exist."""
+    heads = torch.arange(n_heads, device=cells.rows.device)
+    row = (cells.base[:, None] * n_heads + heads)[:, :, None] * n_slots + cells.slots[:, None, :]
+    place = row[..., None] * n_keys + cells.positions[:, None, None, :]
+    real = cells.rows >= 0
+    there = (real[:, :, None] & real[:, None, :])[:, None].expand(place.shape)
+    return place[there], there

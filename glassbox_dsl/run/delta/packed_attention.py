@@ -9,15 +9,29 @@ import torch
 from torch import Tensor
 
 from glassbox_dsl.run.attention import Inputs, Tap, visit_scores
-from glassbox_dsl.run.delta.kernels import Owners, Rows, gathered, mixed, scatter, scores_of, softmax
+from glassbox_dsl.run.delta.kernels import (
+    Bases,
+    Owners,
+    Rows,
+    gathered,
+    mixed,
+    scatter,
+    scores_of,
+    shared,
+    softmax,
+)
 
 
 @dataclass(frozen=True)
 class PackedAttention:
-    """Mixes the rows of one layer: `groups` hold every owner once, `positions` [row] where each row stands."""
+    """Mixes the rows of one layer: `groups` hold every owner once, `positions` [row] where each row stands.
+
+    `bases`, where there are any, let long prompts share their keys.
+    """
 
     groups: Sequence[Owners]
     positions: Tensor
+    bases: Sequence[Bases] = ()
 
     def __call__(self, tap: Tap, inputs: Inputs) -> Tensor:
         """z [1, head, row, d_head]."""
@@ -25,7 +39,9 @@ class PackedAttention:
         mask = None if inputs.mask is None else inputs.mask[0, 0]
         rows = Rows(query, key, value, mask, inputs.turned)
         shown = {"attn.scores", "attn.pattern"} & tap.wanted
-        z = self._shown(tap, rows) if shown else gathered(rows, self.groups)
+        if shown:
+            return self._shown(tap, rows).transpose(0, 1)[None]
+        z = shared(rows, self.bases) if self.bases else gathered(rows, self.groups)
         return z.transpose(0, 1)[None]
 
     def _shown(self, tap: Tap, rows: Rows) -> Tensor:

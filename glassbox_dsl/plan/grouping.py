@@ -1,0 +1,100 @@
+"""How the rows of a floor meet their keys: owner by owner, or all that share a base at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from glassbox_dsl.plan.named import Integers
+from glassbox_dsl.plan.pack import BaseGroup, CellGroup, OwnerGroup
+
+SHARED_FROM = 64
+"""Prompts of this many tokens and more share the keys of their base; shorter ones are copied out faster."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The owners with rows on a floor: [owner] of all arrays.
+
+    `owners` numbers them in the pack, `fork` and `end` bound their own positions, `base` is the owner whose keys they
+    meet left of the fork (their own for a root). `own` and `table` [any owner, pos] are the pack's.
+    """
+
+    owners: Integers
+    fork: Integers
+    end: Integers
+    base: Integers
+    own: Integers
+    table: Integers
+
+    @property
+    def counts(self) -> Integers:
+        """Rows of each owner."""
+        return self.end - self.fork
+
+    def by_owner(self) -> tuple[OwnerGroup, ...]:
+        """Owners by the number of their rows and keys rounded up to powers of two."""
+        kind = np.stack([_power(self.counts), _power(self.end)], 1)
+        found = []
+        for one in np.unique(kind, axis=0):
+            mine = np.flatnonzero((kind == one).all(1))
+            n_keys = int(self.end[mine].max())
+            keys = self.table[self.owners[mine]][:, :n_keys].clip(min=0)
+            found.append(OwnerGroup(self._rows(mine), keys))
+        return tuple(found)
+
+    def _rows(self, mine: Integers) -> Integers:
+        """The own rows of some owners, -1 behind the last."""
+        ramp = np.arange(int(self.counts[mine].max()))
+        at = self.fork[mine][:, None] + ramp
+        rows = self.own[self.owners[mine][:, None], at.clip(max=self.own.shape[1] - 1)]
+        return np.where(ramp < self.counts[mine][:, None], rows, -1)
+
+    def by_base(self) -> tuple[BaseGroup, ...]:
+        """Bases by the number of their queries and keys rounded up to powers of two."""
+        if int(self.end.max(initial=0)) < SHARED_FROM:
+            return ()
+        bases, which = np.unique(self.base, return_inverse=True)
+        which = which.reshape(-1)
+        order = np.argsort(which, kind="stable")
+        before = np.cumsum(self.counts[order]) - self.counts[order]
+        first = np.zeros(len(bases), dtype=np.int64)
+        n_queries = np.bincount(which, weights=self.counts, minlength=len(bases)).astype(np.int64)
+        first[1:] = np.cumsum(n_queries)[:-1]
+        slot = np.empty(len(which), dtype=np.int64)
+        slot[order] = before - first[which[order]]
+        n_keys = np.zeros(len(bases), dtype=np.int64)
+        np.maximum.at(n_keys, which, self.end)
+        kind = np.stack([_power(n_queries), _power(n_keys)], 1)
+        return tuple(
+            self._base_group(np.flatnonzero((kind == one).all(1)), bases, which, slot, n_queries, n_keys)
+            for one in np.unique(kind, axis=0)
+        )
+
+    def _base_group(
+        self, some: Integers, bases: Integers, which: Integers, slot: Integers, n_queries: Integers, n_keys: Integers
+    ) -> BaseGroup:  # fmt: skip
+        place = np.full(len(bases), -1, dtype=np.int64)
+        place[some] = np.arange(len(some))
+        mine = np.flatnonzero(place[which] >= 0)
+        queries = np.full((len(some), int(n_queries[some].max())), -1, dtype=np.int64)
+        rows = self._rows(mine)
+        slots = slot[mine][:, None] + np.arange(rows.shape[1])
+        there = rows >= 0
+        base = np.broadcast_to(place[which[mine]][:, None], rows.shape)
+        queries[base[there], slots[there]] = rows[there]
+        above = mine[self.base[mine] != self.owners[mine]]
+        width = _power(self.counts[above])
+        cells = []
+        for one in np.unique(width).tolist():
+            part = above[width == one]
+            own = self._rows(part)
+            cells.append(CellGroup(own, place[which[part]], slot[part][:, None] + np.arange(own.shape[1])))
+        keys = self.table[bases[some]][:, : int(n_keys[some].max())].clip(min=0)
+        return BaseGroup(keys, queries, tuple(cells))
+
+
+def _power(counts: Integers) -> Integers:
+    """Counts rounded up to powers of two."""
+    return 2 ** np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64)
