@@ -28,6 +28,8 @@ from glassbox_dsl.run.weights import load_model
 from glassbox_dsl.syntax import nodes
 
 FEWEST_ITEMS = 2
+PACK = " pack"
+"""How the checks end that only the delta executor has to pass."""
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Results:
     """What one context gave: everything that is stored of it."""
 
     context: Context
+    executor: str
     measured: list[Measured] = field(default_factory=list)
     recorded: list[Recorded] = field(default_factory=list)
     claimed: list[Claimed] = field(default_factory=list)
@@ -88,7 +91,7 @@ class Session:
         if not self.items(data, model):
             return
         context = self.context(experiment.name, model, data)
-        found = Results(context)
+        found = Results(context, self.executor_of(model)[0])
         columns = Columns(context)
         for value in self._wanted(experiment, data):
             if value.kind == "measure":
@@ -139,7 +142,7 @@ class Session:
             made.append(context)
         if not made:
             return
-        if self.executor == "hooked":
+        if self.executor_of(made[0].model)[0] == "hooked":
             makers: list[RunMaker | DeltaMaker] = [RunMaker(c, self._demand(c), self.progress) for c in made]
         else:
             makers = [DeltaMaker([(c, self._demand(c, c)) for c in made], self.progress)] * len(made)
@@ -211,10 +214,20 @@ class Session:
         """Refuse a model, or the sites of it that are used, where a check failed."""
         used = {n.site for e in self.program.experiments for n in _everything(e) if hasattr(n, "site")}
         for check in self.checks[model]:
-            if not check.ok and (not check.site or check.site in used):
+            if not check.ok and not check.name.endswith(PACK) and (not check.site or check.site in used):
                 raise Findings(
                     [errors.not_trusted(model, check.name, check.value, check.tolerance, check.detail)]
                 )
+
+    def executor_of(self, model: str) -> tuple[str, str]:
+        """Which executor runs a model, and why not the other."""
+        if self.executor == "hooked":
+            return "hooked", "asked for"
+        failed = [c for c in self.checks.get(model, ()) if not c.ok and c.name.endswith(PACK)]
+        if failed:
+            worst = failed[0]
+            return "hooked", f"{worst.name} {worst.site} {worst.value:.3g}: {worst.detail}".replace("  ", " ")
+        return "delta", ""
 
     def _arrays(self, data: str, model: str) -> DataArrays:
         key = (data, model)

@@ -3,8 +3,7 @@
 T1 without edits, logits are those of the untouched `eager` model. T2 layers run once, in order, each on what the one
 before put out. T3 the last token changes nothing before it. T4 a prompt in a batch is the prompt alone. T6 nothing
 is remembered of an earlier prompt. T7 the equations between sites; a site written back as it was read changes no
-bit; an edit is read back as written and reaches the logits. (T5 is about recorded calls, which the hooked executor
-does not make.)
+bit; an edit is read back as written and reaches the logits. What rows of a pack have to pass is in `delta/trust.py`.
 """
 
 from __future__ import annotations
@@ -14,40 +13,17 @@ from functools import partial
 from typing import Final
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from glassbox_dsl.run.attention import ATTENTION
+from glassbox_dsl.run.check import FLOAT_NOISE, HALF_NOISE, Check, check, furthest, relative
+from glassbox_dsl.run.delta.trust import verify_pack
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
 LENGTH: Final = 10
-FLOAT_NOISE: Final = 1e-5
-"""Share of a value's size that float32 arithmetic in another order may move it by."""
-HALF_NOISE: Final = 5e-2
-"""The same for 16-bit models."""
 LOGITS: Final = SiteKey("logits")
-
-
-class Check(BaseModel):
-    """One verification: it passes when `value` is at most `tolerance`. `site` is set for checks of one site."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-    name: str
-    site: str = ""
-    value: float
-    tolerance: float
-    ok: bool
-    detail: str
-
-
-def check(name: str, value: Tensor | float, tolerance: float, detail: str, site: str = "") -> Check:
-    """A check; NaN fails it."""
-    number = float(value)
-    return Check(
-        name=name, site=site, value=number, tolerance=tolerance, ok=number <= tolerance, detail=detail
-    )
 
 
 def verify(instrument: Instrument) -> tuple[Check, ...]:
@@ -65,8 +41,13 @@ def verify(instrument: Instrument) -> tuple[Check, ...]:
         "T7": lambda: _identities(instrument, ids, noise),
         "T7 own": lambda: _own_values(instrument, ids),
         "T7 edit": lambda: _edits(instrument, ids),
+        "T4 pack": lambda: verify_pack(instrument),
     }
-    return tuple(found for name, step in steps.items() for found in _guarded(name[:2], step))
+    return tuple(
+        found
+        for name, step in steps.items()
+        for found in _guarded(name.replace(" own", "").replace(" edit", ""), step)
+    )
 
 
 def _guarded(name: str, step: Callable[[], Iterator[Check]]) -> Iterator[Check]:
@@ -81,16 +62,6 @@ def _logits(instrument: Instrument, ids: Tensor) -> Tensor:
     return instrument.forward(ids, reads={LOGITS})[LOGITS]
 
 
-def _furthest(found: Tensor, wanted: Tensor) -> Tensor:
-    """The largest difference; NaN if there is one in it, or if both are infinite."""
-    return (found.float() - wanted.float()).abs().max()
-
-
-def _relative(found: Tensor, wanted: Tensor) -> Tensor:
-    """The largest difference as a share of the largest value."""
-    return _furthest(found, wanted) / wanted.float().abs().max().clamp(min=1e-6)
-
-
 def _same_as_eager(instrument: Instrument, ids: Tensor, noise: float) -> Iterator[Check]:
     """T1: the registered attention function gives what the model's own eager code gives."""
     own = _logits(instrument, ids)
@@ -102,7 +73,7 @@ def _same_as_eager(instrument: Instrument, ids: Tensor, noise: float) -> Iterato
             untouched = model(ids.to(instrument.device), use_cache=False, return_dict=True).logits
     finally:
         set_attention(ATTENTION)
-    yield check("T1", _relative(own, untouched), noise, "logits against the untouched eager model")
+    yield check("T1", relative(own, untouched), noise, "logits against the untouched eager model")
 
 
 def _layers_in_order(instrument: Instrument, ids: Tensor) -> Iterator[Check]:
@@ -136,14 +107,14 @@ def _causal(instrument: Instrument, ids: Tensor, noise: float) -> Iterator[Check
     other = ids.clone()
     other[:, -1] = (other[:, -1] + 1) % instrument.facts.vocab_size
     before, after = (_logits(instrument, i)[:, :-1] for i in (ids, other))
-    yield check("T3", _relative(after, before), noise, "logits before a changed last token")
+    yield check("T3", relative(after, before), noise, "logits before a changed last token")
 
 
 def _apart(instrument: Instrument, ids: Tensor, noise: float) -> Iterator[Check]:
     """T4: prompts in one batch equal the prompts by themselves."""
     together = _logits(instrument, ids)
     apart = torch.cat([_logits(instrument, one[None]) for one in ids])
-    yield check("T4", _relative(together, apart), noise, "a batch against its prompts apart")
+    yield check("T4", relative(together, apart), noise, "a batch against its prompts apart")
 
 
 def _again(instrument: Instrument, ids: Tensor) -> Iterator[Check]:
@@ -151,7 +122,7 @@ def _again(instrument: Instrument, ids: Tensor) -> Iterator[Check]:
     first = _logits(instrument, ids[:, : LENGTH // 2])
     _logits(instrument, ids)
     again = _logits(instrument, ids[:, : LENGTH // 2])
-    yield check("T6", _furthest(first, again), 0.0, "a prompt again after a longer one, bitwise")
+    yield check("T6", furthest(first, again), 0.0, "a prompt again after a longer one, bitwise")
 
 
 def _identities(instrument: Instrument, ids: Tensor, noise: float) -> Iterator[Check]:
@@ -169,10 +140,10 @@ def _identities(instrument: Instrument, ids: Tensor, noise: float) -> Iterator[C
         summed = at["attn.result"].sum(1) + (0.0 if bias is None else bias.detach())
         mixed = at["attn.pattern"] @ at["attn.v"].repeat_interleave(group, dim=1)
         errors["resid_post"].append(
-            _relative(at["resid_pre"] + at["attn.out"] + at["mlp.out"], at["resid_post"])
+            relative(at["resid_pre"] + at["attn.out"] + at["mlp.out"], at["resid_post"])
         )
-        errors["attn.z"].append(_relative(mixed, at["attn.z"]))
-        errors["attn.result"].append(_relative(summed, at["attn.out_raw"]))
+        errors["attn.z"].append(relative(mixed, at["attn.z"]))
+        errors["attn.result"].append(relative(summed, at["attn.out_raw"]))
     details = {
         "resid_post": "resid_post = resid_pre + attn.out + mlp.out, worst layer",
         "attn.z": "pattern @ v = z, worst layer",
@@ -183,7 +154,7 @@ def _identities(instrument: Instrument, ids: Tensor, noise: float) -> Iterator[C
         yield check("T7", worst, noise, details[site], site)
     end = instrument.unembed(got[SiteKey("resid_post", n_layers - 1)])
     yield check(
-        "T7", _relative(end, got[LOGITS]), noise, "the end of the stream unembeds to the logits", "logits"
+        "T7", relative(end, got[LOGITS]), noise, "the end of the stream unembeds to the logits", "logits"
     )
 
 
@@ -205,7 +176,7 @@ def _own_values(instrument: Instrument, ids: Tensor) -> Iterator[Check]:
     def moved(some: list[SiteKey]) -> Tensor:
         writes = {key: partial(_copy_of, own[key]) for key in some}
         after = instrument.forward(ids, reads={LOGITS}, writes=writes, logit_positions=end)
-        return _furthest(after[LOGITS], own[LOGITS])
+        return furthest(after[LOGITS], own[LOGITS])
 
     together = float(moved(every)) == 0
     for name, some in keys.items():
@@ -231,7 +202,7 @@ def _edits(instrument: Instrument, ids: Tensor) -> Iterator[Check]:
             ids, reads={key, LOGITS}, writes={key: write}, logit_positions=end, start=start
         )
         unread = int((got[key] != written[0]).sum())
-        size = float(_furthest(got[LOGITS], base[LOGITS]))
+        size = float(furthest(got[LOGITS], base[LOGITS]))
         detail = (
             f"half of its cells x 1.5: cells not read as written, or 1 if no logit moves; moved {size:.3g}"
         )

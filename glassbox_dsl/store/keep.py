@@ -85,6 +85,7 @@ class Keeper:
             session.files[model],
             session.facts[model],
             str(session.instrument(model).device),
+            ": ".join(part for part in session.executor_of(model) if part),
         )
         self.store.flush(Batch(models=(row,), checks=receive.check_rows(model, session.checks[model])))
 

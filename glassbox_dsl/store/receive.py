@@ -95,7 +95,9 @@ def reports(program: Program) -> tuple[dict[str, Any], ...]:
     )
 
 
-def model_row(name: str, program: Program, files: ModelFiles, facts: ModelFacts, device: str) -> ModelRow:
+def model_row(
+    name: str, program: Program, files: ModelFiles, facts: ModelFacts, device: str, executor: str
+) -> ModelRow:
     """One model."""
     source = next(m for m in program.models if m.name == name)
     sums = files.fingerprints
@@ -109,7 +111,7 @@ def model_row(name: str, program: Program, files: ModelFiles, facts: ModelFacts,
         tokenizer_sha256=sums.get("tokenizer", ""),
         dtype=source.dtype,
         device=device,
-        executor="hooked",
+        executor=executor,
         facts=facts.model_dump(mode="json", exclude={"absent", "windows"}),
     )
 
@@ -291,7 +293,7 @@ def _cells(results: Results) -> Iterator[CellRow]:
             data=context.data_name,
             cell={"cells": int(made.made.shape[0])},
             items=int(made.made.shape[1]),
-            executor="hooked",
+            executor=results.executor,
         )
 
 

@@ -20,7 +20,7 @@ def instrument(name):
 def test_a_tiny_model_of_every_family_passes(name):
     checks = verify(instrument(name))
     assert [c for c in checks if not c.ok] == []
-    assert {c.name for c in checks} == {"T1", "T2", "T3", "T4", "T6", "T7"}
+    assert {c.name for c in checks} == {"T1", "T2", "T3", "T4", "T6", "T7", "T4 pack", "T5 pack", "T7 pack"}
     assert {c.site for c in checks} >= {"resid_pre", "attn.z", "attn.pattern", "mlp.post", "logits"}
 
 

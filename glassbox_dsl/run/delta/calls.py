@@ -72,15 +72,18 @@ class LayerCalls:
         self.gathered.clear()
 
 
-def recorded(instrument: Instrument, length: int) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """What every layer is given, beside the stream, for a prompt of `length` tokens."""
+def recorded(
+    instrument: Instrument, length: int, tokens: Tensor | None = None
+) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """What every layer is given, beside the stream, for a prompt of `length` tokens (any tokens: T5)."""
     found: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
     def note(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         found.append((args, kwargs))
         return hidden_states
 
-    ids = torch.zeros(1, length, dtype=torch.long, device=instrument.device)
+    ids = torch.zeros(1, length, dtype=torch.long) if tokens is None else tokens[None]
+    ids = ids.to(instrument.device)
     run_stubbed(instrument, ids, note)
     if len(found) != instrument.facts.n_layers:
         raise InternalError(f"{len(found)} layer calls of {instrument.facts.n_layers} layers")
