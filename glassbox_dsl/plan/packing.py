@@ -92,6 +92,20 @@ class Packing:
             if any(len(some) for _, some, _ in mine):
                 yield self._pack(mine)
 
+    def halves(self, pack: Pack) -> list[Pack]:
+        """A pack in two, by items if it has several, else by cells; empty if it holds a single cell."""
+        held = [(s.job, s.cells, s.items) for s in pack.shares]
+        by_item = len({(id(job.setting.data), item) for job, _, items in held for item in items.tolist()}) > 1
+        places = [
+            np.unique(items, return_inverse=True)[1] if by_item else np.arange(len(c)) for _, c, items in held
+        ]
+        parts = [
+            [(job, c[p % 2 == half], i[p % 2 == half]) for (job, c, i), p in zip(held, places, strict=True)]
+            for half in (0, 1)
+        ]
+        full = [part for part in parts if any(len(c) for _, c, _ in part)]
+        return [self._pack(part) for part in full] if len(full) > 1 else []
+
     def _pack(self, cells: Sequence[tuple[Job, Integers, Integers]]) -> Pack:
         builder = PackBuilder(self.facts.n_layers, self.top, self.every)
         for job, some, items in cells:

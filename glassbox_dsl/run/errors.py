@@ -74,6 +74,17 @@ def out_of_memory(span: Span | None, name: str, wanted_gib: float, free_gib: flo
     )
 
 
+def one_cell_too_large(span: Span | None, run: str, n_rows: int, reason: str) -> Diagnostic:
+    """Memory that does not even suffice for one cell."""
+    return Diagnostic(
+        "GB538",
+        f"one cell of `{run}` does not fit into memory",
+        span,
+        f"its prompts and edits are {n_rows} rows; {reason.splitlines()[0] if reason else 'out of memory'}",
+        "shorten the prompts, use `dtype: bfloat16`, or read fewer sites of the run",
+    )
+
+
 def not_trusted(model: str, check: str, value: float, tolerance: float, detail: str) -> Diagnostic:
     """A model or site that failed its verification."""
     return Diagnostic(

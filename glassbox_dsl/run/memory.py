@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import torch
@@ -39,3 +40,17 @@ def allocate(
     if wanted > SHARE * free:
         raise Findings([errors.out_of_memory(span, name, wanted / 2**30, free / 2**30)])
     return torch.zeros(sizes, dtype=dtype)
+
+
+def out_of_memory(problem: BaseException) -> bool:
+    """Whether an error says that memory could not be had: on a GPU, of Python, or of torch on a CPU."""
+    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(
+        problem
+    )
+
+
+def release(device: torch.device) -> None:
+    """Hand cached memory of a device back before less is asked for."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 
 import torch
 
+from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.program import Edit
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.demand import Demand, Wanted
 from glassbox_dsl.plan.jobs import Job
-from glassbox_dsl.plan.pack import Share
+from glassbox_dsl.plan.pack import Pack, Share
 from glassbox_dsl.plan.packing import Packing
 from glassbox_dsl.plan.progress import Progress
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.setting import Extension
+from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context, RunResults
 from glassbox_dsl.run.delta.calls import LayerCalls
 from glassbox_dsl.run.delta.climb import Climb
@@ -23,6 +25,7 @@ from glassbox_dsl.run.delta.tap_rows import TapRows
 from glassbox_dsl.run.delta.visits import Kept, Visits
 from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.keeping import Keeping
+from glassbox_dsl.run.memory import out_of_memory, release
 from glassbox_dsl.run.take_taps import TapTaker
 
 Receipts = dict[tuple[object, int, int], Receipt]
@@ -99,15 +102,35 @@ class DeltaMaker:
         context = self.contexts[0][0]
         packing = Packing(context.sizes.facts, jobs, self.jobs)
         for pack in packing.packs():
-            kept = [self._kept(share) for share in pack.shares]
+            self._climb(context, packing, pack, jobs)
+            self.progress.advance(sum(len(s.cells) for s in pack.shares if s.job.extension is None))
+        for job in jobs:
+            self._keeping(job).finish(_context(job).results[job.key], job.wanted)
+
+    def _climb(self, context: Context, packing: Packing, pack: Pack, jobs: Sequence[Job]) -> None:
+        """Run one pack; in halves where memory does not suffice."""
+        kept = [self._kept(share) for share in pack.shares]
+        try:
             visits = Visits(pack, kept, self._receipts(jobs), context.instrument.device)
             stream = Climb(context.instrument, self._calls(context, pack.longest), pack, visits).run()
             with torch.inference_mode():
                 TapRows(context.instrument, visits, self.takers).take(stream)
             visits.settle()
-            self.progress.advance(sum(len(s.cells) for s in pack.shares if s.job.extension is None))
-        for job in jobs:
-            self._keeping(job).finish(_context(job).results[job.key], job.wanted)
+            return
+        except (RuntimeError, MemoryError) as problem:
+            if not out_of_memory(problem):
+                raise
+            reason = str(problem)
+        # Outside of the handler: while an exception lives, so do the tensors of its frames.
+        release(context.instrument.device)
+        halves = packing.halves(pack)
+        if not halves:
+            share = pack.shares[0]
+            raise Findings(
+                [errors.one_cell_too_large(share.job.run.span, share.job.run.name, pack.n_rows, reason)]
+            )
+        for half in halves:
+            self._climb(context, packing, half, jobs)
 
     @staticmethod
     def _kept(share: Share) -> Kept:
