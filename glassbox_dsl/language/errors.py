@@ -194,9 +194,12 @@ def unknown_site(span: Span, name: str, known: Iterable[str]) -> Diagnostic:
     )
 
 
-def bad_report(span: Span, headline: str, label: str, help_: str = "") -> Diagnostic:
-    """A report item that names something that is not there."""
-    return Diagnostic("GB220", headline, span, label, help_)
+def measure_not_there(span: Span, measure: str, missing: str, experiment: str) -> Diagnostic:
+    """A measure of another experiment that does not run on everything this one runs on."""
+    return Diagnostic(
+        "GB223", f"`{measure}` is not there for `{missing}`", span,
+        f"experiment `{experiment}` does not run on `{missing}`", "list the same models and data in both experiments",
+    )  # fmt: skip
 
 
 def bad_index(span: Span, why: str, help_: str = "") -> Diagnostic:

@@ -267,9 +267,7 @@ class ExperimentReader(Names):
             d for d in self.data if d not in other.data
         ]
         if missing:
-            label = f"experiment `{experiment}` does not run on `{missing[0]}`"
-            raise Problem(errors.bad_report(span, f"`{experiment}.{name}` is not there for `{missing[0]}`", label,
-                                            "list the same models and data in both experiments"))  # fmt: skip
+            raise Problem(errors.measure_not_there(span, f"{experiment}.{name}", missing[0], experiment))
         return family
 
     def metric_body(self, metric: nodes.Metric, scope: Scope) -> Expr:

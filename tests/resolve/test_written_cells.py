@@ -37,8 +37,9 @@ ABSENT = [
     ("ld(zip[0, 0])", "0", "(layer, head) = (0, 0)", "(0, 1), (1, 0)"),
     ("mean(x)[item: 4]", "mean(x)[item: 4]", "data `d` has no item 4", "0 to 3"),
 ]
-PRESENT = ["x[1]", "ld(p[0])", "ld(p[-2])", "ld(all[-1])", "ld(all[1..5])", "ld(at[last])", "ld(at[s2])", "ld(by[mlp.out])",
-           "ld(zip[1, 0])", "ld(zip[0])", "mean(x)[item: 3]", "x[alpha: 0]", "x - ld(all[layer: 0])"]  # fmt: skip
+PRESENT = ["x[1]", "ld(p[0])", "ld(p[-2])", "ld(all[-1])", "ld(all[1..5])", "ld(at[last])", "ld(at[s2])",
+           "ld(by[mlp.out])", "ld(zip[1, 0])", "ld(zip[0])", "mean(x)[item: 3]", "x[alpha: 0]",
+           "x - ld(all[layer: 0])"]  # fmt: skip
 
 
 def check(body, tmp_path):
