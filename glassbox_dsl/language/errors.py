@@ -61,6 +61,14 @@ def bad_import(span: Span, path: str, why: str) -> Diagnostic:
     )
 
 
+def bad_file(span: Span, path: str, why: str) -> Diagnostic:
+    """A file of numbers that cannot be read or lies outside the project."""
+    return Diagnostic(
+        "GB204", f"cannot read `{path}`", span, why,
+        "paths are relative to the file that names them: name one below the folder of the first file",
+    )  # fmt: skip
+
+
 def import_cycle(span: Span, chain: Sequence[str]) -> Diagnostic:
     """Files that import each other."""
     return Diagnostic(

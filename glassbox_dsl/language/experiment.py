@@ -71,8 +71,6 @@ class ExperimentReader(Names):
                 self._guard(lambda item=item: self._run(item))  # type: ignore[misc]
             elif isinstance(item, nodes.Let | nodes.Measure | nodes.RecordTensor):
                 self._guard(lambda item=item: self._family(item))  # type: ignore[misc]
-            elif isinstance(item, nodes.Metric):
-                self._guard(lambda item=item: self._check_metric(item))  # type: ignore[misc]
             elif isinstance(item, nodes.Expect):
                 claim = self._guard(lambda item=item, number=number: self._claim(item, number))  # type: ignore[misc]
                 claims += [claim] if claim is not None else []
@@ -135,7 +133,7 @@ class ExperimentReader(Names):
         self.reading.append(name)
         try:
             known[name] = make()
-        except Problem:
+        except (Problem, Poisoned):
             self.broken.add(name)
             raise
         finally:
@@ -219,11 +217,6 @@ class ExperimentReader(Names):
         meets = {d.name: d for d in free}
         return tuple(meets.get(d.name, d) for d in binders) + tuple(loose)
 
-    def _check_metric(self, node: nodes.Metric) -> None:
-        """A metric is read where it is called; here only its own declaration is looked at."""
-        if node.name in self.broken:
-            raise Poisoned
-
     def value_named(self, name: str, span: Span) -> Value | None:
         """The let or measure of the experiment under a name."""
         node = self.declared.get(name)
@@ -277,6 +270,7 @@ class ExperimentReader(Names):
                 errors.cycle(metric.span, [*self.reading[self.reading.index(metric.name) :], metric.name])
             )
         self.reading.append(metric.name)
+        self.file.called.add(id(metric))
         try:
             return self.values.value(metric.value, scope)
         finally:

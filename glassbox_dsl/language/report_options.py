@@ -112,7 +112,7 @@ class FigureOptions:
             known = self.reader.models if key == "model" else self.reader.data
             if not isinstance(node, nodes.Name | nodes.String):
                 yield errors.wrong_value(node.span, key, f"the name of a {key}", f"as in `{key}: {known[0]}`")
-            elif dotted(node) not in known:
+            elif dotted(node) not in known and dotted(node) not in self.reader.file.broken:
                 yield errors.no_such_axis(node.span, dotted(node), key, self._shown, known)
         elif key in self.variables:
             variable, dimension = self.variables[key]

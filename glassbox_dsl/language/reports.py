@@ -86,6 +86,9 @@ def source(item: nodes.ReportItem, experiments: Mapping[str, ExperimentReader]) 
     assert isinstance(path, tuple)
     if len(path) != 2:
         raise Problem(errors.not_a_source(item.span, ".".join(path)))
+    broken = next((r.file.broken for r in experiments.values()), set())
+    if path[0] in broken:
+        raise Poisoned
     if path[0] not in experiments:
         raise Problem(unknown_name(item.span, path[0], experiments, "experiment"))
     reader = experiments[path[0]]
@@ -93,7 +96,8 @@ def source(item: nodes.ReportItem, experiments: Mapping[str, ExperimentReader]) 
         raise Poisoned
     families = {n: v for n, v in reader.families.items() if v.kind in ("measure", "record")}
     if path[1] not in families:
-        raise Problem(unknown_name(item.span, path[1], families, "measure"))
+        known = [n for n, d in reader.declared.items() if isinstance(d, nodes.Measure | nodes.RecordTensor)]
+        raise Problem(unknown_name(item.span, path[1], known, "measure"))
     return families[path[1]]
 
 
