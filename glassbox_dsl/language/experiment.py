@@ -63,7 +63,7 @@ class ExperimentReader(Names):
 
     def read(self) -> ExperimentProgram:
         """Everything the experiment declares; problems are collected in `diagnostics`."""
-        if (not self.models or not self.data) and not self.file.broken:
+        if (not self.models or not self.data) and not self.file.broken and not self.diagnostics:
             self.diagnostics.append(errors.nothing_to_run(self.node.span, self.name))
         claims = []
         for number, item in enumerate(self.node.items):
@@ -101,9 +101,9 @@ class ExperimentReader(Names):
         for name in written:
             if name.id not in known and name.id not in self.file.broken:
                 self.diagnostics.append(errors.unknown_name(name.span, name.id, known, what))
-        if not written:
-            return known
-        return tuple(dict.fromkeys(n.id for n in written if n.id in known))
+        if any(n.id not in known for n in written) or not written:
+            return known  # a name that is wrong may mean any of them
+        return tuple(dict.fromkeys(n.id for n in written))
 
     def _declare(self) -> None:
         for item in self.node.items:
@@ -250,7 +250,8 @@ class ExperimentReader(Names):
         return self.runs.setdefault(name, run)
 
     def foreign_measure(self, experiment: str, name: str, span: Span) -> Value:
-        """A measure of another experiment."""
+        """A measure of another experiment; `span` ends with its name."""
+        span = Span(span.source, span.end - len(name), span.end)
         other = self.file.experiments[experiment]
         family = other.value_named(name, span)
         if family is None or family.kind != "measure":

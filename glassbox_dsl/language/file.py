@@ -100,7 +100,8 @@ class FileReader:
             )
         elif target not in self.loaded:
             try:
-                self.load(target, str(importer.parent / node.path), chain)
+                shown = Path(node.span.source.path).parent / node.path
+                self.load(target, str(shown), chain)
             except Findings as findings:
                 why = findings.diagnostics[0].headline
                 self.diagnostics.append(errors.bad_import(node.span, node.path, why))

@@ -83,7 +83,7 @@ class RunReader:
 
     def prompt(self, call: nodes.Call, words: Mapping[str, nodes.Expr]) -> tuple[str, str | None]:
         """The prompt that `forward` names, and its data set where that is written."""
-        usage = "forward(prompt)"
+        usage = "forward(PROMPT, model: NAME)"
         positional = [a for a in call.arguments if a.name is None]
         unknown = [a for a in call.arguments if a.name not in (None, "model")]
         if len(positional) != 1 or unknown:

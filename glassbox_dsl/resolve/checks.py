@@ -33,6 +33,7 @@ from glassbox_dsl.resolve import errors
 from glassbox_dsl.resolve.cells import Cell, Row, Sizes, resolve_dimension
 from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.written_cells import WrittenCells
+from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import POSITION_AXES
 from glassbox_dsl.vocabulary.sites import sites
@@ -70,7 +71,14 @@ def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[D
     """Sites that the family lacks, with its reason."""
     for node in _everything(experiment):
         if isinstance(node, SiteRead | Edit) and node.site in facts.absent:
-            yield errors.absent_site(node.span, node.site, facts.family, facts.absent[node.site])
+            place = _site_place(node.span, node.site)
+            yield errors.absent_site(place, node.site, facts.family, facts.absent[node.site])
+
+
+def _site_place(span: Span, site: str) -> Span:
+    """Where a site is named in the text of what reads or writes it; all of that where a variable stands for it."""
+    at = span.text.find(site)
+    return span if at < 0 else Span(span.source, span.start + at, span.start + at + len(site))
 
 
 def _everything(node: nodes.Node) -> Iterator[nodes.Node]:

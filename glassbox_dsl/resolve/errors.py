@@ -7,9 +7,15 @@ from collections.abc import Sequence
 from glassbox_dsl.diagnostics import Diagnostic, did_you_mean
 from glassbox_dsl.source import Span
 
+INSTEAD = {
+    "mlp.up": "use `mlp.pre`, what enters the activation function",
+    "pos_embed": "use `embed`, which is all that enters the first block",
+}
 
-def absent_site(span: Span, site: str, family: str, reason: str, help_: str = "") -> Diagnostic:
+
+def absent_site(span: Span, site: str, family: str, reason: str) -> Diagnostic:
     """A site that the family of a model does not have."""
+    help_ = INSTEAD.get(site, "name a site that it has, or leave the model out: `models NAME, NAME`")
     return Diagnostic("GB303", f"family `{family}` has no site `{site}`", span, reason, help_)
 
 

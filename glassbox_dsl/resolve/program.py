@@ -50,7 +50,7 @@ def resolve_facts(program: Program) -> Resolved:
     for source in used_models(program):
         try:
             files[source.name] = locate(source)
-            facts[source.name] = facts_from_config(files[source.name].config, source.name, source.span)
+            facts[source.name] = facts_from_config(files[source.name].config, f"`{source.name}`", source.span)
         except Findings as findings:
             found += findings.diagnostics
     items = {spec.name: count for spec in program.data if (count := _item_count(spec)) is not None}
