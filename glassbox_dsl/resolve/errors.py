@@ -39,7 +39,7 @@ def members_meet(span: Span, text: str, model: str) -> Diagnostic:
     """Two members of a domain that are one cell on a model."""
     return Diagnostic(
         "GB382", f"`{text}` meets another member on `{model}`", span, "both are one cell there; it is counted once",
-        "", severity="warning",
+        "take one of them out if they are never meant to differ", severity="warning",
     )  # fmt: skip
 
 

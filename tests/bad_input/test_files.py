@@ -23,9 +23,15 @@ def test_a_file_of_slots_that_is_missing(folder):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("rows.csv", b"w,w\nx,y\n"), ("rows.csv", b"\xff\xfe\x00"), ("rows.csv", b""), ("rows.jsonl", b'{"w": "x"}\n{"w": '),
-     ("rows.parquet", b"PAR1"), ("rows.xlsx", b"PK")],
-)  # fmt: skip
+    [
+        ("rows.csv", b"w,w\nx,y\n"),
+        ("rows.csv", b"\xff\xfe\x00"),
+        ("rows.csv", b""),
+        ("rows.jsonl", b'{"w": "x"}\n{"w": '),
+        ("rows.parquet", b"PAR1"),
+        ("rows.xlsx", b"PK"),
+    ],
+)
 def test_a_data_file_that_is_damaged(name, content, folder):
     (folder.path / name).write_bytes(content)
     found = folder.refused(f'gbx 1\ndata d {{ @@from "{name}"  prompt p = "x" }}\n')
@@ -67,11 +73,15 @@ def test_a_name_that_two_files_declare(folder):
 
 @pytest.mark.parametrize(
     ("body", "chain"),
-    [("let a = b + 1  @@let b = a + 1  measure c = a", "`a` -> `b` -> `a`"),
-     ("run p = forward(clean) { resid_pre[0] := q }  run q = forward(clean) { resid_pre[0] := p }  measure c = ld(q)",
-      "`p` -> `q` -> `p`"),
-     ("metric f(r) = g(r)  metric g(r) = f(r)  measure c = f(clean)", "`f` -> `g` -> `f`")],
-)  # fmt: skip
+    [
+        ("let a = b + 1  @@let b = a + 1  measure c = a", "`a` -> `b` -> `a`"),
+        (
+            "run p = forward(clean) { resid_pre[0] := q }  run q = forward(clean) { resid_pre[0] := p }  measure c = ld(q)",
+            "`p` -> `q` -> `p`",
+        ),
+        ("metric f(r) = g(r)  metric g(r) = f(r)  measure c = f(clean)", "`f` -> `g` -> `f`"),
+    ],
+)
 def test_declarations_that_go_round_show_the_chain(body, chain, folder):
     found = folder.refused(f"{HEAD}experiment e {{ {body.replace('@@', '')} }}")
     assert (

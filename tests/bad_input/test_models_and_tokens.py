@@ -22,51 +22,99 @@ experiment e {{ {body} }}
 # a text, its code, parts of what is said, a part of the help
 REFUSED = {
     "position on a layer": (
-        HEAD + "experiment e { measure a = norm(clean.attn.z[0, @@last]) }", "GB211", "a position, not a head", "`attn.z[layer, :, last]`"
+        HEAD + "experiment e { measure a = norm(clean.attn.z[0, @@last]) }",
+        "GB211",
+        "a position, not a head",
+        "`attn.z[layer, :, last]`",
     ),
-    "depth on a head": (HEAD + "experiment e { measure a = norm(clean.attn.z[0, @@50%, last]) }", "GB221", "layers", ""),
+    "depth on a head": (
+        HEAD + "experiment e { measure a = norm(clean.attn.z[0, @@50%, last]) }",
+        "GB221",
+        "layers",
+        "",
+    ),
     "one index too many": (
-        HEAD + "experiment e { measure a = norm(clean.resid_post[0, last, @@3]) }", "GB210", "takes 2 indices, not 3", "drop"
+        HEAD + "experiment e { measure a = norm(clean.resid_post[0, last, @@3]) }",
+        "GB210",
+        "takes 2 indices, not 3",
+        "drop",
     ),
     "axes that do not meet": (
-        HEAD + "experiment e { measure a = norm(@@clean.resid_post[0, last] + clean.logits[last]) }", "GB214", "`dim` and `vocab`",
+        HEAD + "experiment e { measure a = norm(@@clean.resid_post[0, last] + clean.logits[last]) }",
+        "GB214",
+        "`dim` and `vocab`",
         "reduce",
     ),
     "axis left over": (
-        HEAD + "experiment e { run p = forward(clean) { attn.out[0, last] := @@clean.attn.out[:, last] } measure a = ld(p) }",
-        "GB226", "`layer`", "mean(",
+        HEAD
+        + "experiment e { run p = forward(clean) { attn.out[0, last] := @@clean.attn.out[:, last] } measure a = ld(p) }",
+        "GB226",
+        "`layer`",
+        "mean(",
     ),
-    "vector as measure": (HEAD + "experiment e { measure a = @@clean.resid_post[0, last] }", "GB217", "vector", "record a"),
+    "vector as measure": (
+        HEAD + "experiment e { measure a = @@clean.resid_post[0, last] }",
+        "GB217",
+        "vector",
+        "record a",
+    ),
     "read layer": (
-        HEAD + "experiment e { measure a = norm(clean.resid_post[@@5, last]) }", "GB381", "`m` has no layer 5", "depths"
+        HEAD + "experiment e { measure a = norm(clean.resid_post[@@5, last]) }",
+        "GB381",
+        "`m` has no layer 5",
+        "depths",
     ),
     "layer of one model of two": (
-        TWO + "experiment e { measure a = norm(clean.resid_post[@@5, last]) }", "GB381", "`m` has no layer 5", "depths"
+        TWO + "experiment e { measure a = norm(clean.resid_post[@@5, last]) }",
+        "GB381",
+        "`m` has no layer 5",
+        "depths",
     ),
     "written layer of one model of two": (
-        TWO + "experiment e { run p = forward(clean) { @@resid_post[5, last] := corrupt } measure a = ld(p) }", "GB383",
-        "no cell of `m`", "layer",
+        TWO
+        + "experiment e { run p = forward(clean) { @@resid_post[5, last] := corrupt } measure a = ld(p) }",
+        "GB383",
+        "no cell of `m`",
+        "layer",
     ),
     "swept layer": (
-        HEAD + "experiment e { measure a[@@layer in 5..7] = norm(clean.resid_post[layer, last]) }", "GB386", "no cell on `m`", "leave"
+        HEAD + "experiment e { measure a[@@layer in 5..7] = norm(clean.resid_post[layer, last]) }",
+        "GB386",
+        "no cell on `m`",
+        "leave",
     ),
     "named cell": (
-        HEAD + "experiment e { let x[alpha in {0, 1}] = ld(clean) * alpha  measure a = x[@@7] }", "GB387", "alpha = 7", "name one"
+        HEAD + "experiment e { let x[alpha in {0, 1}] = ld(clean) * alpha  measure a = x[@@7] }",
+        "GB387",
+        "alpha = 7",
+        "name one",
     ),
     "absent site": (
-        GPT2 + "experiment e { measure a = sum(clean.@@mlp.up[0, :, last], over: {neuron}) }", "GB303", "not gated", "`mlp.pre`"
+        GPT2 + "experiment e { measure a = sum(clean.@@mlp.up[0, :, last], over: {neuron}) }",
+        "GB303",
+        "not gated",
+        "`mlp.pre`",
     ),
     "absent site, written": (
-        GPT2 + "experiment e { run p = forward(clean) { @@mlp.up[0] := 0 } measure a = ld(p) }", "GB303", "not gated", "`mlp.pre`"
+        GPT2 + "experiment e { run p = forward(clean) { @@mlp.up[0] := 0 } measure a = ld(p) }",
+        "GB303",
+        "not gated",
+        "`mlp.pre`",
     ),
     "width of an edit": (
-        HEAD + "experiment e { run p = forward(clean) { @@attn.z[0, 0, last] := clean.resid_pre[0, last] } measure a = ld(p) }",
-        "GB384", "width", "same width",
+        HEAD
+        + "experiment e { run p = forward(clean) { @@attn.z[0, 0, last] := clean.resid_pre[0, last] } measure a = ld(p) }",
+        "GB384",
+        "width",
+        "same width",
     ),
     "width of unembed": (
-        HEAD + "experiment e { measure a = logit(@@unembed(clean.attn.z[0, 0, last]), target) }", "GB385", "`unembed` needs", "attn.result"
+        HEAD + "experiment e { measure a = logit(@@unembed(clean.attn.z[0, 0, last]), target) }",
+        "GB385",
+        "`unembed` needs",
+        "attn.result",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)
