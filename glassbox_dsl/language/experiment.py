@@ -117,6 +117,7 @@ class ExperimentReader(Names):
             if name in self.declared:
                 self.diagnostics.append(errors.declared_twice(item.span, name, self.declared[name].span))
             elif name in (*RESERVED_WORDS, *AXES, *sites()):
+                self.broken.add(name)
                 self.diagnostics.append(errors.reserved(item.span, name))
             elif isinstance(item, Named):
                 self.declared[name] = item

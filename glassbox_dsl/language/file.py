@@ -113,6 +113,7 @@ class FileReader:
             return
         name = str(getattr(node, "name", ""))
         if name in (*RESERVED_WORDS, *AXES, *sites()):
+            self.broken.add(name)
             self.diagnostics.append(errors.reserved(node.span, name))
             return
         if name in self.declared:

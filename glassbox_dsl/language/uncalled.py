@@ -7,7 +7,7 @@ only asked whether each of its names stands for anything in the file, and whethe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from glassbox_dsl.diagnostics import Diagnostic
@@ -31,11 +31,15 @@ FUNCTIONS = ("mean", "std", "sum", "max", "min", "argmax", "softmax", "correlati
 
 @dataclass(frozen=True)
 class Known:
-    """What a name may stand for: `values` where a value stands, `functions` before a bracket; `broken` is both."""
+    """What a name may stand for: `values` where a value stands, `functions` before a bracket; `broken` is both.
 
-    values: frozenset[str]
+    `open`: metrics whose answers may stand in data sets of other files, so that only functions and sites are known.
+    """
+
+    values: frozenset[str] | None
     functions: frozenset[str]
     broken: frozenset[str]
+    open: frozenset[str]
 
 
 def unread(file: FileReader) -> tuple[dict[str, Body], Known]:
@@ -51,7 +55,9 @@ def unread(file: FileReader) -> tuple[dict[str, Body], Known]:
     for spec in file.data.values():
         values |= {"template", *spec.prompts, *spec.answers, *spec.features, *spec.variables}
         values |= {label for prompt in spec.prompts.values() for label in prompt.labels}
-    known = Known(frozenset(values), frozenset(functions), frozenset(broken))
+    # A file of metrics is checked by itself, and imported where some of them are not needed.
+    elsewhere = frozenset(file.imported if file.data else file.metrics)
+    known = Known(frozenset(values), frozenset(functions), frozenset(broken), elsewhere)
     return {m.name: m for m in uncalled if m.name not in broken}, known
 
 
@@ -62,7 +68,8 @@ def _variables(node: nodes.Node) -> list[nodes.Axis]:
 def check_uncalled(bodies: Mapping[str, Body], known: Known) -> Iterator[Diagnostic]:
     """Findings about the bodies of declarations that nothing reads."""
     for body in bodies.values():
-        yield from dict.fromkeys(_names(body.value, frozenset(body.parameters), known))
+        here = replace(known, values=None) if body.name in known.open else known
+        yield from dict.fromkeys(_names(body.value, frozenset(body.parameters), here))
     yield from _cycles(bodies)
 
 
@@ -97,7 +104,7 @@ def _base(base: nodes.Name, called: bool, parameters: frozenset[str], known: Kno
         return
     if called and name not in known.functions:
         yield errors.unknown_function(base.span, name, known.functions)
-    elif not called and name not in known.values:
+    elif not called and known.values is not None and name not in known.values:
         yield errors.unknown_name(base.span, name, [*parameters, *sorted(known.values)])
 
 

@@ -76,7 +76,7 @@ def test_a_name_that_two_files_declare(folder):
     [
         ("let a = b + 1  @@let b = a + 1  measure c = a", "`a` -> `b` -> `a`"),
         (
-            "run p = forward(clean) { resid_pre[0] := q }  run q = forward(clean) { resid_pre[0] := p }  measure c = ld(q)",
+            "run p = forward(clean) { embed := q }  run q = forward(clean) { embed := p }  measure c = ld(q)",
             "`p` -> `q` -> `p`",
         ),
         ("metric f(r) = g(r)  metric g(r) = f(r)  measure c = f(clean)", "`f` -> `g` -> `f`"),

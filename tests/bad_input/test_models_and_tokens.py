@@ -47,7 +47,7 @@ REFUSED = {
     ),
     "axis left over": (
         HEAD
-        + "experiment e { run p = forward(clean) { attn.out[0, last] := @@clean.attn.out[:, last] } measure a = ld(p) }",
+        + "experiment e { run p = forward(clean) { mlp.out[0, last] := @@clean.mlp.out[:, last] } measure a = ld(p) }",
         "GB226",
         "`layer`",
         "mean(",
@@ -103,7 +103,7 @@ REFUSED = {
     ),
     "width of an edit": (
         HEAD
-        + "experiment e { run p = forward(clean) { @@attn.z[0, 0, last] := clean.resid_pre[0, last] } measure a = ld(p) }",
+        + "experiment e { run p = forward(clean) { @@attn.z[0, 0, last] := clean.embed[last] } measure a = ld(p) }",
         "GB384",
         "width",
         "same width",

@@ -65,6 +65,9 @@ experiment e {
   measure c = ld(q)
 }
 experiment f { measure z = e.a }""",
+    "measure layer = ld(clean)": """
+experiment e { measure layer = ld(clean)  measure a = layer + 1  measure b = mean(layer) }
+report r { bar e.a  bar e.layer }""",
     "{": """
 data k { slots { io from names }  prompt p = "{io} {"  answer t = " x"  draw 2 }
 experiment e {
@@ -120,3 +123,12 @@ def test_names_that_stand_for_something_are_left_alone(metric, tmp_path):
   measure b[l: layer] = norm(clean.mlp.in[l, last])
 }"""
     assert [d.headline for d in findings(f"{metric}\n{body}", tmp_path)] == []
+
+
+def test_a_file_of_metrics_needs_no_data(tmp_path):
+    """Their answers stand in the data sets of the files that import it, and not all of those call each metric."""
+    metrics = "gbx 1\nmetric far(r) = logit(r, other) + logits(r)\n"
+    (tmp_path / "metrics.gbx").write_text(metrics)
+    (tmp_path / "x.gbx").write_text('gbx 1\nimport "metrics.gbx"\n' + HEAD.removeprefix("gbx 1\n"))
+    for name in ("metrics.gbx", "x.gbx"):
+        assert [d.code for d in read_program(tmp_path / name)[1]] == ["GB208"]
