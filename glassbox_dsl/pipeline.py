@@ -64,12 +64,14 @@ def _run(
     progress: Progress,
     warnings: Sequence[Diagnostic],
 ) -> RunOutcome:
-    from glassbox_dsl.report import render_report
+    from glassbox_dsl.report import check_folder, render_report
     from glassbox_dsl.run.fetch import prepare
     from glassbox_dsl.run.session import Session
     from glassbox_dsl.store.keep import Keeper
     from glassbox_dsl.store.writer import Store
 
+    if report_dir is not None:
+        check_folder(report_dir)  # before hours of work, not behind them
     store = Store.create_or_open(db)
     progress.stage("models and data", None)
     files = {m.name: prepare(m, progress.say) for m in program.models if m.name in resolved.facts}

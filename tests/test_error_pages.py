@@ -87,6 +87,11 @@ def test_the_bad_file_gives_exactly_its_code(code, text, tmp_path):
     assert {d.code for d in _check(text, tmp_path)} == {code}
 
 
+@pytest.mark.parametrize(("code", "text"), blocks("bad"))
+def test_what_is_said_of_it_has_a_place_and_names_an_edit(code, text, tmp_path):
+    assert [(d.code, d.headline) for d in _check(text, tmp_path) if d.span is None or not d.help] == []
+
+
 @pytest.mark.parametrize(("code", "text"), blocks("good"))
 def test_the_good_file_gives_nothing(code, text, tmp_path):
     assert [(d.code, d.headline) for d in _check(text, tmp_path)] == []

@@ -6,6 +6,10 @@ import unicodedata
 from typing import Any
 
 from glassbox_dsl.diagnostics.diagnostic import Diagnostic
+from glassbox_dsl.source import Span
+
+LONGEST_LINE = 240
+LONGEST_PART = 70
 
 
 def visible(text: str) -> str:
@@ -24,18 +28,12 @@ def render(diagnostic: Diagnostic) -> str:
         source = diagnostic.span.source
         number, column = source.place(diagnostic.span.start)
         gutter = " " * len(str(number))
-        before = source.line(number)[: column - 1]
-        width = max(
-            1,
-            min(diagnostic.span.end, diagnostic.span.start + len(source.line(number)) - column + 1)
-            - diagnostic.span.start,
-        )
-        marked = visible(source.line(number)[column - 1 : column - 1 + width])
-        carets = "^" * max(1, len(marked))
+        before, marked, after = excerpt(diagnostic.span)
+        carets = "^" * max(1, len(visible(marked)))
         lines += [
             f"{gutter} --> {visible(source.path)}:{number}:{column}",
             f"{gutter} |",
-            f"{number} | {visible(source.line(number))}",
+            f"{number} | {visible(before + marked + after)}",
             f"{gutter} | {' ' * len(visible(before))}{carets} {visible(diagnostic.label)}".rstrip(),
         ]
     elif diagnostic.label:
@@ -44,6 +42,25 @@ def render(diagnostic: Diagnostic) -> str:
     if diagnostic.help:
         lines.append(f"{gutter} = help: {visible(diagnostic.help)}")
     return "\n".join(lines)
+
+
+def excerpt(span: Span) -> tuple[str, str, str]:
+    """The line a span starts in: before, inside and after the span, each cut where the line is very long."""
+    number, column = span.source.place(span.start)
+    line = span.source.line(number)
+    start = column - 1
+    end = min(len(line), max(start + span.end - span.start, start + 1))
+    before, marked, after = line[:start], line[start:end], line[end:]
+    if len(line) <= LONGEST_LINE:
+        return before, marked, after
+    return shortened(before, first=False), shortened(marked), shortened(after)
+
+
+def shortened(text: str, *, first: bool = True) -> str:
+    """A long text's first or last characters."""
+    if len(text) <= LONGEST_PART:
+        return text
+    return text[:LONGEST_PART] + "..." if first else "..." + text[-LONGEST_PART:]
 
 
 def as_json(diagnostic: Diagnostic) -> dict[str, Any]:

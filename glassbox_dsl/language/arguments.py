@@ -8,8 +8,22 @@ from dataclasses import dataclass
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.language.scope import Scope
+from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
+
+USAGE = {
+    **{name: f"{name}(x, over: {{item}}, within: FEATURE)" for name in ("mean", "std")},
+    **{name: f"{name}(x, over: {{layer}})" for name in ("sum", "max", "min", "argmax")},
+    "softmax": "softmax(x, over: head)",
+    "correlation": "correlation(x, y, over: {item}, rank: false)",
+    "resample": "resample(x, seed: 0, within: FEATURE)",
+    "noise": "noise(scale: 1, seed: 0, like: x)",
+    "unembed": "unembed(RUN.resid_post[layer, last], norm: final)",
+    "direction": "direction(ANSWER)",
+    "token": "token(PROMPT, at: last)",
+    "load": 'load("file.safetensors", key: "name")',
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +38,9 @@ class Arguments:
 
     def problem(self, why: str) -> Problem:
         """The finding that these arguments do not fit."""
-        return Problem(errors.bad_arguments(self.span, self.function, why, self.usage))
+        known = value_functions().get(self.function)
+        usage = self.usage or (known.example if known else USAGE.get(self.function, ""))
+        return Problem(errors.bad_arguments(self.span, self.function, why, usage))
 
     def expect(self, low: int, high: int, names: Sequence[str]) -> None:
         """Check the number of positional arguments and the names of the others."""

@@ -10,6 +10,7 @@ from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.language.indices import IndexReader, dotted
 from glassbox_dsl.language.program import Between, Dimension, Member, Position, Variable
 from glassbox_dsl.language.scope import Scope, whole_axis
+from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import AXES, CONTEXT_AXES, FEATURE_AXES, RESERVED_WORDS
 
@@ -36,7 +37,8 @@ def _axis_of(axis: nodes.Axis) -> str | None:
             errors.bad_domain(axis.span, f"`{name}` is not swept by a binder", "index or reduce it by name")
         )
     if axis.axis is not None and name not in AXES:
-        raise Problem(errors.unknown_name(axis.span, name, AXES, "axis"))
+        place = Span(axis.span.source, axis.span.end - len(name), axis.span.end)
+        raise Problem(errors.unknown_name(place, name, AXES, "axis"))
     return name if name in AXES else None
 
 

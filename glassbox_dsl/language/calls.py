@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.arguments import Arguments
 from glassbox_dsl.language.chains import Parentheses
@@ -29,6 +26,7 @@ from glassbox_dsl.language.program import (
     Unembed,
 )
 from glassbox_dsl.language.scope import Scope
+from glassbox_dsl.language.tensors import tensor_shape
 from glassbox_dsl.language.values import union
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.library.value import value_functions
@@ -298,7 +296,7 @@ class CallReader:
         if not isinstance(node, nodes.String) or not isinstance(key, nodes.String):
             raise arguments.problem('a file and a key are needed: `load("file.safetensors", key: "name")`')
         path = self.names.file_path(node)
-        shape = tensor_shape(path, key, arguments)
+        shape = tensor_shape(path, node, key)
         if len(shape) > 2:
             raise arguments.problem(
                 f"the tensor has {len(shape)} axes; at most two (layer, dim) can be named"
@@ -328,22 +326,3 @@ def site_reads(value: Expr) -> list[SiteRead]:
     if isinstance(value, SiteRead):
         return [value]
     return [read for child in nodes.children(value) if isinstance(child, Expr) for read in site_reads(child)]
-
-
-def tensor_shape(path: Path, key: nodes.String, arguments: Arguments) -> tuple[int, ...]:
-    """The shape of a tensor in a safetensors file, from its header alone."""
-    try:
-        with open(path, "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size)) if size < 100_000_000 else {}
-    except (OSError, ValueError) as error:
-        raise Problem(unreadable_tensors(arguments.span, path, str(error))) from error
-    if key.value not in header:
-        known = [name for name in header if name != "__metadata__"]
-        raise Problem(errors.unknown_name(key.span, key.value, known, "key"))
-    return tuple(header[key.value]["shape"])
-
-
-def unreadable_tensors(span: Span, path: Path, why: str) -> Diagnostic:
-    """A file that is no safetensors file."""
-    return errors.bad_arguments(span, "load", f"{path.name} cannot be read as safetensors: {why}", "")

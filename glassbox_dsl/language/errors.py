@@ -22,9 +22,8 @@ class Poisoned(Exception):
 
 def unknown_name(span: Span, name: str, known: Iterable[str], kind: str = "name") -> Diagnostic:
     """A name that nothing declares."""
-    return Diagnostic(
-        "GB200", f"unknown {kind} `{name}`", span, "nothing of this name here", did_you_mean(name, known)
-    )
+    help_ = did_you_mean(name, known) or "declare it, or mend its spelling"
+    return Diagnostic("GB200", f"unknown {kind} `{name}`", span, "nothing of this name here", help_)
 
 
 def declared_twice(span: Span, name: str, first: Span) -> Diagnostic:
@@ -61,6 +60,14 @@ def bad_import(span: Span, path: str, why: str) -> Diagnostic:
     )
 
 
+def bad_file(span: Span, path: str, why: str) -> Diagnostic:
+    """A file of numbers that cannot be read or lies outside the project."""
+    return Diagnostic(
+        "GB204", f"cannot read `{path}`", span, why,
+        "paths are relative to the file that names them: name one below the folder of the first file",
+    )  # fmt: skip
+
+
 def import_cycle(span: Span, chain: Sequence[str]) -> Diagnostic:
     """Files that import each other."""
     return Diagnostic(
@@ -87,13 +94,21 @@ def unknown_function(span: Span, name: str, known: Iterable[str]) -> Diagnostic:
         f"unknown function `{name}`",
         span,
         "no function or metric of this name",
-        did_you_mean(name, known),
+        did_you_mean(name, known) or "declare it (`metric NAME(r) = ...`), or mend its spelling",
     )
 
 
 def wrong_kind(span: Span, name: str, found: str, wanted: str, help_: str = "") -> Diagnostic:
     """A name of one kind where another kind is needed."""
+    help_ = help_ or WANTED.get(wanted, f"write {wanted} in its place")
     return Diagnostic("GB209", f"`{name}` is {found}, not {wanted}", span, f"{wanted} is needed here", help_)
+
+
+WANTED = {
+    "a value": "name a metric of a run (`logit(clean, ...)`), a site (`clean.resid_post[0, last]`) or a measure",
+    "a number": "write a number, a metric of a run (`logit(clean, ...)`) or a reduction (`mean(...)`)",
+    "a vector": "read a site with the axis `dim`, such as `clean.resid_post[0, last]`",
+}
 
 
 def too_many_indices(span: Span, name: str, axes: Sequence[str], given: int) -> Diagnostic:
@@ -109,8 +124,9 @@ def unknown_axis(span: Span, name: str, of: str, axes: Sequence[str]) -> Diagnos
     """A named index or reduction over an axis that is not there."""
     order = ", ".join(axes) or "none"
     return Diagnostic(
-        "GB213", f"`{of}` has no axis `{name}`", span, f"its axes are: {order}", did_you_mean(name, axes)
-    )
+        "GB213", f"`{of}` has no axis `{name}`", span, f"its axes are: {order}",
+        did_you_mean(name, axes) or "take it out",
+    )  # fmt: skip
 
 
 def position_on_other_axis(span: Span, text: str, axis: str, order: Sequence[str], site: str) -> Diagnostic:
@@ -157,6 +173,7 @@ def no_axis_in_cells(span: Span, axis: str, site: str, cells: Sequence[str], hel
 
 def bad_domain(span: Span, why: str, help_: str = "") -> Diagnostic:
     """A binder that cannot be swept."""
+    help_ = help_ or "write `[layer]`, `[layer in 0..3]` or `[alpha in [0, 0.5, 1]]`"
     return Diagnostic("GB215", "not a domain", span, why, help_)
 
 
@@ -190,17 +207,25 @@ def read_only(span: Span, site: str, why: str) -> Diagnostic:
 def unknown_site(span: Span, name: str, known: Iterable[str]) -> Diagnostic:
     """A site that the language does not have."""
     return Diagnostic(
-        "GB219", f"unknown site `{name}`", span, "no site of this name", did_you_mean(name, known)
-    )
+        "GB219", f"unknown site `{name}`", span, "no site of this name",
+        did_you_mean(name, known) or "sites are named like `resid_post`, `attn.z`, `mlp.out`, `logits`",
+    )  # fmt: skip
 
 
-def bad_report(span: Span, headline: str, label: str, help_: str = "") -> Diagnostic:
-    """A report item that names something that is not there."""
-    return Diagnostic("GB220", headline, span, label, help_)
+def measure_not_there(span: Span, measure: str, missing: str, experiment: str) -> Diagnostic:
+    """A measure of another experiment that does not run on everything this one runs on."""
+    return Diagnostic(
+        "GB223", f"`{measure}` is not there for `{missing}`", span,
+        f"experiment `{experiment}` does not run on `{missing}`", "list the same models and data in both experiments",
+    )  # fmt: skip
 
 
 def bad_index(span: Span, why: str, help_: str = "") -> Diagnostic:
     """Something that is not an index."""
+    help_ = (
+        help_
+        or "write a whole number, `:`, a range `0..3`, a set `{0, 2}`, a position or a variable of that axis"
+    )
     return Diagnostic("GB221", "not an index", span, why, help_)
 
 
@@ -237,7 +262,8 @@ def nothing_to_run(span: Span, name: str) -> Diagnostic:
 
 def unaligned_set(span: Span, why: str) -> Diagnostic:
     """A set of tuples that does not fit the axes."""
-    return Diagnostic("GB225", "the set does not fit these axes", span, why, "")
+    help_ = "write tuples with one member for each axis, in order: `{(0, 1), (2, 3)}`"
+    return Diagnostic("GB225", "the set does not fit these axes", span, why, help_)
 
 
 def not_built(span: Span, what: str) -> Diagnostic:

@@ -63,7 +63,7 @@ class ExperimentReader(Names):
 
     def read(self) -> ExperimentProgram:
         """Everything the experiment declares; problems are collected in `diagnostics`."""
-        if (not self.models or not self.data) and not self.file.broken:
+        if (not self.models or not self.data) and not self.file.broken and not self.diagnostics:
             self.diagnostics.append(errors.nothing_to_run(self.node.span, self.name))
         claims = []
         for number, item in enumerate(self.node.items):
@@ -71,8 +71,6 @@ class ExperimentReader(Names):
                 self._guard(lambda item=item: self._run(item))  # type: ignore[misc]
             elif isinstance(item, nodes.Let | nodes.Measure | nodes.RecordTensor):
                 self._guard(lambda item=item: self._family(item))  # type: ignore[misc]
-            elif isinstance(item, nodes.Metric):
-                self._guard(lambda item=item: self._check_metric(item))  # type: ignore[misc]
             elif isinstance(item, nodes.Expect):
                 claim = self._guard(lambda item=item, number=number: self._claim(item, number))  # type: ignore[misc]
                 claims += [claim] if claim is not None else []
@@ -103,9 +101,9 @@ class ExperimentReader(Names):
         for name in written:
             if name.id not in known and name.id not in self.file.broken:
                 self.diagnostics.append(errors.unknown_name(name.span, name.id, known, what))
-        if not written:
-            return known
-        return tuple(dict.fromkeys(n.id for n in written if n.id in known))
+        if any(n.id not in known for n in written) or not written:
+            return known  # a name that is wrong may mean any of them
+        return tuple(dict.fromkeys(n.id for n in written))
 
     def _declare(self) -> None:
         for item in self.node.items:
@@ -119,6 +117,7 @@ class ExperimentReader(Names):
             if name in self.declared:
                 self.diagnostics.append(errors.declared_twice(item.span, name, self.declared[name].span))
             elif name in (*RESERVED_WORDS, *AXES, *sites()):
+                self.broken.add(name)
                 self.diagnostics.append(errors.reserved(item.span, name))
             elif isinstance(item, Named):
                 self.declared[name] = item
@@ -135,7 +134,7 @@ class ExperimentReader(Names):
         self.reading.append(name)
         try:
             known[name] = make()
-        except Problem:
+        except (Problem, Poisoned):
             self.broken.add(name)
             raise
         finally:
@@ -219,11 +218,6 @@ class ExperimentReader(Names):
         meets = {d.name: d for d in free}
         return tuple(meets.get(d.name, d) for d in binders) + tuple(loose)
 
-    def _check_metric(self, node: nodes.Metric) -> None:
-        """A metric is read where it is called; here only its own declaration is looked at."""
-        if node.name in self.broken:
-            raise Poisoned
-
     def value_named(self, name: str, span: Span) -> Value | None:
         """The let or measure of the experiment under a name."""
         node = self.declared.get(name)
@@ -257,7 +251,8 @@ class ExperimentReader(Names):
         return self.runs.setdefault(name, run)
 
     def foreign_measure(self, experiment: str, name: str, span: Span) -> Value:
-        """A measure of another experiment."""
+        """A measure of another experiment; `span` ends with its name."""
+        span = Span(span.source, span.end - len(name), span.end)
         other = self.file.experiments[experiment]
         family = other.value_named(name, span)
         if family is None or family.kind != "measure":
@@ -267,9 +262,7 @@ class ExperimentReader(Names):
             d for d in self.data if d not in other.data
         ]
         if missing:
-            label = f"experiment `{experiment}` does not run on `{missing[0]}`"
-            raise Problem(errors.bad_report(span, f"`{experiment}.{name}` is not there for `{missing[0]}`", label,
-                                            "list the same models and data in both experiments"))  # fmt: skip
+            raise Problem(errors.measure_not_there(span, f"{experiment}.{name}", missing[0], experiment))
         return family
 
     def metric_body(self, metric: nodes.Metric, scope: Scope) -> Expr:
@@ -279,6 +272,7 @@ class ExperimentReader(Names):
                 errors.cycle(metric.span, [*self.reading[self.reading.index(metric.name) :], metric.name])
             )
         self.reading.append(metric.name)
+        self.file.called.add(id(metric))
         try:
             return self.values.value(metric.value, scope)
         finally:

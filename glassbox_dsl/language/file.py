@@ -16,6 +16,7 @@ from glassbox_dsl.language.names import literal
 from glassbox_dsl.language.program import Experiment, Program
 from glassbox_dsl.language.reports import read_report
 from glassbox_dsl.language.unbuilt import unbuilt_forms
+from glassbox_dsl.language.uncalled import check_uncalled, unread
 from glassbox_dsl.source import Source
 from glassbox_dsl.syntax import nodes, parse, read_source
 from glassbox_dsl.vocabulary.axes import AXES, RESERVED_WORDS
@@ -68,6 +69,7 @@ class FileReader:
         self.imported: set[str] = set()
         self.reports: list[nodes.Report] = []
         self.broken: set[str] = set()
+        self.called: set[int] = set()  # metrics that were read, by the identity of their nodes
         self.data_nodes: list[nodes.Data] = []
         self.experiment_nodes: list[nodes.Experiment] = []
 
@@ -98,7 +100,8 @@ class FileReader:
             )
         elif target not in self.loaded:
             try:
-                self.load(target, str(importer.parent / node.path), chain)
+                shown = Path(node.span.source.path).parent / node.path
+                self.load(target, str(shown), chain)
             except Findings as findings:
                 why = findings.diagnostics[0].headline
                 self.diagnostics.append(errors.bad_import(node.span, node.path, why))
@@ -110,6 +113,7 @@ class FileReader:
             return
         name = str(getattr(node, "name", ""))
         if name in (*RESERVED_WORDS, *AXES, *sites()):
+            self.broken.add(name)
             self.diagnostics.append(errors.reserved(node.span, name))
             return
         if name in self.declared:
@@ -136,6 +140,7 @@ class FileReader:
             case nodes.Experiment():
                 self.experiment_nodes.append(node)
             case _:
+                self.broken.add(name)
                 self.diagnostics += unbuilt_forms(node)
 
     def _model(self, node: nodes.Model) -> None:
@@ -160,9 +165,9 @@ class FileReader:
         base = Path(node.span.source.path).resolve().parent
         target = (base / node.value).resolve() if "\0" not in node.value else base
         if not target.is_relative_to(self.root):
-            raise Problem(errors.bad_import(node.span, node.value, "it lies outside the project's folder"))
+            raise Problem(errors.bad_file(node.span, node.value, "it lies outside the project's folder"))
         if not target.is_file():
-            raise Problem(errors.bad_import(node.span, node.value, "there is no such file"))
+            raise Problem(errors.bad_file(node.span, node.value, "there is no such file"))
         return target
 
     # ------------------------------------------------------------ the program
@@ -174,6 +179,7 @@ class FileReader:
         for node in self.experiment_nodes:
             self.experiments[node.name] = ExperimentReader(node, self)
         experiments = (*self._experiments(), *self._conditions())
+        self.diagnostics += check_uncalled(*unread(self))
         reports = tuple(self._reports(experiments))
         return Program(
             span=nodes_span(self.sources[0]), sources=tuple(self.sources), models=tuple(self.models.values()),
@@ -183,6 +189,7 @@ class FileReader:
     def _file_lets(self) -> None:
         for let in self.lets.values():
             if let.binders:
+                self.broken.add(let.name)
                 self.diagnostics.append(
                     errors.bad_domain(
                         let.binders[0].span,
@@ -191,7 +198,9 @@ class FileReader:
                     )
                 )
             elif not literal(let.value):
-                self.diagnostics += unbuilt_forms(let)
+                found = list(unbuilt_forms(let))
+                self.diagnostics += found
+                self.broken |= {let.name} if found else set()
 
     def _experiments(self) -> Iterator[Experiment]:
         for name, reader in self.experiments.items():

@@ -148,6 +148,7 @@ class IndexReader:
         if label in POSITION_WORDS and not part:
             return Position(span=node.span, label=None, part=label)
         if label not in self.labels(scope):
+            self.named_set(label)  # says nothing more where the declaration behind the name is broken
             known = [*self.labels(scope), *POSITION_WORDS]
             raise Problem(errors.unknown_name(node.span, label, known, "span"))
         part = part or "last"

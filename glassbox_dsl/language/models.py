@@ -88,7 +88,12 @@ def option(kind: str, argument: nodes.Argument) -> Any:
         else kinds.get(wanted, 'auto, cpu, cuda or a text like "cuda:1"')
     )
     raise Problem(
-        errors.bad_model(argument.value.span, f"`{name}:` does not take this", f"it takes {says}", "")
+        errors.bad_model(
+            argument.value.span,
+            f"`{name}:` does not take this",
+            "the wrong kind of value",
+            f"it takes {says}",
+        )
     )
 
 

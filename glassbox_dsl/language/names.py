@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glassbox_dsl.language import errors
+from glassbox_dsl.language.data.spec import TextPrompt
 from glassbox_dsl.language.errors import Poisoned, Problem
 from glassbox_dsl.language.program import AllCells, Index, Run
 from glassbox_dsl.language.scope import Scope
@@ -62,6 +63,8 @@ class Names:
 
     def literal_let(self, name: str) -> nodes.Expr | None:
         """The value of a `let` that is a literal or stands at the top of the file."""
+        if name in self.broken or name in self.file.broken:
+            raise Poisoned
         node = self.declared.get(name) or self.file.lets.get(name)
         if isinstance(node, nodes.Let) and (literal(node.value) or name in self.file.lets):
             return node.value
@@ -69,12 +72,22 @@ class Names:
 
     def named_set(self, name: str) -> nodes.Expr | None:
         """The set, list or range that a `let` declares."""
+        if self._may_be_label(name):
+            raise Poisoned
         value = self.literal_let(name)
         return (
             value
             if isinstance(value, nodes.Set | nodes.List | nodes.Range | nodes.Number | nodes.Unary)
             else None
         )
+
+    def _may_be_label(self, name: str) -> bool:
+        """Whether a name that nothing declares may be a label of a prompt that is broken."""
+        if name in AXES or name in self.declared or name in self.file.lets or name in self.file.experiments:
+            return False
+        prompts = [p for spec in self.specs(self.data) for p in spec.prompts.values()]
+        unread = any(isinstance(p, TextPrompt) and not p.variants for p in prompts)
+        return unread and not any(name in p.labels for p in prompts)
 
     def metric_named(self, name: str) -> nodes.Metric | None:
         """The metric of the experiment or file."""
@@ -87,6 +100,8 @@ class Names:
 
     def kind_of(self, name: str, scope: Scope) -> str | None:
         """What a name is, when it is not a value."""
+        if name in self.file.broken:
+            raise Poisoned
         if isinstance(self.declared.get(name), nodes.RecordTensor):
             return "a record (stored, not read back)"
         if self.metric_named(name) is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from glassbox_dsl.diagnostics import Diagnostic, did_you_mean
-from glassbox_dsl.language import errors
-from glassbox_dsl.language.errors import Poisoned, Problem
+from glassbox_dsl.diagnostics import Diagnostic
+from glassbox_dsl.language import report_errors as errors
+from glassbox_dsl.language.errors import Poisoned, Problem, not_built, unknown_name
 from glassbox_dsl.language.program import FigureSpec, ReportSpec, Value
+from glassbox_dsl.language.report_options import FigureOptions
 from glassbox_dsl.language.unbuilt import CHARTS
 from glassbox_dsl.syntax import nodes
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from glassbox_dsl.language.experiment import ExperimentReader
 
 KINDS = ("markdown", "heatmap", "line", "bar", "table", "lens", "attention", "sql")
-PLACES = ("x", "y", "color", "facet", "row", "value")
-OPTIONS = (*PLACES, "over", "title")
+OF_TEXT = {"markdown": (), "sql": ("title",)}
 
 
 def read_report(
@@ -28,7 +28,7 @@ def read_report(
     diagnostics: list[Diagnostic] = []
     for item in node.items:
         try:
-            figures.append(figure(item, experiments, data))
+            figures.append(figure(item, experiments, data, diagnostics))
         except Poisoned:
             continue
         except Problem as problem:
@@ -37,46 +37,47 @@ def read_report(
 
 
 def figure(
-    item: nodes.ReportItem, experiments: Mapping[str, ExperimentReader], data: Mapping[str, Any]
+    item: nodes.ReportItem,
+    experiments: Mapping[str, ExperimentReader],
+    data: Mapping[str, Any],
+    found: list[Diagnostic],
 ) -> FigureSpec:
-    """One item of a report."""
+    """One item of a report; what is wrong with its options is added to `found`."""
     if item.kind in CHARTS:
-        raise Problem(errors.not_built(item.span, f"the figure `{item.kind}`"))
+        raise Problem(not_built(item.span, f"the figure `{item.kind}`"))
     if item.kind not in KINDS:
-        raise Problem(
-            errors.bad_report(
-                item.span,
-                f"unknown figure `{item.kind}`",
-                "no figure of this name",
-                did_you_mean(item.kind, KINDS),
-            )
-        )
-    is_text = isinstance(item.source, str)
-    if is_text != (item.kind in ("markdown", "sql")):
-        wanted = (
-            "a text: `" + item.kind + ' "..."`'
-            if not is_text
-            else f"a measure: `{item.kind} experiment.measure`"
-        )
-        raise Problem(
-            errors.bad_report(
-                item.span,
-                f"`{item.kind}` shows {'a text' if not is_text else 'a measure'}",
-                "wrong source",
-                f"write {wanted}",
-            )
-        )
-    if is_text:
-        return FigureSpec(
-            span=item.span, kind=item.kind, source=str(item.source), options=plain_options(item)
-        )
+        raise Problem(errors.unknown_figure(item.span, item.kind, KINDS))
+    if isinstance(item.source, str) != (item.kind in OF_TEXT):
+        wanted, example = ("a text", '"..."') if item.kind in OF_TEXT else ("a measure", "experiment.measure")
+        raise Problem(errors.wrong_source(item.span, item.kind, wanted, f"{item.kind} {example}"))
+    if isinstance(item.source, str):
+        known = OF_TEXT[item.kind]
+        found += [errors.no_options(o.span, item.kind, known) for o in item.options if o.key not in known]
+        return FigureSpec(span=item.span, kind=item.kind, source=item.source, options=plain_options(item))
     value = source(item, experiments)
-    known = known_places(value, experiments[item.source[0]], data)
-    for option in item.options:
-        check_option(option, known)
+    fits(item, value)
+    found += FigureOptions(item.kind, value, experiments[item.source[0]], data).check(item.options)
     return FigureSpec(
         span=item.span, kind=item.kind, source=(item.source[0], item.source[1]), options=plain_options(item)
     )
+
+
+def fits(item: nodes.ReportItem, value: Value) -> None:
+    """The figure can show what it names: records of patterns, tokens, or numbers."""
+    variables = [v.name for d in value.dimensions for v in d.variables]
+    if item.kind == "attention":
+        if value.kind != "record" or not {"query", "key"} <= set(variables):
+            wanted = "a record with the axes `query` and `key`"
+            raise Problem(errors.wrong_source(item.span, item.kind, wanted, "record NAME = RUN.attn.pattern"))
+        return
+    if value.kind == "record":
+        help_ = f"attention {'.'.join(item.source)}"
+        raise Problem(errors.wrong_source(item.span, item.kind, "a measure, not a record", help_))
+    if item.kind == "lens" and value.table != "top":
+        raise Problem(errors.wrong_source(item.span, item.kind, "tokens", "measure NAME = top(..., k: 5)"))
+    keys = {o.key for o in item.options}
+    if item.kind == "heatmap" and not ({"over", "x", "y"} & keys) and not set(variables) - keys:
+        raise Problem(errors.too_few_axes(item.span, item.kind, ".".join(item.source)))
 
 
 def source(item: nodes.ReportItem, experiments: Mapping[str, ExperimentReader]) -> Value:
@@ -84,41 +85,20 @@ def source(item: nodes.ReportItem, experiments: Mapping[str, ExperimentReader]) 
     path = item.source
     assert isinstance(path, tuple)
     if len(path) != 2:
-        raise Problem(
-            errors.bad_report(
-                item.span, "a figure shows `experiment.measure`", f"`{'.'.join(path)}` is not of that form"
-            )
-        )
+        raise Problem(errors.not_a_source(item.span, ".".join(path)))
+    broken = next((r.file.broken for r in experiments.values()), set())
+    if path[0] in broken:
+        raise Poisoned
     if path[0] not in experiments:
-        raise Problem(errors.unknown_name(item.span, path[0], experiments, "experiment"))
+        raise Problem(unknown_name(item.span, path[0], experiments, "experiment"))
     reader = experiments[path[0]]
     if path[1] in reader.broken:
         raise Poisoned
     families = {n: v for n, v in reader.families.items() if v.kind in ("measure", "record")}
     if path[1] not in families:
-        raise Problem(errors.unknown_name(item.span, path[1], families, "measure"))
+        known = [n for n, d in reader.declared.items() if isinstance(d, nodes.Measure | nodes.RecordTensor)]
+        raise Problem(unknown_name(item.span, path[1], known, "measure"))
     return families[path[1]]
-
-
-def known_places(value: Value, reader: ExperimentReader, data: Mapping[str, Any]) -> list[str]:
-    """What the options of a figure may name."""
-    variables = [v.name for d in value.dimensions for v in d.variables]
-    columns = [n for d in reader.data if d in data for n in (*data[d].variables, *data[d].features)]
-    return [*variables, "model", "data", "item", "template", *columns, *reader.families]
-
-
-def check_option(option: nodes.Option, known: list[str]) -> None:
-    """One option names something that the figure has."""
-    if option.key not in OPTIONS and option.key not in known:
-        raise Problem(errors.bad_report(option.span, f"unknown option `{option.key}`", "no option or axis of this name",
-                                        did_you_mean(option.key, [*OPTIONS, *known])))  # fmt: skip
-    names = (
-        [option.value] if isinstance(option.value, nodes.Name) else list(getattr(option.value, "items", ()))
-    )
-    if option.key in (*PLACES, "over"):
-        for name in names:
-            if isinstance(name, nodes.Name) and name.id not in known:
-                raise Problem(errors.unknown_name(name.span, name.id, known, "axis"))
 
 
 def plain_options(item: nodes.ReportItem) -> tuple[tuple[str, Any], ...]:

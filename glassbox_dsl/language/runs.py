@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.binders import read_binders, readings
-from glassbox_dsl.language.errors import Problem
+from glassbox_dsl.language.errors import Poisoned, Problem
 from glassbox_dsl.language.indices import dotted
 from glassbox_dsl.language.program import Dimension, Edit, Expr, Run, RunVariant
 from glassbox_dsl.language.scope import Met, Scope
@@ -58,6 +58,8 @@ class RunReader:
         """The option `model:`."""
         for argument in call.arguments:
             if argument.name == "model":
+                if dotted(argument.value) in self.names.file.broken:
+                    raise Poisoned
                 if (
                     not isinstance(argument.value, nodes.Name)
                     or argument.value.id not in self.names.file.models
@@ -81,7 +83,7 @@ class RunReader:
 
     def prompt(self, call: nodes.Call, words: Mapping[str, nodes.Expr]) -> tuple[str, str | None]:
         """The prompt that `forward` names, and its data set where that is written."""
-        usage = "forward(prompt)"
+        usage = "forward(PROMPT, model: NAME)"
         positional = [a for a in call.arguments if a.name is None]
         unknown = [a for a in call.arguments if a.name not in (None, "model")]
         if len(positional) != 1 or unknown:

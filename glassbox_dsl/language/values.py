@@ -16,7 +16,7 @@ from glassbox_dsl.language.chains import (
     leading_path,
     take_apart,
 )
-from glassbox_dsl.language.errors import Problem
+from glassbox_dsl.language.errors import Poisoned, Problem
 from glassbox_dsl.language.indices import dotted, is_point, swept_variables
 from glassbox_dsl.language.program import (
     Constant,
@@ -363,6 +363,8 @@ class ValueReader:
         if not isinstance(item.value, nodes.Name):
             raise Problem(errors.bad_index(item.span, f"a {axis} is named by its name"))
         known = self.names.models if axis == "model" else self.names.data
+        if item.value.id in self.names.file.broken and item.value.id not in known:
+            raise Poisoned
         if item.value.id not in known:
             raise Problem(errors.unknown_name(item.value.span, item.value.id, known, axis))
         return item.value.id

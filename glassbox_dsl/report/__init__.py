@@ -19,4 +19,11 @@ def render_report(
     return write_pages(db, out, report, run_id)
 
 
-__all__ = ["render_report"]
+def check_folder(folder: Path) -> None:
+    """Check that pages can be written to a folder, without making it. Raises Findings (GB657)."""
+    from glassbox_dsl.report import pages
+
+    pages.check_folder(folder)
+
+
+__all__ = ["check_folder", "render_report"]

@@ -60,6 +60,5 @@ def no_data_view(data: str) -> Diagnostic:
 
 def not_writable(path: str, reason: str) -> Diagnostic:
     """The pages cannot be written."""
-    return Diagnostic(
-        "GB657", f"cannot write the report `{path}`", label=reason, help="name another folder with -o"
-    )
+    help_ = "name another folder: `gbx run FILE --report DIR`, or `gbx report DB -o DIR`"
+    return Diagnostic("GB657", f"cannot write the report `{path}`", label=reason, help=help_)

@@ -67,6 +67,16 @@ def free_name(name: str, taken: Iterable[str]) -> str:
     return name
 
 
+def check_folder(folder: Path) -> None:
+    """Check that pages can be written to a folder, without making it. Raises Findings (GB657)."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    reason = "" if there.is_dir() else f"`{there}` is a file, not a folder"
+    if not reason and not os.access(there, os.W_OK | os.X_OK):
+        reason = "Permission denied"
+    if reason:
+        raise Findings([errors.not_writable(str(folder), reason)])
+
+
 def write(path: Path, text: str) -> Path:
     """Write a page under another name first, then move it into place. Raises Findings (GB657)."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 from glassbox_dsl.diagnostics import Diagnostic
-from glassbox_dsl.language.indices import is_point, swept_variables
+from glassbox_dsl.language.indices import swept_variables
 from glassbox_dsl.language.program import (
     AllCells,
     AnyOf,
@@ -32,6 +32,8 @@ from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.resolve import errors
 from glassbox_dsl.resolve.cells import Cell, Row, Sizes, resolve_dimension
 from glassbox_dsl.resolve.facts import ModelFacts
+from glassbox_dsl.resolve.written_cells import WrittenCells
+from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import POSITION_AXES
 from glassbox_dsl.vocabulary.sites import sites
@@ -40,8 +42,17 @@ LONGEST = 64
 """Positions assumed where only a config is known: enough to tell that a domain is not empty."""
 
 
-def check_experiment(experiment: Experiment, facts: ModelFacts, model: str) -> tuple[Diagnostic, ...]:
-    """Everything in an experiment that does not fit one model."""
+def check_experiment(
+    experiment: Experiment,
+    facts: ModelFacts,
+    model: str,
+    others: Sequence[Experiment] = (),
+    items: Mapping[str, int] | None = None,
+) -> tuple[Diagnostic, ...]:
+    """Everything in an experiment that does not fit one model.
+
+    `others` are experiments it may read measures of, `items` how many items data sets have, where that is known.
+    """
     sizes = Sizes(facts, n_items=2, longest=LONGEST, model=model)
     found = list(_absent(experiment, facts, model))
     found += _domains(experiment, sizes)
@@ -51,6 +62,8 @@ def check_experiment(experiment: Experiment, facts: ModelFacts, model: str) -> t
     for value in experiment.values:
         for variant in value.variants:
             found += _expression(variant.value, experiment, sizes)
+    named = {e.name: e for e in (*others, experiment)}
+    found += WrittenCells(experiment, named, sizes, items or {}).check()
     return tuple(dict.fromkeys(found))
 
 
@@ -58,7 +71,14 @@ def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[D
     """Sites that the family lacks, with its reason."""
     for node in _everything(experiment):
         if isinstance(node, SiteRead | Edit) and node.site in facts.absent:
-            yield errors.absent_site(node.span, node.site, facts.family, facts.absent[node.site])
+            place = _site_place(node.span, node.site)
+            yield errors.absent_site(place, node.site, facts.family, facts.absent[node.site])
+
+
+def _site_place(span: Span, site: str) -> Span:
+    """Where a site is named in the text of what reads or writes it; all of that where a variable stands for it."""
+    at = span.text.find(site)
+    return span if at < 0 else Span(span.source, span.start + at, span.start + at + len(site))
 
 
 def _everything(node: nodes.Node) -> Iterator[nodes.Node]:
@@ -182,18 +202,13 @@ def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Itera
 
 
 def _outside(read: SiteRead, sizes: Sizes) -> Iterator[Diagnostic]:
-    """Literal indices that this model does not have: there is no such cell, so the value is empty."""
+    """Written indices that select nothing on this model: there is no such cell, so the value is empty."""
     for index, axis in zip(read.index, sites()[read.site].axes, strict=True):
-        if (
-            axis in POSITION_AXES
-            or not is_point(index)
-            or swept_variables(index)
-            or not isinstance(index, At)
-        ):
+        if axis in POSITION_AXES or isinstance(index, Tuples) or swept_variables(index):
             continue
-        size = sizes.of(axis)
-        if not -size <= index.value < size:
-            yield errors.outside(index.span, axis, index.value, sizes.model, size)
+        if not _some(index, axis, {}, sizes):
+            text = " ".join(index.span.text.split())
+            yield errors.outside(index.span, axis, text, sizes.model, sizes.of(axis))
 
 
 def _edit_width(edit: Edit, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from glassbox_dsl.diagnostics import Diagnostic
+from collections.abc import Sequence
+
+from glassbox_dsl.diagnostics import Diagnostic, did_you_mean
 from glassbox_dsl.source import Span
 
+INSTEAD = {
+    "mlp.up": "use `mlp.pre`, what enters the activation function",
+    "pos_embed": "use `embed`, which is all that enters the first block",
+}
 
-def absent_site(span: Span, site: str, family: str, reason: str, help_: str = "") -> Diagnostic:
+
+def absent_site(span: Span, site: str, family: str, reason: str) -> Diagnostic:
     """A site that the family of a model does not have."""
+    help_ = INSTEAD.get(site, "name a site that it has, or leave the model out: `models NAME, NAME`")
     return Diagnostic("GB303", f"family `{family}` has no site `{site}`", span, reason, help_)
 
 
@@ -19,11 +27,11 @@ def member_outside(span: Span, axis: str, model: str, size: int) -> Diagnostic:
     )  # fmt: skip
 
 
-def outside(span: Span, axis: str, value: int, model: str, size: int) -> Diagnostic:
+def outside(span: Span, axis: str, value: str, model: str, size: int) -> Diagnostic:
     """A written index outside its axis."""
     return Diagnostic(
         "GB381", f"`{model}` has no {axis} {value}", span, f"its {axis}s are 0 to {size - 1}",
-        "use depths (`50%`) to name layers on every model" if axis == "layer" else "",
+        "use depths (`50%`) to name layers on every model" if axis == "layer" else f"name a {axis} that it has",
     )  # fmt: skip
 
 
@@ -31,7 +39,7 @@ def members_meet(span: Span, text: str, model: str) -> Diagnostic:
     """Two members of a domain that are one cell on a model."""
     return Diagnostic(
         "GB382", f"`{text}` meets another member on `{model}`", span, "both are one cell there; it is counted once",
-        "", severity="warning",
+        "take one of them out if they are never meant to differ", severity="warning",
     )  # fmt: skip
 
 
@@ -77,3 +85,32 @@ def no_cells(span: Span, name: str, model: str) -> Diagnostic:
         "every member of its domain lies outside the model",
         "name members that the model has, or leave the model out",
     )
+
+
+def no_such_cell(span: Span, family: str, variables: str, value: str, known: Sequence[str]) -> Diagnostic:
+    """A cell that is named and that the sweep does not have."""
+    shown = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
+    return Diagnostic(
+        "GB387",
+        f"`{family}` has no cell at {variables} = {value}",
+        span,
+        f"the cells of {variables}: {shown}",
+        did_you_mean(value, known) if len(known) > 8 else "name one of these cells, or widen the domain",
+    )
+
+
+def no_shared_cell(span: Span, family: str, variable: str, known: Sequence[str]) -> Diagnostic:
+    """A family read at the cells of a variable, none of which it has."""
+    shown = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
+    return Diagnostic(
+        "GB387", f"`{family}` and `{variable}` share no cell", span, f"the cells of `{family}`: {shown}",
+        "give both domains a member in common, or index one of them",
+    )  # fmt: skip
+
+
+def no_such_item(span: Span, item: int, data: str, count: int) -> Diagnostic:
+    """An item number past the end of every data set."""
+    return Diagnostic(
+        "GB387", f"data `{data}` has no item {item}", span, f"its items are 0 to {count - 1}",
+        "name one of these, or draw more",
+    )  # fmt: skip

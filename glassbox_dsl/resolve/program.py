@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
+from glassbox_dsl.language.data.spec import DataSpec, RowSource
 from glassbox_dsl.language.program import Program
 from glassbox_dsl.resolve.checks import check_experiment
 from glassbox_dsl.resolve.facts import ModelFacts, facts_from_config
@@ -49,14 +50,22 @@ def resolve_facts(program: Program) -> Resolved:
     for source in used_models(program):
         try:
             files[source.name] = locate(source)
-            facts[source.name] = facts_from_config(files[source.name].config, source.name, source.span)
+            facts[source.name] = facts_from_config(files[source.name].config, f"`{source.name}`", source.span)
         except Findings as findings:
             found += findings.diagnostics
+    items = {spec.name: count for spec in program.data if (count := _item_count(spec)) is not None}
     for experiment in program.experiments:
         for model in experiment.models:
             if model in facts:
-                found += check_experiment(experiment, facts[model], model)
+                found += check_experiment(experiment, facts[model], model, program.experiments, items)
     return Resolved(program, facts, files, tuple(dict.fromkeys(found)))
+
+
+def _item_count(spec: DataSpec) -> int | None:
+    """How many items a data set has, None where that is not told by its block."""
+    if spec.draw is not None:
+        return spec.draw.count
+    return len(spec.source.rows) if isinstance(spec.source, RowSource) else None
 
 
 def resolve_items(

@@ -57,10 +57,19 @@ def _place(lexemes: Sequence[Lexeme], offset: int) -> int:
 
 
 def explain(
-    source: Source, lexemes: Sequence[Lexeme], start: int, end: int, block: Block, rule: str = ""
+    source: Source,
+    thin: Source,
+    lexemes: Sequence[Lexeme],
+    start: int,
+    end: int,
+    block: Block,
+    rule: str = "",
 ) -> Diagnostic | None:
-    """The finding about the statement `lexemes[start:end]` of a block; None if it is sound."""
-    stop = stop_of(source, lexemes, start, end, rule or block.rule)
+    """The finding about the statement `lexemes[start:end]` of a block; None if it is sound.
+
+    It is looked for in `thin`, which breaks where the source does and is quicker to parse.
+    """
+    stop = stop_of(thin, lexemes, start, end, rule or block.rule)
     if stop is None:
         return None
     form = block.forms.get(lexemes[start].text, block.forms.get("", ""))

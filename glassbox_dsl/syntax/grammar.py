@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -46,14 +46,27 @@ def whole_file(source: Source, lexemes: Sequence[Lexeme]) -> nodes.File | None:
     return None
 
 
+class _Unlined(str):
+    """Text that lark counts no lines of: it would count from the start of the file for each statement."""
+
+    def count(self, *_: object) -> int:
+        """As if there were no line breaks; places are told from offsets."""
+        return 0
+
+
+@lru_cache(maxsize=2)
+def _unlined(text: str) -> _Unlined:
+    return _Unlined(text)
+
+
 def tree(source: Source, start: int, end: int, rule: str) -> Any:
     """Parse a stretch of the source as one rule; raises lark's UnexpectedInput."""
-    return _parser().parse(lark.TextSlice(source.text, start, end), start=rule)
+    return _parser().parse(lark.TextSlice(_unlined(source.text), start, end), start=rule)
 
 
 def steps(source: Source, start: int, end: int, rule: str) -> Any:
     """Begin to parse a stretch of the source token by token: lark's InteractiveParser, which has no types."""
-    return _parser().parse_interactive(lark.TextSlice(source.text, start, end), start=rule)
+    return _parser().parse_interactive(lark.TextSlice(_unlined(source.text), start, end), start=rule)
 
 
 @cache

@@ -10,6 +10,7 @@ from glassbox_dsl.source import Source
 from glassbox_dsl.syntax import errors, nodes
 from glassbox_dsl.syntax.brackets import too_deep
 from glassbox_dsl.syntax.scan import Lexeme, scan
+from glassbox_dsl.syntax.thin import thinned
 
 VERSION = "1"
 
@@ -38,11 +39,21 @@ def parse(source: Source) -> Parsed:
 
     from glassbox_dsl.syntax import grammar, recover  # only here are the parser and its tables needed
 
+    thin = thinned(source, lexemes)
     with grammar.reading(source):
-        whole = grammar.whole_file(source, lexemes) if version is not None and not faults else None
+        whole = _whole(source, thin, lexemes) if version is not None and not faults else None
         if whole is not None:
             return Parsed(whole, ())
-        return Parsed(*recover.by_statements(source, lexemes, faults, headed=version is not None))
+        return Parsed(*recover.by_statements(source, thin, lexemes, faults, headed=version is not None))
+
+
+def _whole(source: Source, thin: Source, lexemes: Sequence[Lexeme]) -> nodes.File | None:
+    """The tree of a sound text; whether it is sound is asked of the thinned one first, which is quick."""
+    from glassbox_dsl.syntax import grammar
+
+    if thin is not source and grammar.whole_file(thin, lexemes) is None:
+        return None
+    return grammar.whole_file(source, lexemes)
 
 
 def _version(lexemes: Sequence[Lexeme]) -> Lexeme | None:

@@ -23,11 +23,14 @@ MOST_FINDINGS = 100
 
 
 def by_statements(
-    source: Source, lexemes: Sequence[Lexeme], faults: Sequence[Diagnostic], headed: bool
+    source: Source, thin: Source, lexemes: Sequence[Lexeme], faults: Sequence[Diagnostic], headed: bool
 ) -> tuple[nodes.File, tuple[Diagnostic, ...]]:
-    """What can be read of a file, and what is wrong with the rest; `headed` if it starts with `gbx 1`."""
+    """What can be read of a file, and what is wrong with the rest; `headed` if it starts with `gbx 1`.
+
+    `thin` breaks where the source does and is quicker to parse.
+    """
     span = Span(source, lexemes[0].start, lexemes[-1].end) if lexemes else Span(source, 0, 0)
-    reader = _Reader(source, lexemes, faults)
+    reader = _Reader(source, thin, lexemes, faults)
     first = 2 if headed else 0
     if not headed:
         reader.findings.append(errors.no_header(lexemes[0].span(source) if lexemes else Span(source, 0, 0)))
@@ -36,7 +39,8 @@ def by_statements(
     findings = sorted(reader.findings, key=_offset)
     if not findings:  # sound piece by piece, but not as a whole
         findings = [
-            explain(source, lexemes, 0, len(lexemes), BLOCKS["file"], "start") or errors.out_of_place(span)
+            explain(source, thin, lexemes, 0, len(lexemes), BLOCKS["file"], "start")
+            or errors.out_of_place(span)
         ]
     if len(findings) > MOST_FINDINGS:
         findings = [
@@ -49,8 +53,10 @@ def by_statements(
 class _Reader:
     """Reads a text piece by piece; `findings` holds one diagnostic for each piece that is broken."""
 
-    def __init__(self, source: Source, lexemes: Sequence[Lexeme], faults: Sequence[Diagnostic]) -> None:
-        self.source, self.lexemes = source, lexemes
+    def __init__(
+        self, source: Source, thin: Source, lexemes: Sequence[Lexeme], faults: Sequence[Diagnostic]
+    ) -> None:
+        self.source, self.thin, self.lexemes = source, thin, lexemes
         self.findings: list[Diagnostic] = []
         unpaired = Cutter(source, lexemes, {})
         brackets = match_brackets(source, lexemes, unpaired.declarations())
@@ -73,10 +79,11 @@ class _Reader:
     def _statement(self, block: Block, start: int, end: int) -> Any:
         fault = self._fault(start, end)
         if fault is None:
+            place = self.lexemes[start].start, self.lexemes[end - 1].end
             with suppress(UnexpectedInput):
-                return grammar.tree(
-                    self.source, self.lexemes[start].start, self.lexemes[end - 1].end, block.rule
-                )
+                if self.thin is not self.source:
+                    grammar.tree(self.thin, *place, block.rule)
+                return grammar.tree(self.source, *place, block.rule)
         inner = block.inner.get(self.lexemes[start].text)
         brace = opening(self.lexemes, self.partner, start, end) if inner else None
         if inner and brace is not None:
@@ -100,7 +107,7 @@ class _Reader:
         self._report(self._fault(start, brace + 1))
         if self._fault(start, brace) is not None:
             return None
-        parser = grammar.steps(self.source, self.lexemes[start].start, self.lexemes[brace].end, outer.rule)
+        parser = grammar.steps(self.thin, self.lexemes[start].start, self.lexemes[brace].end, outer.rule)
         try:
             parser.exhaust_lexer()
             parser.feed_token(Token("RBRACE", "}", start_pos=last.start, end_pos=last.end))
@@ -112,7 +119,7 @@ class _Reader:
         return statement
 
     def _explain(self, start: int, end: int, block: Block) -> Diagnostic:
-        return explain(self.source, self.lexemes, start, end, block) or errors.out_of_place(
+        return explain(self.source, self.thin, self.lexemes, start, end, block) or errors.out_of_place(
             self.lexemes[start].span(self.source)
         )
 
