@@ -54,13 +54,23 @@ def paired_positions(index: Index, axis: str, env: Env, source: str, indexer: In
     return result
 
 
+def _inside(candidates: Named, n_written: int, axis: str, env: Env, source: str, indexer: Indexer) -> Named:
+    """Whether a candidate lies in the source's prompt, or among the answer tokens that stand behind both."""
+    here, there = (indexer.length(axis, env, prompt) for prompt in (str(env.prompt), source))
+    return combine(lambda c, n, own: c < n + (n_written - own), candidates, there, here)
+
+
 def _paired(part: Index, axis: str, env: Env, source: str, indexer: Indexer, result: Named) -> Named:
     assert env.prompt is not None
     written = env.coordinates[axis]
     longest = max(indexer.sizes.longest, len(written.data))
     candidates = along("#source", longest)
     here = indexer.member(part, written, axis, env, env.prompt)
-    there = indexer.member(part, candidates, axis, env, source)
+    there = combine(
+        torch.logical_and,
+        indexer.member(part, candidates, axis, env, source),
+        _inside(candidates, len(written.data), axis, env, source, indexer),
+    )
     dims = tuple(d for d in dict.fromkeys((*here.dims, *there.dims)) if d not in (axis, "#source"))
     a, b = here.spread((*dims, axis))[0], there.spread((*dims, "#source"))[0]
     shape = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])

@@ -21,7 +21,7 @@ from glassbox_dsl.run.tiny import tiny_model
 from tests.semantics.reference import Reference
 from tests.semantics.texts import Speaker
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the models are tiny: threads only wait for each other
 LAYERS = {"llama": 3, "gemma3_text": 3, "gpt2": 2}
 FAMILIES = tuple(LAYERS)
 WORDS = (
