@@ -295,11 +295,25 @@ class IndexReader:
             scope.sweep(span, variable.name, variable.axis, dimension)
             return Swept(span=span, variable=variable.name)
         if dimension.named or variable.axis is None:
-            return self.by_value(node, scope)
+            found = self.by_value(node, scope)
+            if not (isinstance(node, nodes.Name) and node.id in scope.words):
+                in_domain(found, variable, dimension)
+            return found
         index = self.read(node, variable.axis, scope, [variable.axis], of)
         if not is_point(index):
             scope.sweep(node.span, variable.name, variable.axis, dimension)
         return index
+
+
+def in_domain(index: Index, variable: Variable, dimension: Dimension) -> None:
+    """A value that is written out stands in the domain of its variable: nothing would tell that it is not there."""
+    if not isinstance(index, ByValue) or dimension.members is None:
+        return
+    members = [row[dimension.variables.index(variable)] for row in dimension.members]
+    if not any(m.number == index.number if m.number is not None else m.text == index.text for m in members):
+        values = ", ".join(m.text for m in members)
+        why = f"`{variable.name}` never is {index.text}"
+        raise Problem(errors.bad_index(index.span, why, f"its values are {values}"))
 
 
 def scope_span(items: Sequence[nodes.IndexItem]) -> Span | None:

@@ -17,7 +17,7 @@ from glassbox_dsl.language.chains import (
     take_apart,
 )
 from glassbox_dsl.language.errors import Problem
-from glassbox_dsl.language.indices import dotted, is_point, swept_variables
+from glassbox_dsl.language.indices import dotted, in_domain, is_point, swept_variables
 from glassbox_dsl.language.program import (
     Constant,
     Covered,
@@ -330,14 +330,12 @@ class ValueReader:
             if name in CONTEXT_AXES:
                 fields[name] = self.context_name(name, item)
             elif name in value.dims and not isinstance(item.value, nodes.All):
-                where.append(
-                    (
-                        name,
-                        self.names.reader.read(
-                            item.value, self.axis_of(name, scope), scope, [name], "the value"
-                        ),
-                    )
+                index = self.names.reader.read(
+                    item.value, self.axis_of(name, scope), scope, [name], "the value"
                 )
+                for known in scope.met.found.get(name, []):
+                    in_domain(index, known.variables[0], known)
+                where.append((name, index))
             elif name not in value.dims:
                 raise Problem(
                     errors.unknown_axis(item.span, name, "the value", [*value.dims, "model", "data"])
