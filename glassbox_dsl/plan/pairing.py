@@ -67,7 +67,7 @@ def _paired(part: Index, axis: str, env: Env, source: str, indexer: Indexer, res
     candidates = along("#source", longest)
     here = indexer.member(part, written, axis, env, env.prompt)
     there = combine(
-        torch.logical_and,
+        np.logical_and,
         indexer.member(part, candidates, axis, env, source),
         _inside(candidates, len(written.data), axis, env, source, indexer),
     )

@@ -10,11 +10,11 @@ import numpy as np
 
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import ByValue, Covered, Dimension, Index, Position, Run, SiteRead, Swept
-from glassbox_dsl.plan.indexing import CELL, Env
+from glassbox_dsl.plan.indexing import CELL, Binding, Env
 from glassbox_dsl.plan.named import Named, along, combine, scalar, take
 from glassbox_dsl.plan.pairing import paired_positions
 from glassbox_dsl.plan.setting import Setting
-from glassbox_dsl.resolve.cells import Row
+from glassbox_dsl.resolve.cells import Cell, Row
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 
 
@@ -96,7 +96,12 @@ class Places:
                 for c in cells
             ]
             return Named(np.array(same, dtype=np.bool_), (CELL,))
-        if isinstance(index, Swept) and (binding := env.variables[index.variable]).cells is not None:
+        named = isinstance(index, Swept) and _names_places(env.variables[index.variable], cells)
+        if (
+            isinstance(index, Swept)
+            and not named
+            and (binding := env.variables[index.variable]).cells is not None
+        ):
             codes = {key: i for i, key in enumerate(keys)}
             table = np.array([codes.get(c.key, -1) for c in binding.cells], dtype=np.int64)
             ids = take(Named(table, ("#own",)), {"#own": binding.ids})
@@ -136,3 +141,13 @@ def items_elsewhere(here: Setting, there: Setting, item: Named) -> Named:
     places = {number: place for place, number in enumerate(there.data.numbers.tolist())}
     table = np.array([places.get(n, -1) for n in here.data.numbers.tolist()], dtype=np.int64)
     return take(Named(table, (ITEM,)), {ITEM: item})
+
+
+def _names_places(binding: Binding, cells: Sequence[Cell]) -> bool:
+    """Whether a variable sweeps positions by name while the cells are positions by number: they meet item by item."""
+    own = binding.cells or ()
+    return (
+        any(c.index is not None for c in own)
+        and not any(c.whole for c in own)
+        and all(c.at is not None for c in cells)
+    )

@@ -73,6 +73,12 @@ EVEN = Table(
 def same(found, measure, expected, tolerance=2e-4):
     """The measure has exactly these cells, with these numbers."""
     assert expected, f"{measure}: the test expects nothing"
-    assert found.values[measure] == pytest.approx(
-        {key: float(value) for key, value in expected.items()}, abs=tolerance, rel=tolerance, nan_ok=True
-    ), measure
+    got = found.values[measure]
+    right = {
+        key: pytest.approx(float(value), abs=tolerance, rel=tolerance) for key, value in expected.items()
+    }
+    cells = sorted({*got, *right}, key=repr)
+    wrong = {
+        k: (got.get(k), right.get(k)) for k in cells if k not in got or k not in right or got[k] != right[k]
+    }
+    assert not wrong, f"{measure}: {len(wrong)} of {len(right)} cells are wrong (got, expected): {wrong}"

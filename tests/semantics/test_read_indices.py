@@ -42,7 +42,8 @@ experiment e {
 
     check("range", lambda i: {(k,): resid(i, "resid_post", k, -1) for k in range(1, n)})
     check("cut", lambda i: {
-        (0, p): resid(i, "resid_post", 0, p) for p in range(i.clean.first("d") - 1, i.clean.last("d") + 1)})  # fmt: skip
+        (0, p): resid(i, "resid_post", 0, p)
+        for p in range(i.clean.first("d") - 1, i.clean.last("d") + 1)})  # fmt: skip
     check("sets", lambda i: {
         (k, h, p): z(i, k, h, p)
         for k in (0, n - 1) for h in (0, 2) for p in {0, i.clean.last("c"), *i.clean.span("d")}})  # fmt: skip
@@ -54,7 +55,8 @@ experiment e {
         (k, h, len(i.clean) - 1): z(i, k, h, -1)
         for k in range(n) for h in range(heads) if (k, h) not in {(0, 1), (1, 0)}})  # fmt: skip
     check("triples", lambda i: {
-        (0, 1, len(i.clean) - 1): z(i, 0, 1, -1), (1, 0, i.clean.last("c")): z(i, 1, 0, i.clean.last("c"))})  # fmt: skip
+        (0, 1, len(i.clean) - 1): z(i, 0, 1, -1),
+        (1, 0, i.clean.last("c")): z(i, 1, 0, i.clean.last("c"))})  # fmt: skip
     check("named", lambda i: {(k,): z(i, k, 3, -1) for k in range(n)})
     middle = (n - 1 + 1) // 2
     check("keys", lambda i: {
@@ -81,7 +83,8 @@ def test_a_position_that_is_no_cell_has_no_value(llama, gbx):
     lengths = {i.number: len(i.clean) for i in PEOPLE.items(llama)}
     assert {n: sum(k[1] == n for k in found.values["here"]) for n in lengths} == lengths
     same(found, "counted", {
-        ("llama", i.number): llama.run(i.clean)["resid_post", 0][i.clean.last("c") + 1 : i.clean.first("d")].norm(dim=-1).sum()
+        ("llama", i.number): llama.run(i.clean)["resid_post", 0].norm(dim=-1)[
+            i.clean.last("c") + 1 : i.clean.first("d")].sum()
         for i in PEOPLE.items(llama)})  # fmt: skip
 
 
@@ -186,7 +189,8 @@ experiment e {
         (x,): runs[i.number, "corrupt"]["logits", None][-1, fam.speak.one(" " + i.row[w])]
         for x, w in (("yes", "a"), ("no", "b"))})  # fmt: skip
     check("edited", lambda i: {
-        (s, c): halved(i, s, c) for s in ("resid_post", "mlp.out", "attn.out") for c in ("clean", "other")})  # fmt: skip
+        (s, c): halved(i, s, c)
+        for s in ("resid_post", "mlp.out", "attn.out") for c in ("clean", "other")})  # fmt: skip
     picked = lambda i: halved(i, "mlp.out", "other") + halved(i, "resid_post", "clean")  # noqa: E731
     check("picked", lambda i: {(): picked(i)})
     check("heads", lambda i: {(k,): head_scores(i, k) for k in ("previous", "self")})
