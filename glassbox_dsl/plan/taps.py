@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from glassbox_dsl.language.indices import is_point, swept_variables
-from glassbox_dsl.language.program import Expr, Index, MetricCall, Run, RunUse, SiteRead, Swept
-from glassbox_dsl.syntax.nodes import Node
+from glassbox_dsl.language.program import Expr, Index, MetricCall, Reference, Run, RunUse, SiteRead, Swept
+from glassbox_dsl.syntax.nodes import Node, children
 
 
 class Tap(Node):
@@ -35,7 +35,7 @@ def tap_of(call: MetricCall, n_cells: dict[str, int]) -> tuple[RunUse, Tap] | No
         return None
     at = call.at if constant(call.at) else None
     answer = call.answer.name if call.answer is not None else None
-    if call.token is not None and not _of_items_only(call.token):
+    if call.token is not None and (not _of_items_only(call.token) or _reads_runs(call.token)):
         return None
     if call.other is None:
         # `loss(r)` without a position is the mean over the prompt.
@@ -60,6 +60,11 @@ def tap_of(call: MetricCall, n_cells: dict[str, int]) -> tuple[RunUse, Tap] | No
 def _of_items_only(value: Expr) -> bool:
     """Whether a token differs between items only, not between cells."""
     return set(value.dims) <= {"item"}
+
+
+def _reads_runs(value: Node) -> bool:
+    """Whether a token comes out of a run: that run must be whole before the token is scored."""
+    return isinstance(value, RunUse | Reference) or any(_reads_runs(child) for child in children(value))
 
 
 def logits_of(run: RunUse, at: Index | None, call: MetricCall) -> SiteRead:
