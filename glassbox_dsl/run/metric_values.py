@@ -13,7 +13,7 @@ from glassbox_dsl.language.program import AnswerUse, Expr, Index, MetricCall, Ru
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.places import Places
-from glassbox_dsl.plan.taps import Tap, cells_of, logits_of, tap_of
+from glassbox_dsl.plan.taps import Tap, host_order, logits_of, tap_of
 from glassbox_dsl.run.context import Context, own_context
 from glassbox_dsl.run.elementwise import score
 from glassbox_dsl.run.named import Named, combine, take, take_named, tensor
@@ -43,7 +43,7 @@ class MetricValues:
     def metric(self, call: MetricCall, env: Env) -> Named:
         """A metric call."""
         entry = metrics()[call.metric]
-        tapped = tap_of(call, {r.name: cells_of(r) for r in self.context.experiment.runs})
+        tapped = tap_of(call, host_order(self.context.experiment.runs))
         if tapped is not None:
             return self.tapped(tapped[0], tapped[1], call, env)
         logits = self.distribution(call.value, call.run, call.at, call, env)
