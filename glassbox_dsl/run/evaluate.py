@@ -294,7 +294,7 @@ class Evaluator:
 
     def at_cells(self, found: Named, value: Value, expr: Reference, env: Env) -> Named:
         """The cells of a family that a reference names."""
-        prompts = prompts_read(value.variants[0].value, self.context)
+        prompts = prompts_read(value.variants[0].value, self.home_of(expr))
         prompt = prompts[0] if prompts else self.places.default_prompt()
         picks = {
             d.name: self.places.cell_index(d, dict(expr.where), env, prompt)
