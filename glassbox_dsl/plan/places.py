@@ -48,6 +48,12 @@ class Places:
             number = combine(lambda n, c, size=size: n * size + c, number, cell)
         return number
 
+    def prompt_of(self, run: Run, cell: Named) -> Named:
+        """Which of a run's prompts, in order of first appearance, the pass of each cell is over."""
+        prompts = list(dict.fromkeys(v.prompt for v in run.variants))
+        own = np.array([prompts.index(v.prompt) for v in run.variants], dtype=np.int64)
+        return take(Named(own[self.setting.cell_variants(run).reshape(-1)], ("#run",)), {"#run": cell})
+
     def cell_index(self, dimension: Dimension, where: dict[str, Index], env: Env, prompt: str) -> Named:
         """Which cell of a dimension the indices of its variables name; no cell is absent."""
         rows = self.setting.rows(dimension)

@@ -157,8 +157,10 @@ def test_keep_where_and_numbers(checkpoints, gbx):
     kept = {key: v for key, v in gaps.items() if v > bound}
     numbers = {m: {n for k, n in kept if k == m} for m in lines}
     assert all(len(n) >= 2 for n in numbers.values()) and numbers["llama"] != numbers["gpt2"]
-    table = Table(PEOPLE.rows, PEOPLE.prompts, PEOPLE.answers,
-                  more=f"keep where logit(clean, yes) - logit(clean, no) > {bound:.6f}\n  keep where token(clean, at: c) >= 0")  # fmt: skip
+    above = f"keep where logit(clean, yes) - logit(clean, no) > {bound:.6f}"
+    table = Table(
+        PEOPLE.rows, PEOPLE.prompts, PEOPLE.answers, more=f"{above}  keep where token(clean, at: c) >= 0"
+    )
     found = gbx(table.text + """experiment e {
   measure m = logit(clean, yes) - logit(clean, no)
   measure n = mean(logit(clean, yes) - logit(clean, no))

@@ -252,6 +252,26 @@ def test_answers_of_several_tokens(fam, gbx):
         (name, i.number): both(i, i.clean, lambda ids, i=i: stages(i, ids)) for i in items})  # fmt: skip
 
 
+@pytest.mark.parametrize("at", ["last + 1", "first - 1", "d.first + 40", "-40", "30"])
+def test_a_metric_at_a_position_that_is_no_cell_has_no_value(llama, gbx, at):
+    found = gbx(PEOPLE.text + f"""experiment e {{
+  measure one = logit(clean, yes, at: {at})
+  measure two = kl(clean, corrupt, at: {at})
+  measure three = loss(clean, at: {at})
+  measure four = entropy(clean.logits[{at}])
+  measure five = token(clean, at: {at})
+  measure six = norm(clean.resid_post[layer, {at}])
+  measure some = logit(clean, yes, at: d.first + 4)
+  measure fine = logit(clean, yes)
+}}""", llama)  # fmt: skip
+    assert {m for m, cells in found.values.items() if cells} == {"some", "fine"}
+    items = PEOPLE.items(llama)
+    same(found, "some", {
+        ("llama", i.number): llama.run(i.clean)["logits", None][p, llama.speak.one(" " + i.row["a"])]
+        for i in items if (p := i.clean.first("d") + 4) < len(i.clean)})  # fmt: skip
+    assert 0 < len(found.values["some"]) < len(items)
+
+
 @pytest.mark.parametrize("use", ["prob(clean, long, at: pos)", "prob(clean, long, at: c)", "rank(clean, long)",
                                  "logprob(unembed(clean.resid_post[0, last]), long)"])  # fmt: skip
 def test_several_tokens_only_behind_the_prompt(llama, gbx, use):

@@ -149,6 +149,8 @@ experiment e {
   measure scores[m in {gap, sharp}, r in {base, clean}] = m(r)
   measure answers[x in {yes, no}] = logit(base, x)
   measure edited = gap(halved)
+  measure edited_at[c in {clean, other}, pos in {c, last}] = logit(halved[mlp.out, c], yes, at: pos)
+  measure edited_c[site in {mlp.out}, c in {clean, other}] = entropy(halved, at: d) + norm(halved.resid_pre[1, d])
   measure picked = gap(halved[mlp.out, other]) + gap(halved[c: clean, site: resid_post])
   measure heads[kind in {previous, self}] = sum(head_score(base, kind: kind), over: {layer, head})
   measure which[v in {picked, twice}] = v
@@ -163,8 +165,8 @@ experiment e {
     def halved(item, site, prompt):
         return gap(item, fam.run(getattr(item, prompt), setting(site, 0, -1, lambda x: x / 2)))
 
-    def sharp(values):
-        log_p = values["logits", None][-1].log_softmax(-1)
+    def sharp(values, at=-1):
+        log_p = values["logits", None][at].log_softmax(-1)
         return (log_p.exp() * log_p).sum()
 
     def head_scores(item, kind):
@@ -191,6 +193,17 @@ experiment e {
     check("edited", lambda i: {
         (s, c): halved(i, s, c)
         for s in ("resid_post", "mlp.out", "attn.out") for c in ("clean", "other")})  # fmt: skip
+
+    def at_mlp(i, prompt):
+        return fam.run(getattr(i, prompt), setting("mlp.out", 0, -1, lambda x: x / 2))
+
+    check("edited_at", lambda i: {  # positions are those of each cell's own prompt
+        (c, place): at_mlp(i, c)["logits", None][at, fam.speak.one(" " + i.row["a"])]
+        for c in ("clean", "other") for place, at in (("c", getattr(i, c).last("c")), ("last", -1))})  # fmt: skip
+    check("edited_c", lambda i: {
+        ("mlp.out", c): at_mlp(i, c)["resid_pre", 1][getattr(i, c).last("d")].norm()
+        - sharp(at_mlp(i, c), getattr(i, c).last("d"))
+        for c in ("clean", "other")})  # fmt: skip
     picked = lambda i: halved(i, "mlp.out", "other") + halved(i, "resid_post", "clean")  # noqa: E731
     check("picked", lambda i: {(): picked(i)})
     check("heads", lambda i: {(k,): head_scores(i, k) for k in ("previous", "self")})
