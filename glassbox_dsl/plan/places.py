@@ -11,7 +11,7 @@ import numpy as np
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import ByValue, Covered, Dimension, Index, Position, Run, SiteRead, Swept
 from glassbox_dsl.plan.indexing import CELL, Binding, Env
-from glassbox_dsl.plan.named import Named, along, combine, scalar, take
+from glassbox_dsl.plan.named import Named, along, combine, scalar, take, union
 from glassbox_dsl.plan.pairing import paired_positions
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.resolve.cells import Cell, Row
@@ -40,11 +40,19 @@ class Places:
 
     def run_cell(self, run: Run, where: Sequence[tuple[str, Index]], env: Env) -> Named:
         """The number of the run's cell (dimensions multiplied out) that indices name."""
-        prompt = run.variants[0].prompt
+        prompts = list(dict.fromkeys(v.prompt for v in run.variants))
+        parts = [self._run_cell(run, dict(where), env, prompt) for prompt in prompts]
+        result = parts[0]
+        for number, part in enumerate(parts[1:], start=1):
+            result = _chosen(self.prompt_of(run, result), number, part, result)
+        return result
+
+    def _run_cell(self, run: Run, where: dict[str, Index], env: Env, prompt: str) -> Named:
+        """The cell, its positions found in one of the run's prompts."""
         number: Named = scalar(0)
         for dimension in run.dimensions:
             size = len(self.setting.rows(dimension))
-            cell = self.cell_index(dimension, dict(where), env, prompt)
+            cell = self.cell_index(dimension, where, env, prompt)
             number = combine(lambda n, c, size=size: n * size + c, number, cell)
         return number
 
@@ -140,6 +148,15 @@ class Places:
             else:
                 found[axis] = self.natural(axis, env, prompt)
         return found
+
+
+def _chosen(chosen: Named, number: int, part: Named, rest: Named) -> Named:
+    """`part` where `chosen` is a number, `rest` elsewhere; presence goes with the indices."""
+    dims = union([chosen, part, rest])
+    mine = chosen.spread(dims)[0] == number
+    there = [Named(n.full_presence(), n.dims).spread(dims)[0] for n in (part, rest)]
+    data = np.where(mine, part.spread(dims)[0], rest.spread(dims)[0])
+    return Named(data, dims, np.broadcast_to(np.where(mine, *there), data.shape))
 
 
 def items_elsewhere(here: Setting, there: Setting, item: Named) -> Named:

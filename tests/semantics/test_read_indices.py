@@ -151,6 +151,8 @@ experiment e {
   measure edited = gap(halved)
   measure edited_at[c in {clean, other}, pos in {c, last}] = logit(halved[mlp.out, c], yes, at: pos)
   measure edited_c[site in {mlp.out}, c in {clean, other}] = entropy(halved, at: d) + norm(halved.resid_pre[1, d])
+  run both[c in {clean, other}, pos] = forward(c) { mlp.out[0, pos] *= 0.5 }
+  measure both_last = entropy(both[other, last]) - entropy(both[other, d]) + entropy(both[clean, last])
   measure picked = gap(halved[mlp.out, other]) + gap(halved[c: clean, site: resid_post])
   measure heads[kind in {previous, self}] = sum(head_score(base, kind: kind), over: {layer, head})
   measure which[v in {picked, twice}] = v
@@ -204,6 +206,12 @@ experiment e {
         ("mlp.out", c): at_mlp(i, c)["resid_pre", 1][getattr(i, c).last("d")].norm()
         - sharp(at_mlp(i, c), getattr(i, c).last("d"))
         for c in ("clean", "other")})  # fmt: skip
+
+    def at_d(i):
+        return fam.run(i.other, setting("mlp.out", 0, i.other.last("d"), lambda x: x / 2))
+
+    check("both_last", lambda i: {
+        (): sharp(at_d(i)) - sharp(at_mlp(i, "other")) - sharp(at_mlp(i, "clean"))})  # fmt: skip
     picked = lambda i: halved(i, "mlp.out", "other") + halved(i, "resid_post", "clean")  # noqa: E731
     check("picked", lambda i: {(): picked(i)})
     check("heads", lambda i: {(k,): head_scores(i, k) for k in ("previous", "self")})
