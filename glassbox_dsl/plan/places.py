@@ -144,7 +144,9 @@ class Places:
             elif expr.copied and axis in env.coordinates:
                 found[axis] = env.coordinates[axis]
                 if axis in POSITION_AXES and env.prompt is not None:
-                    found[axis] = paired_positions(index, axis, env, prompt, self.setting.indexer)
+                    found[axis] = paired_positions(
+                        index, axis, env, prompt, self.setting.indexer, self.extra_tokens(env)
+                    )
             else:
                 found[axis] = self.natural(axis, env, prompt)
         return found

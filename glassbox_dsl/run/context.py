@@ -65,4 +65,5 @@ def own_context(context: Context, run: Run, env: Env) -> tuple[Context, Env]:
     if run.model in (None, context.model):
         return context, env
     other = context.other(context.experiment.name, str(run.model), context.data_name)
-    return other, replace(env, item=items_elsewhere(context, other, env.item))
+    writer = (context.indexer, env.item) if env.coordinates else None
+    return other, replace(env, item=items_elsewhere(context, other, env.item), writer=writer)

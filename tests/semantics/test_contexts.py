@@ -146,38 +146,45 @@ def test_items_of_different_data_sets_never_meet(llama, gbx):
     assert [d.code for d in raised.value.diagnostics] == ["GB533"]
 
 
-def test_a_run_of_another_model_as_a_source(checkpoints, gbx):
+@pytest.mark.parametrize("source", ["gpt2", "gemma3_text"])  # the second one has a BOS of its own
+def test_a_run_of_another_model_as_a_source(checkpoints, gbx, source):
     """What another model of the same width computes can be written: items meet by number, positions by name."""
-    llama, gpt2 = checkpoints["llama"], checkpoints["gpt2"]
+    llama, other = checkpoints["llama"], checkpoints[source]
     found = gbx(PEOPLE.text + """experiment e {
-  run theirs = forward(clean, model: gpt2)
-  run edited = forward(clean, model: gpt2) { mlp.out[0, last] *= 2 }
+  run theirs = forward(clean, model: SOURCE)
+  run edited = forward(clean, model: SOURCE) { mlp.out[0, last] *= 2 }
   run mixed[layer in 0..1] = forward(corrupt) { resid_post[layer, {c, last}] := theirs }
   run moved = forward(corrupt) { resid_pre[1, d.span] += 0.5 * edited.resid_pre[0, c] }
+  run same_prompt = forward(clean) { mlp.out[1, {a, d.span}] := theirs }
   measure m = logit(mixed, yes)
+  measure s = logit(same_prompt, yes)
   measure n = logit(moved, no)
   measure away = norm(mean(clean.resid_post[1, last] - theirs.resid_post[1, last]))
   measure their_logit = logit(theirs, yes) - logit(edited, no)
-}""", llama, gpt2)  # fmt: skip
-    m, n, away, theirs_ = {}, {}, {}, {}
-    for fam in (llama, gpt2):
+}""".replace("SOURCE", source), llama, other)  # fmt: skip
+    m, n, s, away, theirs_ = {}, {}, {}, {}, {}
+    for fam in (llama, other):
         difference = []
-        for mine, his in zip(PEOPLE.items(fam), PEOPLE.items(gpt2), strict=True):
-            theirs = gpt2.run(his.clean)
-            edited = gpt2.run(his.clean, setting("mlp.out", 0, -1, lambda x: 2 * x))
+        for mine, his in zip(PEOPLE.items(fam), PEOPLE.items(other), strict=True):
+            theirs = other.run(his.clean)
+            edited = other.run(his.clean, setting("mlp.out", 0, -1, lambda x: 2 * x))
             here, there = ([p.last("c"), len(p) - 1] for p in (mine.corrupt, his.clean))
             for k in (0, 1):
                 got = fam.run(mine.corrupt, setting("resid_post", k, here, theirs["resid_post", k][there]))
                 m[fam.name, mine.number, k] = logit(fam, mine, got)
+            here, there = ([p.last("a"), *p.span("d")] for p in (mine.clean, his.clean))
+            got = fam.run(mine.clean, setting("mlp.out", 1, here, theirs["mlp.out", 1][there]))
+            s[fam.name, mine.number] = logit(fam, mine, got)
             more = 0.5 * edited["resid_pre", 0][his.clean.last("c")]
             got = fam.run(
                 mine.corrupt, setting("resid_pre", 1, mine.corrupt.span("d"), lambda x, v=more: x + v)
             )
             n[fam.name, mine.number] = logit(fam, mine, got, "b")
             difference.append(fam.run(mine.clean)["resid_post", 1][-1] - theirs["resid_post", 1][-1])
-            theirs_[fam.name, mine.number] = logit(gpt2, his, theirs) - logit(gpt2, his, edited, "b")
+            theirs_[fam.name, mine.number] = logit(other, his, theirs) - logit(other, his, edited, "b")
         away[fam.name,] = torch.stack(difference).mean(0).norm()
     same(found, "their_logit", theirs_)
     same(found, "away", away)
     same(found, "m", m)
+    same(found, "s", s)
     same(found, "n", n)
