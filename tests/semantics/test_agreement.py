@@ -58,7 +58,9 @@ def edits(draw, fam: str, swept: dict[str, str], sources: list[str]) -> str:
     names = [s.name for s in sites().values() if s.built and s.write and s.name not in absent]
     name = draw(st.sampled_from(names))
     layer = draw(st.sampled_from([swept["layer"], "0", "1", "-1", ":", "0..1", "{0, -1}"]))
-    place = draw(st.sampled_from([swept["pos"], "last", "c", "c.first", "2", ":", "{c, last}", "3..5", "not last"]))
+    place = draw(
+        st.sampled_from([swept["pos"], "last", "c", "c.first", "2", ":", "{c, last}", "3..5", "not last"])
+    )
     target = f"{name}[{', '.join(written(name, layer, place, draw))}]"
     source = draw(st.sampled_from(sources))
     if name == "attn.scores":
@@ -118,7 +120,12 @@ def compare(gbx, text, fam, monkeypatch) -> bool:
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3_text", "gpt2"])
-@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=12,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 @given(data=st.data())
 def test_delta_equals_hooked(name, data, checkpoints, gbx, monkeypatch):
     text = data.draw(experiments(name))

@@ -73,11 +73,12 @@ def test_sources_with_other_prompts_and_edits(fam, gbx):
     found = gbx(PEOPLE.text + """experiment e {
   run named = forward(corrupt) { resid_post[0, {c, d.span}] := other }
   run ends = forward(corrupt) { attn.out[1, {first, last}] := other  mlp.out[1, d.first..d.last] := other }
+  run early = forward(corrupt) { mlp.out[1] := clean  resid_post[0, first] *= 0.5 }
   run edge = forward(corrupt) { mlp.out[1, not d.span] := clean  attn.out[1, last - 1] := other }
   run inner = forward(clean) { attn.z[0, 1, last] := corrupt }
   run middle = forward(corrupt) { resid_mid[1, {c, last}] := inner  attn.z[1, 0, c] += inner }
   run outer = forward(corrupt) { resid_post[0, c] := middle  mlp.out[1, last] := middle - self }
-""" + measured("named", "ends", "edge", "middle", "outer"), fam)  # fmt: skip
+""" + measured("named", "ends", "early", "edge", "middle", "outer"), fam)  # fmt: skip
 
     def named(item):
         here = [item.corrupt.last("c"), *item.corrupt.span("d")]
@@ -93,6 +94,11 @@ def test_sources_with_other_prompts_and_edits(fam, gbx):
         attn = setting("attn.out", 1, [0, -1], other["attn.out", 1][[0, -1]])
         mlp = setting("mlp.out", 1, item.corrupt.span("d"), other["mlp.out", 1][item.other.span("d")])
         return {(): fam.run(item.corrupt, attn, mlp)}
+
+    def early(item):
+        """What was written one layer up equals what stood there before the other edit, and does not afterwards."""
+        mlp = setting("mlp.out", 1, slice(None), fam.run(item.clean)["mlp.out", 1])
+        return {(): fam.run(item.corrupt, setting("resid_post", 0, 0, lambda x: x / 2), mlp)}
 
     def edge(item):
         outside = [i for i in range(len(item.corrupt)) if i not in item.corrupt.span("d")]
@@ -117,7 +123,7 @@ def test_sources_with_other_prompts_and_edits(fam, gbx):
         second = setting("mlp.out", 1, -1, lambda x: source["mlp.out", 1][-1] - x)
         return {(): fam.run(item.corrupt, first, second)}
 
-    for run in (named, ends, edge, middle, outer):
+    for run in (named, ends, early, edge, middle, outer):
         compare(fam, found, f"m_{run.__name__}", PEOPLE, run)
 
 
