@@ -28,8 +28,11 @@ def copied_read(edit: Edit, run: Run, setting: Setting) -> SiteRead | None:
 
 
 def is_here(run: Run, setting: Setting) -> bool:
-    """Whether a run is made on the model and the items of a setting."""
-    return run.model in (None, setting.model) and run.data in (None, setting.data_name)
+    """Whether a run belongs to the model and the items of a setting alone.
+
+    One that the file fixes to a model is read from other models too, so what is read of it has to be kept.
+    """
+    return run.model is None and run.data in (None, setting.data_name)
 
 
 def variables_used(node: nodes.Node) -> set[str]:

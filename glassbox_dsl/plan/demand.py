@@ -22,7 +22,7 @@ from glassbox_dsl.language.program import (
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.copies import copied_read, is_here
 from glassbox_dsl.plan.setting import Setting
-from glassbox_dsl.plan.taps import Tap, cells_of, constant, logits_of, tap_of
+from glassbox_dsl.plan.taps import Tap, constant, host_order, logits_of, tap_of
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.sites import sites
 
@@ -177,8 +177,7 @@ def _want_site(read: SiteRead, found: Demand) -> None:
 
 
 def _want_metric(call: MetricCall, found: Demand) -> None:
-    counts = {run.name: cells_of(run) for run in found.experiment.runs}
-    tapped = tap_of(call, counts)
+    tapped = tap_of(call, host_order(found.experiment.runs))
     if tapped is None:
         for use, at in ((call.run, call.at), (call.other, call.other_at)):
             if use is not None:

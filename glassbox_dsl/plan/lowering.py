@@ -43,8 +43,9 @@ class Touch:
 
     @property
     def order(self) -> int:
-        """Where inside a layer it acts."""
-        return ORDER.index(self.part.edit.site)
+        """Where it acts on its floor: the end of one layer is the beginning of the next one's floor."""
+        site = self.part.edit.site
+        return -1 if site == "resid_post" else ORDER.index(site)
 
     def kept(self, keep: Mask) -> Touch:
         """Only some of its pairs."""

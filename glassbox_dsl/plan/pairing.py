@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from glassbox_dsl.diagnostics import Findings
@@ -39,28 +41,41 @@ def _names_positions(index: Index) -> bool:
     return False
 
 
-def paired_positions(index: Index, axis: str, env: Env, source: str, indexer: Indexer) -> Named:
+def paired_positions(index: Index, axis: str, env: Env, source: str, indexer: Indexer, extra: Named) -> Named:
     """For each written position the one in the source's prompt: the k-th selected is set from the k-th.
 
-    Positions given by number pair with themselves. Raises Findings when the selections differ in length.
+    Positions given by number pair with themselves. `extra` counts the answer tokens behind both prompts. Raises
+    Findings when the selections differ in length.
     """
     written = env.coordinates[axis]
     parts = named_parts(index, env)
-    if not parts or env.prompt is None or env.prompt == source:
+    if not parts or env.prompt is None or (env.prompt == source and env.writer is None):
         return written
     result = Named(written.data, written.dims)
     for part in parts:
-        result = _paired(part, axis, env, source, indexer, result)
+        result = _paired(part, axis, env, source, indexer, extra, result)
     return result
 
 
-def _paired(part: Index, axis: str, env: Env, source: str, indexer: Indexer, result: Named) -> Named:
+def _selected(
+    part: Index, at: Named, axis: str, env: Env, prompt: str, indexer: Indexer, extra: Named
+) -> Named:
+    """Whether each position is selected and stands in a prompt or behind it: a complement selects no padding."""
+    inside = combine(lambda c, n, m: c < n + m, at, indexer.length(axis, env, prompt), extra)
+    return combine(np.logical_and, indexer.member(part, at, axis, env, prompt), inside)
+
+
+def _paired(
+    part: Index, axis: str, env: Env, source: str, indexer: Indexer, extra: Named, result: Named
+) -> Named:
     assert env.prompt is not None
     written = env.coordinates[axis]
-    longest = max(indexer.sizes.longest, len(written.data))
+    longest = max(indexer.sizes.longest + int(extra.data.max()), int(written.data.max()) + 1)
     candidates = along("#source", longest)
-    here = indexer.member(part, written, axis, env, env.prompt)
-    there = indexer.member(part, candidates, axis, env, source)
+    # The written prompt is read as its own model has it, the source as the model that made it.
+    own, item = env.writer if env.writer is not None else (indexer, env.item)
+    here = _selected(part, written, axis, replace(env, item=item), env.prompt, own, extra)
+    there = _selected(part, candidates, axis, env, source, indexer, extra)
     dims = tuple(d for d in dict.fromkeys((*here.dims, *there.dims)) if d not in (axis, "#source"))
     a, b = here.spread((*dims, axis))[0], there.spread((*dims, "#source"))[0]
     shape = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])

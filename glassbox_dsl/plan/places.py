@@ -10,11 +10,11 @@ import numpy as np
 
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import ByValue, Covered, Dimension, Index, Position, Run, SiteRead, Swept
-from glassbox_dsl.plan.indexing import CELL, Env
-from glassbox_dsl.plan.named import Named, along, combine, scalar, take
+from glassbox_dsl.plan.indexing import CELL, Binding, Env
+from glassbox_dsl.plan.named import Named, along, combine, scalar, take, union
 from glassbox_dsl.plan.pairing import paired_positions
 from glassbox_dsl.plan.setting import Setting
-from glassbox_dsl.resolve.cells import Row
+from glassbox_dsl.resolve.cells import Cell, Row
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 
 
@@ -40,13 +40,27 @@ class Places:
 
     def run_cell(self, run: Run, where: Sequence[tuple[str, Index]], env: Env) -> Named:
         """The number of the run's cell (dimensions multiplied out) that indices name."""
-        prompt = run.variants[0].prompt
+        prompts = list(dict.fromkeys(v.prompt for v in run.variants))
+        parts = [self._run_cell(run, dict(where), env, prompt) for prompt in prompts]
+        result = parts[0]
+        for number, part in enumerate(parts[1:], start=1):
+            result = _chosen(self.prompt_of(run, result), number, part, result)
+        return result
+
+    def _run_cell(self, run: Run, where: dict[str, Index], env: Env, prompt: str) -> Named:
+        """The cell, its positions found in one of the run's prompts."""
         number: Named = scalar(0)
         for dimension in run.dimensions:
             size = len(self.setting.rows(dimension))
-            cell = self.cell_index(dimension, dict(where), env, prompt)
+            cell = self.cell_index(dimension, where, env, prompt)
             number = combine(lambda n, c, size=size: n * size + c, number, cell)
         return number
+
+    def prompt_of(self, run: Run, cell: Named) -> Named:
+        """Which of a run's prompts, in order of first appearance, the pass of each cell is over."""
+        prompts = list(dict.fromkeys(v.prompt for v in run.variants))
+        own = np.array([prompts.index(v.prompt) for v in run.variants], dtype=np.int64)
+        return take(Named(own[self.setting.cell_variants(run).reshape(-1)], ("#run",)), {"#run": cell})
 
     def cell_index(self, dimension: Dimension, where: dict[str, Index], env: Env, prompt: str) -> Named:
         """Which cell of a dimension the indices of its variables name; no cell is absent."""
@@ -96,7 +110,12 @@ class Places:
                 for c in cells
             ]
             return Named(np.array(same, dtype=np.bool_), (CELL,))
-        if isinstance(index, Swept) and (binding := env.variables[index.variable]).cells is not None:
+        named = isinstance(index, Swept) and _names_places(env.variables[index.variable], cells)
+        if (
+            isinstance(index, Swept)
+            and not named
+            and (binding := env.variables[index.variable]).cells is not None
+        ):
             codes = {key: i for i, key in enumerate(keys)}
             table = np.array([codes.get(c.key, -1) for c in binding.cells], dtype=np.int64)
             ids = take(Named(table, ("#own",)), {"#own": binding.ids})
@@ -125,10 +144,21 @@ class Places:
             elif expr.copied and axis in env.coordinates:
                 found[axis] = env.coordinates[axis]
                 if axis in POSITION_AXES and env.prompt is not None:
-                    found[axis] = paired_positions(index, axis, env, prompt, self.setting.indexer)
+                    found[axis] = paired_positions(
+                        index, axis, env, prompt, self.setting.indexer, self.extra_tokens(env)
+                    )
             else:
                 found[axis] = self.natural(axis, env, prompt)
         return found
+
+
+def _chosen(chosen: Named, number: int, part: Named, rest: Named) -> Named:
+    """`part` where `chosen` is a number, `rest` elsewhere; presence goes with the indices."""
+    dims = union([chosen, part, rest])
+    mine = chosen.spread(dims)[0] == number
+    there = [Named(n.full_presence(), n.dims).spread(dims)[0] for n in (part, rest)]
+    data = np.where(mine, part.spread(dims)[0], rest.spread(dims)[0])
+    return Named(data, dims, np.broadcast_to(np.where(mine, *there), data.shape))
 
 
 def items_elsewhere(here: Setting, there: Setting, item: Named) -> Named:
@@ -136,3 +166,13 @@ def items_elsewhere(here: Setting, there: Setting, item: Named) -> Named:
     places = {number: place for place, number in enumerate(there.data.numbers.tolist())}
     table = np.array([places.get(n, -1) for n in here.data.numbers.tolist()], dtype=np.int64)
     return take(Named(table, (ITEM,)), {ITEM: item})
+
+
+def _names_places(binding: Binding, cells: Sequence[Cell]) -> bool:
+    """Whether a variable sweeps positions by name while the cells are positions by number: they meet item by item."""
+    own = binding.cells or ()
+    return (
+        any(c.index is not None for c in own)
+        and not any(c.whole for c in own)
+        and all(c.at is not None for c in cells)
+    )

@@ -54,6 +54,10 @@ class Setting:
             )
         return self.columns[dimension]
 
+    def home(self, experiment: str) -> Setting | None:
+        """The setting of an experiment on the same model and data, where it is known from here."""
+        return self if experiment == self.experiment.name else None
+
     def run(self, name: str) -> Run:
         """A run of the experiment."""
         return self.experiment.run(name)
@@ -136,7 +140,7 @@ def prompts_read(expr: nodes.Node, setting: Setting) -> list[str]:
         return [v.prompt for v in setting.run(expr.run).variants]
     if isinstance(expr, TokenAt):
         return [expr.prompt]
-    if isinstance(expr, Reference) and expr.experiment == setting.experiment.name:
-        value = setting.experiment.value(expr.kind, expr.name)
-        return [p for v in value.variants for p in prompts_read(v.value, setting)]
+    if isinstance(expr, Reference) and (home := setting.home(expr.experiment)) is not None:
+        value = home.experiment.value(expr.kind, expr.name)
+        return [p for v in value.variants for p in prompts_read(v.value, home)]
     return list(dict.fromkeys(p for child in nodes.children(expr) for p in prompts_read(child, setting)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glassbox_dsl.language.indices import is_point, swept_variables
-from glassbox_dsl.language.program import Expr, Index, MetricCall, Run, RunUse, SiteRead, Swept
-from glassbox_dsl.syntax.nodes import Node
+from glassbox_dsl.language.program import Expr, Index, MetricCall, Reference, Run, RunUse, SiteRead, Swept
+from glassbox_dsl.syntax.nodes import Node, children
 
 
 class Tap(Node):
@@ -29,13 +30,13 @@ def constant(index: Index | None) -> bool:
     return index is not None and is_point(index) and not swept_variables(index)
 
 
-def tap_of(call: MetricCall, n_cells: dict[str, int]) -> tuple[RunUse, Tap] | None:
+def tap_of(call: MetricCall, order: Mapping[str, int]) -> tuple[RunUse, Tap] | None:
     """The host run and tap of a metric call; None where it is computed from whole values instead."""
     if call.run is None or call.metric == "top" or call.other_value is not None:
         return None
     at = call.at if constant(call.at) else None
     answer = call.answer.name if call.answer is not None else None
-    if call.token is not None and not _of_items_only(call.token):
+    if call.token is not None and (not _of_items_only(call.token) or _reads_runs(call.token)):
         return None
     if call.other is None:
         # `loss(r)` without a position is the mean over the prompt.
@@ -45,7 +46,9 @@ def tap_of(call: MetricCall, n_cells: dict[str, int]) -> tuple[RunUse, Tap] | No
         return call.run, Tap(
             span=call.span, metric=call.metric, answer=answer, token=call.token, at=at, options=options
         )
-    swapped = n_cells.get(call.other.run, 1) > n_cells.get(call.run.run, 1)
+    if call.run.run == call.other.run:
+        return None
+    swapped = order[call.other.run] > order[call.run.run]
     host, guest = (call.other, call.run) if swapped else (call.run, call.other)
     own = {name for name, index in host.where if isinstance(index, Swept) and index.variable == name}
     used = {v for _, index in guest.where for v in swept_variables(index)}
@@ -62,6 +65,11 @@ def _of_items_only(value: Expr) -> bool:
     return set(value.dims) <= {"item"}
 
 
+def _reads_runs(value: Node) -> bool:
+    """Whether a token comes out of a run: that run must be whole before the token is scored."""
+    return isinstance(value, RunUse | Reference) or any(_reads_runs(child) for child in children(value))
+
+
 def logits_of(run: RunUse, at: Index | None, call: MetricCall) -> SiteRead:
     """The logits that a metric reads, as a value: where it cannot be a tap."""
     assert at is not None
@@ -69,9 +77,12 @@ def logits_of(run: RunUse, at: Index | None, call: MetricCall) -> SiteRead:
     return SiteRead(span=call.span, run=run, site="logits", index=(at,), dims=dims, feature="vocab")
 
 
-def cells_of(run: Run) -> int:
-    """A lower bound of a run's cells, to choose the host of a metric of two runs."""
-    product = 1
-    for dimension in run.dimensions:
-        product *= len(dimension.members) if dimension.members is not None else 1000
-    return product
+def host_order(runs: Sequence[Run]) -> dict[str, int]:
+    """Which of two runs hosts a metric of both: the later one here. Its edits and taps read earlier ones only.
+
+    `runs` has each run behind those that its edits read; unedited passes come first, so that an edited run,
+    which may have many cells, is compared with them where it is made.
+    """
+    edited = [any(v.edits for v in run.variants) for run in runs]
+    ordered = sorted(range(len(runs)), key=lambda i: (edited[i], i))
+    return {runs[i].name: place for place, i in enumerate(ordered)}

@@ -14,12 +14,15 @@ from glassbox_dsl.language.program import (
     At,
     Between,
     Covered,
+    Dimension,
     Direction,
     Experiment,
     Index,
     MetricCall,
     Not,
+    OverDimension,
     Position,
+    Reduce,
     Reference,
     RunUse,
     SiteRead,
@@ -100,43 +103,44 @@ def _aligned(experiment: Experiment, data: str) -> Iterator[tuple[str, str]]:
         for variant in run.variants:
             by_number: set[str] = set()
             for edit in variant.edits:
-                by_number |= set(_numbered(edit.value, experiment))
+                by_number |= set(_numbered(edit.value, experiment, run.dimensions))
             yield from ((variant.prompt, other) for other in sorted(by_number) if other != variant.prompt)
     for value in experiment.values:
         for reading in value.variants:
-            yield from combinations(sorted(set(_numbered(reading.value, experiment))), 2)
+            found = _numbered(reading.value, experiment, value.dimensions)
+            yield from combinations(sorted(set(found)), 2)
 
 
-def _numbered(node: nodes.Node, experiment: Experiment) -> Iterator[str]:
-    """The prompts that a value reads at positions given by number."""
+def _numbered(node: nodes.Node, experiment: Experiment, dimensions: tuple[Dimension, ...]) -> Iterator[str]:
+    """The prompts that a value reads at positions given by number; `dimensions` are those its variables sweep."""
+    named = _named_variables(dimensions)
     if isinstance(node, SiteRead):
         indices = [
             i for i, axis in zip(node.index, sites()[node.site].axes, strict=True) if axis in POSITION_AXES
         ]
-        dims = _named_dimensions(node.run, experiment)
-        if any(by_number(i, dims) for i in indices):
+        if any(by_number(i, named) for i in indices):
             yield from prompts_of(node.run, experiment)
     elif isinstance(node, MetricCall) and node.run is not None and node.at is not None:
-        if by_number(node.at, _named_dimensions(node.run, experiment)):
+        if by_number(node.at, named):
             yield from prompts_of(node.run, experiment)
     elif isinstance(node, Reference) and node.experiment == experiment.name:
-        for variant in experiment.value(node.kind, node.name).variants:
-            yield from _numbered(variant.value, experiment)
+        value = experiment.value(node.kind, node.name)
+        for variant in value.variants:
+            yield from _numbered(variant.value, experiment, value.dimensions)
+    inner = (*dimensions, *node.over) if isinstance(node, Reduce | OverDimension) else dimensions
     for child in nodes.children(node):
-        yield from _numbered(child, experiment)
+        yield from _numbered(child, experiment, inner)
 
 
-def _named_dimensions(use: RunUse, experiment: Experiment) -> frozenset[str]:
-    """Variables of an experiment's binders that stand for named positions only."""
+def _named_variables(dimensions: Sequence[Dimension]) -> frozenset[str]:
+    """The variables that stand for named positions only."""
     named: dict[str, list[bool]] = defaultdict(list)
-    families = [*(r.dimensions for r in experiment.runs), *(v.dimensions for v in experiment.values)]
-    for dimensions in families:
-        for dimension in dimensions:
-            for place, variable in enumerate(dimension.variables):
-                members = [row[place].index for row in dimension.members or ()]
-                named[variable.name].append(
-                    bool(members) and not any(m is None or by_number(m, frozenset()) for m in members)
-                )
+    for dimension in dimensions:
+        for place, variable in enumerate(dimension.variables):
+            members = [row[place].index for row in dimension.members or ()]
+            named[variable.name].append(
+                bool(members) and not any(m is None or by_number(m, frozenset()) for m in members)
+            )
     return frozenset(name for name, known in named.items() if all(known))
 
 

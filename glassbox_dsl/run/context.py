@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.program import Index, Run
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.plan.places import items_elsewhere
 from glassbox_dsl.plan.setting import Extension, Setting
 from glassbox_dsl.plan.taps import Tap
+from glassbox_dsl.run import errors
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.named import Named
 
@@ -50,10 +52,18 @@ class Context(Setting):
     results: dict[tuple[str, Extension], RunResults] = field(default_factory=dict)
     cache: dict[object, Named] = field(default_factory=dict)
 
+    def home(self, experiment: str) -> Context:
+        """The context of an experiment on the same model and data."""
+        own = experiment == self.experiment.name
+        return self if own else self.other(experiment, self.model, self.data_name)
+
 
 def own_context(context: Context, run: Run, env: Env) -> tuple[Context, Env]:
     """Where a run is made: its own model's context, with this one's items found there by number."""
+    if run.data not in (None, context.data_name):
+        raise Findings([errors.items_never_meet(run.span, str(run.data), context.data_name)])
     if run.model in (None, context.model):
         return context, env
     other = context.other(context.experiment.name, str(run.model), context.data_name)
-    return other, replace(env, item=items_elsewhere(context, other, env.item))
+    writer = (context.indexer, env.item) if env.coordinates else None
+    return other, replace(env, item=items_elsewhere(context, other, env.item), writer=writer)

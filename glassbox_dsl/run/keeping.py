@@ -110,8 +110,11 @@ class Keeping:
         point = self.context.indexer.point(stored.position, "pos", done.env, done.variant.prompt)
         at = tensor(np.broadcast_to(point.data, len(done.rows.cells)))
         if name == "logits" and done.positions is not None:
-            at = torch.tensor([done.positions.index(p) for p in at.tolist()])
+            places = {p: i for i, p in enumerate(done.positions)}
+            at = torch.tensor([places.get(p, 0) for p in at.tolist()])
         axis = 1 + [a for a in stored.axes if a != "layer"].index("pos")
+        # Where the prompt has no such position anything may stand: it is missing when it is read.
+        at = at.clamp(0, value.shape[axis] - 1)
         picked = value.movedim(axis, 1)[torch.arange(len(at)), at]
         return picked.unsqueeze(1).movedim(1, axis)
 

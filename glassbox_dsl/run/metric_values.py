@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import AnswerUse, Expr, Index, MetricCall, RunUse
 from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.places import Places
-from glassbox_dsl.plan.taps import Tap, cells_of, logits_of, tap_of
-from glassbox_dsl.run.context import Context, own_context
+from glassbox_dsl.plan.taps import Tap, host_order, logits_of, tap_of
+from glassbox_dsl.run.context import Context, RunResults, own_context
 from glassbox_dsl.run.elementwise import score
 from glassbox_dsl.run.named import Named, combine, take, take_named, tensor
-from glassbox_dsl.run.site_values import made_at
+from glassbox_dsl.run.site_values import by_prompt, made_at
 from glassbox_dsl.vocabulary.axes import ITEM
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class MetricValues:
     def metric(self, call: MetricCall, env: Env) -> Named:
         """A metric call."""
         entry = metrics()[call.metric]
-        tapped = tap_of(call, {r.name: cells_of(r) for r in self.context.experiment.runs})
+        tapped = tap_of(call, host_order(self.context.experiment.runs))
         if tapped is not None:
             return self.tapped(tapped[0], tapped[1], call, env)
         logits = self.distribution(call.value, call.run, call.at, call, env)
@@ -94,24 +96,40 @@ class MetricValues:
         if home is not self.context:
             return self.evaluator.at(home).metrics.tapped(host, tap, call, env)
         results = self.evaluator.sites.results(run.name, replace(env, extension=None))
+        cell = self.places.run_cell(run, host.where, env)
+        prompts = list(dict.fromkeys(v.prompt for v in run.variants))
+        parts = [self._tapped_at(results, tap, call, cell, env, prompt) for prompt in prompts]
+        return by_prompt(self.places, run, cell, parts)
+
+    def _tapped_at(
+        self, results: RunResults, tap: Tap, call: MetricCall, cell: indices.Named, env: Env, prompt: str
+    ) -> Named:
+        """A tap at the positions of one prompt; a position that is not in it has no value."""
         value = results.taps[tap]
-        picks = {"#run": self.places.run_cell(run, host.where, env), "#item": env.item}
-        prompt = run.variants[0].prompt
-        if "#pos" in value.dims:
-            assert call.at is not None
-            picks["#pos"] = (
-                self.context.indexer.point(call.at, "pos", env, prompt)
-                if is_point(call.at)
+        picks = {"#run": cell, "#item": env.item}
+        indexer = self.context.indexer
+        at = None
+        if call.at is not None:
+            point = is_point(call.at)
+            at = (
+                indexer.point(call.at, "pos", env, prompt)
+                if point
                 else self.places.natural("pos", env, prompt)
             )
+            if "#pos" in value.dims:
+                picks["#pos"] = at
         for axis in ("layer", "head"):
             if f"#{axis}" in value.dims:
                 picks[f"#{axis}"] = self.places.natural(axis, env, prompt)
         found = take_named(value, picks)
-        if call.at is not None and not is_point(call.at):
-            inside = self.context.indexer.member(call.at, picks["#pos"], "pos", env, prompt)
-            found = found.where(inside.spread(found.dims)[0])
-        return found.where(made_at(results, picks["#run"], picks["#item"]).spread(found.dims)[0])
+        if at is not None:
+            inside = indices.combine(np.less, at, indexer.length("pos", env, prompt))
+            if call.at is not None and not is_point(call.at):
+                inside = indices.combine(
+                    np.logical_and, inside, indexer.member(call.at, at, "pos", env, prompt)
+                )
+            found = found.where(indices.both(*inside.spread(found.dims)))
+        return found.where(made_at(results, cell, env.item).spread(found.dims)[0])
 
     def top(self, call: MetricCall, env: Env) -> dict[str, Named]:
         """The rows of `top`: `token_id`, `logit`, `prob`, each with the ranks as feature axis."""

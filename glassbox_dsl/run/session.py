@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.language.file import condition_name
-from glassbox_dsl.language.program import Experiment, Program, Reference, Value
+from glassbox_dsl.language.program import Experiment, Program, Reference, Run, Value
 from glassbox_dsl.plan.data_arrays import DataArrays
 from glassbox_dsl.plan.demand import Demand, demand, run_uses
 from glassbox_dsl.plan.progress import Progress
@@ -153,7 +153,7 @@ class Session:
             maker.make_all()
 
     def _demand(self, context: Context, setting: Setting | None = None) -> Demand:
-        return demand(context.experiment, self._wanted(context.experiment, context.data_name), setting)
+        return demand(context.experiment, self._read_here(context.experiment, context.data_name), setting)
 
     @staticmethod
     def _shown(contexts: Sequence[Context]) -> str:
@@ -165,6 +165,19 @@ class Session:
 
     def _wanted(self, experiment: Experiment, data: str) -> list[Value]:
         """What is asked of an experiment on a data set: all of it, or what others read."""
+        return [v for v in self._asked(experiment) if self._applies(v, experiment, data)]
+
+    def _read_here(self, experiment: Experiment, data: str) -> list[Value]:
+        """What needs runs on a data set: values about it, and those about another that read a run fixed to it."""
+        return [
+            v
+            for v in self._asked(experiment)
+            if self._applies(v, experiment, data)
+            or any(run.data == data for run in self._runs(v, experiment))
+        ]
+
+    def _asked(self, experiment: Experiment) -> list[Value]:
+        """What is asked of an experiment on any data set."""
         if experiment.wanted or experiment.name.startswith("keep "):
             chosen = [v for v in experiment.values if v.kind != "let"]
         else:
@@ -186,11 +199,15 @@ class Session:
             chosen += [
                 v for v in experiment.values if v.kind == "let" and v.name in others and e_differs(v, chosen)
             ]
-        return [v for v in chosen if self._applies(v, experiment, data)]
+        return chosen
+
+    @staticmethod
+    def _runs(value: Value, experiment: Experiment) -> list[Run]:
+        return [experiment.run(u.run) for v in value.variants for u in run_uses(v.value, experiment)]
 
     def _applies(self, value: Value, experiment: Experiment, data: str) -> bool:
         """Whether a value is about this data set: its runs have their prompts there."""
-        runs = [experiment.run(u.run) for v in value.variants for u in run_uses(v.value, experiment)]
+        runs = self._runs(value, experiment)
         fixed = [r.data for r in runs if r.data is not None]
         if fixed and all(r.data is not None for r in runs):
             return fixed[0] == data

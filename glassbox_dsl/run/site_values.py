@@ -11,7 +11,7 @@ import torch
 
 from glassbox_dsl.diagnostics import Findings, InternalError
 from glassbox_dsl.language.indices import is_point
-from glassbox_dsl.language.program import Covered, SiteRead
+from glassbox_dsl.language.program import Covered, Run, SiteRead
 from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.indexing import TRUE, Env
 from glassbox_dsl.plan.places import Places
@@ -53,18 +53,7 @@ class SiteValues:
         cell = self.places.run_cell(run, expr.run.where, env)
         prompts = list(dict.fromkeys(v.prompt for v in run.variants))
         parts = [self._site_at(expr, env, stored, results, cell, prompt) for prompt in prompts]
-        if len(parts) == 1:
-            return parts[0]
-        # The prompt differs between cells: each reads at the positions of its own.
-        variants = self.context.cell_variants(run).reshape(-1)
-        owners = np.array([prompts.index(v.prompt) for v in run.variants])[variants]
-        chosen = indices.take(indices.Named(owners, ("#run",)), {"#run": cell})
-        result = parts[0]
-        for number, part in enumerate(parts[1:], start=1):
-            result = choose(
-                chosen, number, part, result, tuple(dict.fromkeys((*chosen.dims, *result.dims, *part.dims)))
-            )
-        return result
+        return by_prompt(self.places, run, cell, parts)
 
     def _site_at(
         self, expr: SiteRead, env: Env, stored: Any, results: RunResults, cell: indices.Named, prompt: str
@@ -133,6 +122,16 @@ class SiteValues:
         dims = tuple(dict.fromkeys((*found.dims, *chosen.dims)))
         wide = combine(lambda x, z: x + z, found, Named(torch.zeros(chosen.data.shape), chosen.dims))
         return wide.where(chosen.spread(dims)[0])
+
+
+def by_prompt(places: Places, run: Run, cell: indices.Named, parts: Sequence[Named]) -> Named:
+    """Of values read at the positions of each prompt in turn, for each cell the one of its own prompt."""
+    result = parts[0]
+    for number, part in enumerate(parts[1:], start=1):
+        chosen = places.prompt_of(run, cell)
+        dims = tuple(dict.fromkeys((*chosen.dims, *result.dims, *part.dims)))
+        result = choose(chosen, number, part, result, dims)
+    return result
 
 
 def made_at(results: RunResults, cell: indices.Named, item: indices.Named) -> indices.Named:

@@ -125,7 +125,10 @@ class Steps:
             return added
 
         def replace_sum(_: torch.Tensor, stream: torch.Tensor) -> torch.Tensor:
-            return torch.where(held["new"] == held["old"], stream, held["new"] + held["added"])
+            if not held:  # a stub stood in the place of the layer
+                return stream
+            old, new, added = (held.pop(name) for name in ("old", "new", "added"))
+            return torch.where(new == old, stream, new + added)
 
         self._steps_at(key).insert(0, write_mid)
         self._steps_at(SiteKey("mlp.out", key.layer)).append(keep_added)

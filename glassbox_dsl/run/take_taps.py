@@ -36,7 +36,10 @@ class TapTaker:
         if not needed and stored is None:
             return None
         indices = [t.at for t in needed] + ([stored.position] if stored is not None else [])
-        if env.extension is not None or any(i is None for i in indices):
+        whole = any(
+            metrics()[t.metric].shape == "sequence" for t in needed
+        )  # a loss is made of whole prompts
+        if whole or env.extension is not None or any(i is None for i in indices):
             return list(range(rows.length))
         found: set[int] = set()
         for index in dict.fromkeys(indices):

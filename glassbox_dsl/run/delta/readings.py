@@ -145,8 +145,9 @@ class Readings:
         point = context.indexer.point(tap.other.index[0], "pos", env, prompt)
         there = np.where(point.full_presence(), point.data, -1)
         position = np.broadcast_to(there, len(share.cells))[cell]
-        inside = (guests[cell] >= 0) & (position >= 0)
-        found: Integers = np.where(inside, self.rowof[guests[cell], position.clip(min=0)], -1)
+        n = self.rowof.shape[1]
+        inside = (guests[cell] >= 0) & (position >= 0) & (position < n)
+        found: Integers = np.where(inside, self.rowof[guests[cell], position.clip(0, n - 1)], -1)
         return found
 
     # ------------------------------------------------------------ answers of several tokens

@@ -197,6 +197,9 @@ class Visits:
         where: list[Tensor | int | slice] = [torch.from_numpy(share.cells), torch.from_numpy(share.items)]
         if stored.layers is not None:
             where.append(stored.layers.index(key.layer or 0))
+        # Keys go up to the longest prompt of the pack, which may be another run's.
+        sizes = stored.data.shape[len(where) :]
+        values = values[(slice(None), *(slice(0, n) for n in sizes))]
         where += [slice(0, n) for n in values.shape[1:]]
         stored.data[tuple(where)] = values
 
