@@ -139,7 +139,7 @@ class Places:
         """The coordinate on each axis of a site that a read takes."""
         found: dict[str, Named] = {}
         for index, axis in zip(expr.index, axes, strict=True):
-            if is_point(index) and not isinstance(index, Covered):
+            if is_point(index) and not isinstance(index, Covered) and not stands_for_sets(index, env):
                 found[axis] = self.setting.indexer.point(index, axis, env, prompt)
             elif expr.copied and axis in env.coordinates:
                 found[axis] = env.coordinates[axis]
@@ -159,6 +159,13 @@ def _chosen(chosen: Named, number: int, part: Named, rest: Named) -> Named:
     there = [Named(n.full_presence(), n.dims).spread(dims)[0] for n in (part, rest)]
     data = np.where(mine, part.spread(dims)[0], rest.spread(dims)[0])
     return Named(data, dims, np.broadcast_to(np.where(mine, *there), data.shape))
+
+
+def stands_for_sets(index: Index, env: Env) -> bool:
+    """Whether an index is a variable of which some member is a whole span, range or set."""
+    if not isinstance(index, Swept) or index.variable not in env.variables:
+        return False
+    return any(cell.whole for cell in env.variables[index.variable].cells or ())
 
 
 def items_elsewhere(here: Setting, there: Setting, item: Named) -> Named:
