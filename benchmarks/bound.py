@@ -53,5 +53,5 @@ def patched_rows(task: Task) -> list[int]:
         for position in task.cells:
             matters = differs if layer == 0 else changed
             own += int(matters[:, position].sum()) * (length - position)
-        rows.append(2 * task.base.numel() // len(task.base) * len(task.base) + own)
+        rows.append(2 * task.base.numel() + own)
     return rows

@@ -43,7 +43,7 @@ WORKLOADS = {
     "items": Workload("resid.gbx", "resid_pre", None, "(b) the same, 32 pairs"),
     "heads": Workload("heads.gbx", "z", 1, "(c) head outputs, layer x head, one pair"),
     "tracing": Workload("tracing.gbx", "resid_post", 1, "(d) causal tracing, layer x position, one pair"),
-    "lens": Workload("lens.gbx", "lens", None, "(e) logit lens, layer x position, 8 prompts"),
+    "lens": Workload("lens.gbx", "lens", 1, "(e) logit lens, layer x position, one prompt"),
     "long": Workload(
         "long.gbx", "resid_pre", 1, "(f) residual stream, last 10 of 600 positions, one pair", 10
     ),

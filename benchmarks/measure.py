@@ -51,10 +51,12 @@ class Timed:
 
 
 def sampled(layers: Sequence[int], seconds_per_layer: float, limit: float) -> Sequence[int]:
-    """These layers, or as many of them, evenly spread, as take `limit` seconds: at least the first and the last."""
-    if len(layers) <= 2 or seconds_per_layer * len(layers) <= limit:
+    """These layers, or as many of them, evenly spread, as take `limit` seconds: at least the middle one."""
+    if seconds_per_layer * len(layers) <= limit:
         return layers
-    count = max(2, int(limit / seconds_per_layer))
+    count = min(len(layers), int(limit / seconds_per_layer))
+    if count < 2:
+        return [layers[len(layers) // 2]]
     return [layers[i * (len(layers) - 1) // (count - 1)] for i in range(count)]
 
 
@@ -75,12 +77,17 @@ def prepared(side: Side, task: Task, among: Sequence[int], limit: float) -> tupl
     Values of layers that were not run are NaN.
     """
     timed = Timed(side.name, task.n_layers, among)
+    values = torch.full((len(task.base), task.n_layers, len(task.cells)), torch.nan)
     if task.site != "lens":
         side.run(task, [])
         timed.fixed = seconds_of(lambda: side.run(task, []))
-        one = seconds_of(lambda: side.run(task, [among[len(among) // 2]])) - timed.fixed
+        middle = [among[len(among) // 2]]
+        started = time.perf_counter()
+        values[:, middle] = side.run(task, middle)
+        one = time.perf_counter() - started - timed.fixed
         timed.layers = sampled(among, max(one, 1e-9), limit)
-    values = torch.full((len(task.base), task.n_layers, len(task.cells)), torch.nan)
+        if timed.layers == middle:
+            return timed, values
     values[:, list(timed.layers)] = side.run(task, timed.layers)
     return timed, values
 
@@ -93,8 +100,12 @@ def compare(timed: Timed, values: Tensor, reference: Tensor, layers: Sequence[in
         raise Apart(f"{timed.name}: values lie {timed.difference:.2g} from those of plain hooks")
 
 
-def in_turns(work: Sequence[tuple[Timed, Callable[[], object]]], repeats: int) -> None:
-    """Time each side once per round, so that a busy machine hurts all of them alike."""
+def in_turns(work: Sequence[tuple[Timed, Callable[[], object]]], repeats: int, limit: float) -> None:
+    """Time each side once per round, so that a busy machine hurts all of them alike.
+
+    A side that has taken `repeats * limit` seconds is done, after one round at the earliest.
+    """
     for _ in range(repeats):
         for timed, run in work:
-            timed.seconds.append(seconds_of(run))
+            if sum(timed.seconds) < repeats * limit:
+                timed.seconds.append(seconds_of(run))

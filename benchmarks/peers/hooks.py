@@ -1,4 +1,4 @@
-"""Plain PyTorch hooks, as somebody who knows the model writes them: one batch per layer, logits of the last token only."""
+"""Plain PyTorch hooks, as written by somebody who knows the model: a batch per layer, logits of the last token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pyvene: a call for each cell, as its tutorials do it, and a batch per layer with activations that were collected once."""
+"""pyvene: a call for each cell, as its tutorials do it, and a batch per layer with activations collected once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TransformerLens: `patching.get_act_patch_*` of its manual, and a batch per layer written by hand on `run_with_hooks`."""
+"""TransformerLens: `patching.get_act_patch_*` of its manual, and a batch per layer by hand on `run_with_hooks`."""
 
 from __future__ import annotations
 

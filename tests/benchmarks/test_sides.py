@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from benchmarks.bound import linear_bound, patched_rows
 from benchmarks.glassbox_side import FOLDER, WORKLOADS, Glassbox
-from benchmarks.measure import Apart, Timed, compare, sampled
+from benchmarks.measure import Apart, Timed, compare, in_turns, sampled
 from benchmarks.sides import PEERS, sides_of
 from glassbox_dsl.resolve.families import family
 from glassbox_dsl.resolve.sources import tiny_config
@@ -102,8 +102,19 @@ def test_the_subject_is_spoiled_in_tracing(glassbox):
 def test_sampled_layers_are_spread_over_the_model():
     assert list(sampled(range(30), seconds_per_layer=1.0, limit=100)) == list(range(30))
     assert list(sampled(range(30), seconds_per_layer=10.0, limit=30)) == [0, 14, 29]
-    assert list(sampled(range(30), seconds_per_layer=1000.0, limit=30)) == [0, 29]
-    assert set(sampled([0, 14, 29], seconds_per_layer=10.0, limit=1)) == {0, 29}
+    assert list(sampled(range(30), seconds_per_layer=1000.0, limit=30)) == [15]
+    assert list(sampled([0, 14, 29], seconds_per_layer=10.0, limit=25)) == [0, 29]
+
+
+def test_sides_take_turns_until_they_have_had_their_time():
+    order = []
+    fast, slow = (Timed(name, 3, range(3)) for name in ("fast", "slow"))
+    slow.seconds = [2.0]
+    in_turns([(fast, lambda: order.append("fast")), (slow, lambda: order.append("slow"))], 3, limit=1.0)
+    assert order == ["fast", "slow", "fast", "slow", "fast", "slow"]
+    slow.seconds = [3.0]
+    in_turns([(slow, lambda: order.append("late"))], 3, limit=1.0)
+    assert "late" not in order
 
 
 def test_values_that_differ_stop_the_run():
