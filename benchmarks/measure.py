@@ -25,29 +25,36 @@ class Timed:
     n_layers: int
     layers: Sequence[int]
     fixed: float = 0.0
+    fixed_cpu: float = 0.0
     difference: float = 0.0
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
 
     @property
     def whole(self) -> bool:
         """Whether every layer was run."""
         return len(self.layers) == self.n_layers
 
-    def scaled(self, seconds: float) -> float:
+    def scaled(self, seconds: float, fixed: float) -> float:
         """Seconds of all layers; what does not depend on their number (`fixed`, the unedited passes) counts once."""
         if self.whole:
             return seconds
-        return self.fixed + max(0.0, seconds - self.fixed) * self.n_layers / len(self.layers)
+        return fixed + max(0.0, seconds - fixed) * self.n_layers / len(self.layers)
 
     @property
     def lowest(self) -> float:
         """The fastest repeat."""
-        return self.scaled(min(self.seconds))
+        return self.scaled(min(self.seconds), self.fixed)
 
     @property
     def median(self) -> float:
         """The median repeat."""
-        return self.scaled(statistics.median(self.seconds))
+        return self.scaled(statistics.median(self.seconds), self.fixed)
+
+    @property
+    def least_cpu(self) -> float:
+        """Processor time, over all threads, of the repeat that took least of it."""
+        return self.scaled(min(self.cpu), self.fixed_cpu)
 
 
 def sampled(layers: Sequence[int], seconds_per_layer: float, limit: float) -> Sequence[int]:
@@ -64,11 +71,11 @@ class Apart(Exception):
     """Two sides that should have computed the same did not."""
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
+def seconds_of(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall time and processor time of one call."""
+    wall, cpu = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - started
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def prepared(side: Side, task: Task, among: Sequence[int], limit: float) -> tuple[Timed, Tensor]:
@@ -80,7 +87,7 @@ def prepared(side: Side, task: Task, among: Sequence[int], limit: float) -> tupl
     values = torch.full((len(task.base), task.n_layers, len(task.cells)), torch.nan)
     if task.site != "lens":
         side.run(task, [])
-        timed.fixed = seconds_of(lambda: side.run(task, []))
+        timed.fixed, timed.fixed_cpu = seconds_of(lambda: side.run(task, []))
         middle = [among[len(among) // 2]]
         started = time.perf_counter()
         values[:, middle] = side.run(task, middle)
@@ -108,4 +115,6 @@ def in_turns(work: Sequence[tuple[Timed, Callable[[], object]]], repeats: int, l
     for _ in range(repeats):
         for timed, run in work:
             if sum(timed.seconds) < repeats * limit:
-                timed.seconds.append(seconds_of(run))
+                seconds, cpu = seconds_of(run)
+                timed.seconds.append(seconds)
+                timed.cpu.append(cpu)

@@ -32,7 +32,7 @@ def bridge(folder: Path) -> Any:
 class TransformerLens:
     """The patching tools as they come: one full forward pass for each cell, all items in it."""
 
-    name = "TransformerLens, get_act_patch_*"
+    name = "TransformerLens, its tools"
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -101,7 +101,7 @@ class TransformerLens:
 class TransformerLensBatch(TransformerLens):
     """What its users write when the tools are too slow: all cells of a layer as one batch."""
 
-    name = "TransformerLens, a batch per layer by hand"
+    name = "TransformerLens, a batch per layer"
 
     def _sweep(self, task: Task, layers: Sequence[int], cache: Any, spoiled: Tensor | None) -> Tensor:
         found = torch.empty(len(task.base), len(layers), len(task.cells))

@@ -133,6 +133,8 @@ def test_values_that_differ_stop_the_run():
 
 def test_a_sample_of_layers_stands_for_all_of_them():
     timed = Timed("side", n_layers=30, layers=[0, 14, 29], fixed=1.0, seconds=[7.0, 4.0, 5.0])
+    timed.fixed_cpu, timed.cpu = 0.5, [2.5, 2.0]
+    assert timed.least_cpu == 0.5 + 1.5 * 10
     assert timed.lowest == 1.0 + 3.0 * 10
     assert timed.median == 1.0 + 4.0 * 10
     assert Timed("side", n_layers=3, layers=[0, 1, 2], fixed=1.0, seconds=[7.0]).lowest == 7.0
