@@ -2,11 +2,12 @@
 # so that only a change of pyproject.toml or constraints.txt installs anything again.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check lint fast environment clean
+.PHONY: help run test check lint fast bench environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := glassbox_dsl tests
+SOURCES := glassbox_dsl tests benchmarks
+BENCH := benchmarks/.venv
 # The first interpreter on the path that is new enough; PYTHON=... chooses another.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
@@ -33,10 +34,13 @@ lint: $(VENV)/dev.stamp ## Lint, check formatting and types
 fast: $(VENV)/dev.stamp ## Run the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'
 
+bench: $(BENCH)/bench.stamp ## Time Glassbox beside other tools (an hour or more; benchmarks/README.md has shorter ways)
+	$(BENCH)/bin/python -m benchmarks
+
 environment: $(VENV)/dev.stamp ## Make .venv with everything that development needs
 
 clean: ## Remove the environment, caches and built files (results stay)
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -54,4 +58,13 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/dev.stamp: $(VENV)/run.stamp
 	@echo "installing what the tests need into $(VENV)" >&2
 	$(PIP_INSTALL) --editable '.[run,charts,dev]'
+	@touch $@
+
+$(BENCH)/bench.stamp: benchmarks/requirements.txt constraints.txt pyproject.toml | $(VENV)/bin/python
+	@test -x $(BENCH)/bin/python || $(BIN)/python -m venv $(BENCH)
+	@echo "installing Glassbox and the tools it is compared with into $(BENCH) (minutes, once)" >&2
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--requirement benchmarks/requirements.txt --editable '.[run]'
+	$(BENCH)/bin/gbx models fetch smollm2-135m
+	$(BENCH)/bin/gbx models fetch gemma3-270m
 	@touch $@

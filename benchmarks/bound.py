@@ -1,0 +1,57 @@
+"""What no executor can beat: the time of the model's own linear layers on the rows that must be computed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from benchmarks.task import Task
+
+
+@torch.inference_mode()
+def linear_bound(model: Any, rows_per_layer: list[int], logit_rows: int, vocab_rows: int) -> float:
+    """Seconds of every `nn.Linear` of each layer on random [rows, in], and of `vocab_rows` of the unembedding.
+
+    Attention, norms, activations and everything between the products are left out, so this is a lower bound.
+    """
+    total = 0.0
+    for layer, rows in zip(model.model.layers, rows_per_layer, strict=True):
+        linears = [m for m in layer.modules() if isinstance(m, nn.Linear)]
+        total += sum(_seconds(linear, torch.randn(rows, linear.in_features)) for linear in linears if rows)
+    if logit_rows and vocab_rows:
+        weight = model.lm_head.weight[:vocab_rows]
+        entered = torch.randn(logit_rows, weight.shape[1])
+        total += _seconds(lambda x: functional.linear(x, weight), entered)
+    return total
+
+
+def _seconds(product: Callable[[torch.Tensor], torch.Tensor], entered: torch.Tensor) -> float:
+    """The fastest of three calls."""
+    spent = []
+    for _ in range(3):
+        started = time.perf_counter()
+        product(entered)
+        spent.append(time.perf_counter() - started)
+    return min(spent)
+
+
+def patched_rows(task: Task) -> list[int]:
+    """The rows of each layer in residual patching: both prompts, and each cell from its position on.
+
+    A cell left of the first token that differs, or at layer 0 on an equal token, changes nothing and has no rows.
+    """
+    length = task.base.shape[1]
+    rows, own = [], 0
+    differs = task.base != task.source
+    changed = differs.int().cumsum(1) > 0
+    for layer in range(task.n_layers):
+        for position in task.cells:
+            matters = differs if layer == 0 else changed
+            own += int(matters[:, position].sum()) * (length - position)
+        rows.append(2 * task.base.numel() + own)
+    return rows

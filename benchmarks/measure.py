@@ -1,0 +1,120 @@
+"""Sides compared, then timed in turns."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from benchmarks.sides import Side
+from benchmarks.task import Task
+
+TOLERANCE = 1e-3
+"""How far values may lie apart, in logits: kernels differ, and so does the order of sums."""
+
+
+@dataclass
+class Timed:
+    """The seconds of one side: of all layers, or of a sample of them that stands for all."""
+
+    name: str
+    n_layers: int
+    layers: Sequence[int]
+    fixed: float = 0.0
+    fixed_cpu: float = 0.0
+    difference: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every layer was run."""
+        return len(self.layers) == self.n_layers
+
+    def scaled(self, seconds: float, fixed: float) -> float:
+        """Seconds of all layers; what does not depend on their number (`fixed`, the unedited passes) counts once."""
+        if self.whole:
+            return seconds
+        return fixed + max(0.0, seconds - fixed) * self.n_layers / len(self.layers)
+
+    @property
+    def lowest(self) -> float:
+        """The fastest repeat."""
+        return self.scaled(min(self.seconds), self.fixed)
+
+    @property
+    def median(self) -> float:
+        """The median repeat."""
+        return self.scaled(statistics.median(self.seconds), self.fixed)
+
+    @property
+    def least_cpu(self) -> float:
+        """Processor time, over all threads, of the repeat that took least of it."""
+        return self.scaled(min(self.cpu), self.fixed_cpu)
+
+
+def sampled(layers: Sequence[int], seconds_per_layer: float, limit: float) -> Sequence[int]:
+    """These layers, or as many of them, evenly spread, as take `limit` seconds: at least the middle one."""
+    if seconds_per_layer * len(layers) <= limit:
+        return layers
+    count = min(len(layers), int(limit / seconds_per_layer))
+    if count < 2:
+        return [layers[len(layers) // 2]]
+    return [layers[i * (len(layers) - 1) // (count - 1)] for i in range(count)]
+
+
+class Apart(Exception):
+    """Two sides that should have computed the same did not."""
+
+
+def seconds_of(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall time and processor time of one call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def prepared(side: Side, task: Task, among: Sequence[int], limit: float) -> tuple[Timed, Tensor]:
+    """Choose a side's layers among some and run it on them, which also warms it up: values [item, layer, cell].
+
+    Values of layers that were not run are NaN.
+    """
+    timed = Timed(side.name, task.n_layers, among)
+    values = torch.full((len(task.base), task.n_layers, len(task.cells)), torch.nan)
+    if task.site != "lens":
+        side.run(task, [])
+        timed.fixed, timed.fixed_cpu = seconds_of(lambda: side.run(task, []))
+        middle = [among[len(among) // 2]]
+        started = time.perf_counter()
+        values[:, middle] = side.run(task, middle)
+        one = time.perf_counter() - started - timed.fixed
+        timed.layers = sampled(among, max(one, 1e-9), limit)
+        if timed.layers == middle:
+            return timed, values
+    values[:, list(timed.layers)] = side.run(task, timed.layers)
+    return timed, values
+
+
+def compare(timed: Timed, values: Tensor, reference: Tensor, layers: Sequence[int]) -> None:
+    """Note the largest difference from the reference at some layers. Raises Apart where it is too large, or NaN."""
+    places = list(layers)
+    timed.difference = float((values[:, places] - reference[:, places]).abs().max())
+    if not timed.difference <= TOLERANCE:
+        raise Apart(f"{timed.name}: values lie {timed.difference:.2g} from those of plain hooks")
+
+
+def in_turns(work: Sequence[tuple[Timed, Callable[[], object]]], repeats: int, limit: float) -> None:
+    """Time each side once per round, so that a busy machine hurts all of them alike.
+
+    A side that has taken `repeats * limit` seconds is done, after one round at the earliest.
+    """
+    for _ in range(repeats):
+        for timed, run in work:
+            if sum(timed.seconds) < repeats * limit:
+                seconds, cpu = seconds_of(run)
+                timed.seconds.append(seconds)
+                timed.cpu.append(cpu)

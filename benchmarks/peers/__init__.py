@@ -1,0 +1,1 @@
+"""One file for each tool that Glassbox is compared with."""
