@@ -20,12 +20,18 @@ def named_parts(index: Index, env: Env) -> list[Index]:
             return [part for item in index.items for part in named_parts(item, env)]
         case Position():
             return [index]
-        case Swept(variable=name):
-            cells = env.variables[name].cells if name in env.variables else None
-            return [index] if cells is not None and any(c.whole for c in cells) else []
+        case Swept():
+            return [index] if sweeps_sets(index, env) else []
         case Between() | Not():
             return [index] if _names_positions(index) else []
     return []
+
+
+def sweeps_sets(index: Index, env: Env) -> bool:
+    """Whether an index is a variable some of whose members are spans, ranges or sets used whole."""
+    if not isinstance(index, Swept) or index.variable not in env.variables:
+        return False
+    return any(c.whole for c in env.variables[index.variable].cells or ())
 
 
 def _names_positions(index: Index) -> bool:

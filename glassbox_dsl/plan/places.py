@@ -12,7 +12,7 @@ from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import ByValue, Covered, Dimension, Index, Position, Run, SiteRead, Swept
 from glassbox_dsl.plan.indexing import CELL, Binding, Env
 from glassbox_dsl.plan.named import Named, along, combine, scalar, take, union
-from glassbox_dsl.plan.pairing import paired_positions
+from glassbox_dsl.plan.pairing import paired_positions, sweeps_sets
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.resolve.cells import Cell, Row
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
@@ -139,9 +139,10 @@ class Places:
         """The coordinate on each axis of a site that a read takes."""
         found: dict[str, Named] = {}
         for index, axis in zip(expr.index, axes, strict=True):
-            if is_point(index) and not isinstance(index, Covered) and not stands_for_sets(index, env):
+            whole = sweeps_sets(index, env)  # spans and sets used whole: the cells that the edit writes
+            if is_point(index) and not isinstance(index, Covered) and not whole:
                 found[axis] = self.setting.indexer.point(index, axis, env, prompt)
-            elif expr.copied and axis in env.coordinates:
+            elif (expr.copied or whole) and axis in env.coordinates:
                 found[axis] = env.coordinates[axis]
                 if axis in POSITION_AXES and env.prompt is not None:
                     found[axis] = paired_positions(
@@ -159,13 +160,6 @@ def _chosen(chosen: Named, number: int, part: Named, rest: Named) -> Named:
     there = [Named(n.full_presence(), n.dims).spread(dims)[0] for n in (part, rest)]
     data = np.where(mine, part.spread(dims)[0], rest.spread(dims)[0])
     return Named(data, dims, np.broadcast_to(np.where(mine, *there), data.shape))
-
-
-def stands_for_sets(index: Index, env: Env) -> bool:
-    """Whether an index is a variable of which some member is a whole span, range or set."""
-    if not isinstance(index, Swept) or index.variable not in env.variables:
-        return False
-    return any(cell.whole for cell in env.variables[index.variable].cells or ())
 
 
 def items_elsewhere(here: Setting, there: Setting, item: Named) -> Named:

@@ -176,6 +176,55 @@ def test_across_layers_and_positions(fam, gbx):
         compare(fam, found, f"m_{run.__name__}", PEOPLE, run)
 
 
+def test_spans_and_sets_used_whole(fam, gbx):
+    """A span, range or set that is a member of a domain is one cell: all of it is written, from all of it."""
+    found = gbx(PEOPLE.text + """experiment e {
+  run whole[pos in {d.span, last, c..last, {a, 1}}] = forward(corrupt) { resid_post[0, pos] := clean }
+  run theirs[pos in {d.span, c, not d.span}] = forward(corrupt) { mlp.out[1, pos] += 0.5 * clean.mlp.out[1, pos] }
+  run named[pos in {c, d.span}] = forward(corrupt) { resid_post[0, pos] := other }
+  run layers[l: layer in {0, 0..1, {0, -1}}] = forward(corrupt) { attn.out[l, {c, last}] := clean }
+""" + measured("whole", "theirs", "named", "layers"), fam)  # fmt: skip
+
+    def whole(item):
+        clean, p = fam.run(item.clean)["resid_post", 0], item.corrupt
+        cells = {
+            "d.span": p.span("d"), "last": [len(p) - 1],
+            "c..last": list(range(p.last("c"), len(p))), "{a, 1}": [p.last("a"), 1],
+        }  # fmt: skip
+        return {(name,): fam.run(p, setting("resid_post", 0, at, clean[at])) for name, at in cells.items()}
+
+    def theirs(item):
+        clean, p = fam.run(item.clean)["mlp.out", 1], item.corrupt
+        outside = [i for i in range(len(p)) if i not in p.span("d")]
+        cells = {"d.span": p.span("d"), "c": [p.last("c")], "not d.span": outside}
+        return {
+            (name,): fam.run(p, setting("mlp.out", 1, at, lambda x, at=at: x + 0.5 * clean[at]))
+            for name, at in cells.items()
+        }
+
+    def named(item):
+        other, here, there = fam.run(item.other)["resid_post", 0], item.corrupt, item.other
+        cells = {"c": ([here.last("c")], [there.last("c")]), "d.span": (here.span("d"), there.span("d"))}
+        return {
+            (name,): fam.run(here, setting("resid_post", 0, to, other[of]))
+            for name, (to, of) in cells.items()
+        }
+
+    def layers(item):
+        clean, last = fam.run(item.clean), fam.reference.n_layers - 1
+        at = [item.corrupt.last("c"), -1]
+        cells = {"0": [0], "0..1": [0, 1], "{0, -1}": [0, last]}
+        return {
+            (name,): fam.run(
+                item.corrupt, *(setting("attn.out", k, at, clean["attn.out", k][at]) for k in chosen)
+            )
+            for name, chosen in cells.items()
+        }
+
+    for run in (whole, theirs, named, layers):
+        compare(fam, found, f"m_{run.__name__}", PEOPLE, run)
+
+
 def test_attention(fam, gbx):
     """Scores before the softmax; patterns as they are; an axis name that nothing binds is a diagonal."""
     found = gbx(PEOPLE.text + """experiment e {
