@@ -295,6 +295,14 @@ def axes_unknown(span: Span) -> Diagnostic:
     )
 
 
+def no_complement(span: Span) -> Diagnostic:
+    """Set operators that would have to compare positions by name with positions by number."""
+    why = (
+        "members at positions by name (`last`, a label) lie elsewhere in each prompt, so only `+` joins them"
+    )
+    return unaligned_set(span, why, "sweep positions by number")
+
+
 def no_set_axis(span: Span, plain: Sequence[str], bound: Sequence[str]) -> Diagnostic:
     """A value without an axis that members could be about."""
     if plain:

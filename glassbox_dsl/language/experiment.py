@@ -25,8 +25,9 @@ from glassbox_dsl.language.program import (
 from glassbox_dsl.language.program import Experiment as ExperimentProgram
 from glassbox_dsl.language.runs import RunReader
 from glassbox_dsl.language.scope import Met, Scope
+from glassbox_dsl.language.set_axes import is_truth
 from glassbox_dsl.language.set_nodes import SetExpr
-from glassbox_dsl.language.sets import SetReader, is_truth
+from glassbox_dsl.language.sets import SetReader
 from glassbox_dsl.language.unbuilt import unbuilt_forms
 from glassbox_dsl.language.values import ValueReader
 from glassbox_dsl.source import Span

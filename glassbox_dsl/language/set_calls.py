@@ -11,8 +11,8 @@ from glassbox_dsl.language.arguments import Arguments
 from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.language.program import Constant, Expr
 from glassbox_dsl.language.scope import Scope, pass_on
+from glassbox_dsl.language.set_axes import axes_of, names_positions
 from glassbox_dsl.language.set_nodes import Largest, Sample, SetSize
-from glassbox_dsl.language.sets import axes_of
 from glassbox_dsl.syntax import nodes
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ class SetCalls:
         pass_on(bound, inner, scope)
         k = self.count(arguments, scope)
         dims = tuple(dict.fromkeys((*bound, *k.dims)))
-        return Largest(span=arguments.span, body=body, k=k, over=over, axes=axes_of(over), dims=dims)
+        return Largest(
+            span=arguments.span, body=body, k=k, over=over, axes=axes_of(over), dims=dims,
+            by_name=names_positions(over),
+        )  # fmt: skip
 
     def sample(self, arguments: Arguments, scope: Scope) -> Expr:
         """`sample(SET, k: 10, seed: 0)`: k of its cells."""
@@ -51,7 +54,9 @@ class SetCalls:
         k = self.count(arguments, scope)
         dims = tuple(dict.fromkeys((*body.dims, *k.dims)))
         seed = arguments.integer("seed", 0)
-        return Sample(span=arguments.span, body=body, k=k, seed=seed, axes=body.axes, dims=dims)
+        return Sample(
+            span=arguments.span, body=body, k=k, seed=seed, axes=body.axes, dims=dims, by_name=body.by_name
+        )
 
     def count(self, arguments: Arguments, scope: Scope) -> Expr:
         """`k:`, a whole number above 0 or a number that is the same for all items and cells of the set."""

@@ -13,10 +13,12 @@ from glassbox_dsl.language.program import Dimension, Expr, Index
 class SetExpr(Expr):
     """A set of cells, one for each model and data set. `axes`: what its members index, in order.
 
-    `dims` names the variables it depends on, never its own axes.
+    `dims` names the variables it depends on, never its own axes. `by_name`: members lie at positions by name
+    (`last`, a label), which differ between prompts.
     """
 
     axes: tuple[str, ...]
+    by_name: bool = False
 
 
 class Where(SetExpr):

@@ -14,8 +14,23 @@ from glassbox_dsl.language import errors
 from glassbox_dsl.language.chains import Dot, graft, take_apart
 from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.language.indices import swept_variables
-from glassbox_dsl.language.program import Dimension, Expr, InContext, Operation, Reference, Value, Variable
+from glassbox_dsl.language.program import (
+    Dimension,
+    Expr,
+    Value,
+    Variable,
+)
 from glassbox_dsl.language.scope import Met, Scope, pass_on
+from glassbox_dsl.language.set_axes import (
+    OPERATORS,
+    axes_meet,
+    axes_of,
+    in_order_of_sites,
+    is_truth,
+    leading_axes,
+    named_position,
+    names_positions,
+)
 from glassbox_dsl.language.set_nodes import LiteralSet, Only, SetExpr, SetIndex, SetOperation, Where
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
@@ -23,21 +38,6 @@ from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES, POSITION_WORDS
 
 if TYPE_CHECKING:
     from glassbox_dsl.language.experiment import ExperimentReader
-
-OPERATORS = ("+", "-", "*", "not")
-COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
-
-
-def is_truth(value: Expr) -> bool:
-    """Whether a value is a truth value: a comparison, or `*`, `+`, `-`, `not` of truth values."""
-    match value:
-        case Operation(op=op):
-            return op in COMPARISONS or (op in OPERATORS and all(map(is_truth, value.operands)))
-        case Reference():
-            return value.truth
-        case InContext() | Only():
-            return is_truth(value.body)
-    return False
 
 
 class SetReader:
@@ -129,7 +129,14 @@ class SetReader:
             raise Problem(errors.number_as_set(node.span, node.span.text))
         over = self.own_dimensions(value, node, scope)
         dims = tuple(d for d in value.dims if d not in {o.name for o in over})
-        return Where(span=node.span, body=value, over=over, axes=axes_of(over), dims=dims)
+        return Where(
+            span=node.span,
+            body=value,
+            over=over,
+            axes=axes_of(over),
+            dims=dims,
+            by_name=names_positions(over),
+        )
 
     def own_dimensions(self, value: Expr, node: nodes.Expr, scope: Scope) -> tuple[Dimension, ...]:
         """The dimensions of a value that make up the members of a set of its cells: all that no binder binds."""
@@ -143,7 +150,7 @@ class SetReader:
         plain = [v.name for d in own for v in d.variables if v.axis is None]
         if plain or not own:
             raise Problem(errors.no_set_axis(node.span, plain, sorted(bound)))
-        return own
+        return in_order_of_sites(own)
 
     # ------------------------------------------------------------ written members and operators
 
@@ -164,7 +171,10 @@ class SetReader:
             raise Problem(errors.axes_unknown(node.span))
         items = self.names.reader.rows(node, axes, scope)
         dims = [scope.sweep(i.span, v) for row in items for i in row for v in swept_variables(i)]
-        return LiteralSet(span=node.span, items=items, axes=tuple(axes), dims=tuple(dict.fromkeys(dims)))
+        by_name = any(named_position(i, a, scope) for row in items for i, a in zip(row, axes, strict=True))
+        return LiteralSet(
+            span=node.span, items=items, axes=tuple(axes), dims=tuple(dict.fromkeys(dims)), by_name=by_name
+        )
 
     def operation(
         self,
@@ -198,8 +208,13 @@ class SetReader:
         for one in operands[1:]:
             if one.axes != operands[0].axes:
                 raise Problem(errors.sets_differ(span, operands[0].axes, one.axes))
+        named = [o.by_name for o in operands]
+        if (op == "not" and any(named)) or (op in "-*" and len(set(named)) > 1):
+            raise Problem(errors.no_complement(span))
         dims = tuple(dict.fromkeys(d for o in operands for d in o.dims))
-        return SetOperation(span=span, op=op, operands=tuple(operands), axes=operands[0].axes, dims=dims)
+        return SetOperation(
+            span=span, op=op, operands=tuple(operands), axes=operands[0].axes, dims=dims, by_name=any(named)
+        )
 
     # ------------------------------------------------------------ where sets stand
 
@@ -209,7 +224,7 @@ class SetReader:
             return None
         members = self.read(node, scope, axes[: self._width(node, scope)])
         own, place = members.axes, axes[: len(members.axes)]
-        if len(place) < len(own) or not all(map(_meets, own, place)):
+        if len(place) < len(own) or not all(map(axes_meet, own, place)):
             raise Problem(errors.set_on_other_axes(node.span, own, axes, of))
         return SetIndex(span=node.span, members=members, width=len(own))
 
@@ -262,7 +277,7 @@ class SetReader:
             )
             index = None
             if start < len(names) and not isinstance(item.value, nodes.All):
-                axes = _leading_axes(variables[start:])
+                axes = leading_axes(variables[start:])
                 index = self.index(item.value, axes, scope, of) if axes else None
             width = index.width if index is not None else 1
             place += width if item.name is None else 0
@@ -285,23 +300,3 @@ class SetReader:
 
 SetIndexOn = tuple[SetExpr, tuple[str, ...]]
 """A set, and the variables of a value that its axes are."""
-
-
-def axes_of(dimensions: Sequence[Dimension]) -> tuple[str, ...]:
-    """The axes that the cells of some dimensions lie on."""
-    return tuple(str(v.axis) for d in dimensions for v in d.variables)
-
-
-def _leading_axes(variables: Sequence[tuple[str, str | None]]) -> list[str]:
-    """The axes of the first variables, up to one without an axis."""
-    axes: list[str] = []
-    for _, axis in variables:
-        if axis is None:
-            break
-        axes.append(axis)
-    return axes
-
-
-def _meets(own: str, axis: str) -> bool:
-    """Whether members on one axis index another. Heads and their groups are told apart where a model is known."""
-    return own == axis or {own, axis} <= set(POSITION_AXES) or {own, axis} == {"head", "kv_head"}

@@ -35,8 +35,8 @@ from glassbox_dsl.language.program import (
     VariableValue,
 )
 from glassbox_dsl.language.scope import Scope
+from glassbox_dsl.language.set_axes import OPERATORS as SET_OPERATORS
 from glassbox_dsl.language.set_nodes import SetExpr, SetIndex, SetReference
-from glassbox_dsl.language.sets import OPERATORS as SET_OPERATORS
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import FEATURE_AXES, ITEM
@@ -328,7 +328,7 @@ class ValueReader(ContextReader):
         meant = family.variants[0].value
         if isinstance(meant, SetExpr):
             found: Expr = SetReference(span=base.span, kind="let", experiment=home, name=family.name,
-                                       where=where, dims=dims, axes=meant.axes)  # fmt: skip
+                                       where=where, dims=dims, axes=meant.axes, by_name=meant.by_name)  # fmt: skip
         else:
             found = Reference(span=base.span, kind="let" if family.kind == "let" else "measure",
                               experiment=home, name=family.name, where=where, dims=dims,
