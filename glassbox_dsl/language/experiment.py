@@ -262,6 +262,7 @@ class ExperimentReader(Names):
 
     def _pass(self, name: str, prompt: str, data: str | None, span: Span) -> Run:
         variant = RunVariant(span=span, when=(), prompt=prompt, edits=())
+        data = data or self.only_data([prompt])
         run = Run(span=span, name=name, dimensions=(), variants=(variant,), data=data)
         return self.runs.setdefault(name, run)
 

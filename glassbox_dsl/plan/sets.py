@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassbox_dsl.language.program import At, Between, Index, Position, Swept
+from glassbox_dsl.language.set_nodes import SetIndex
 from glassbox_dsl.resolve.cells import Cell, Row, Sizes
 from glassbox_dsl.resolve.checks import index_number
 from glassbox_dsl.vocabulary.axes import POSITION_AXES
@@ -131,12 +132,22 @@ def sample(members: Members, k: int, seed: int) -> Members:
 
 
 def written(
-    items: Sequence[Sequence[Index]], axes: Sequence[str], cells: Mapping[str, Cell], sizes: Sizes
+    items: Sequence[Sequence[Index]],
+    axes: Sequence[str],
+    cells: Mapping[str, Cell],
+    sizes: Sizes,
+    inner: Callable[[SetIndex], list[Cell]],
 ) -> Members:
-    """The members that are written out, where variables stand for some cells; what lies outside is left out."""
+    """The members that are written out, where variables stand for some cells; what lies outside is left out.
+
+    `inner` gives the cells of a set over one axis that stands among them.
+    """
     found: Members = {}
     for item in items:
-        choices = [cells_at(index, axis, cells, sizes) for index, axis in zip(item, axes, strict=True)]
+        choices = [
+            inner(index) if isinstance(index, SetIndex) else cells_at(index, axis, cells, sizes)
+            for index, axis in zip(item, axes, strict=True)
+        ]
         for row in product(*choices):
             found[tuple(c.key for c in row)] = row
     return in_order(found)

@@ -33,6 +33,7 @@ from glassbox_dsl.language.program import (
     Value,
     VariableValue,
 )
+from glassbox_dsl.language.set_nodes import Only, SetSize
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.demand import run_uses
@@ -45,6 +46,7 @@ from glassbox_dsl.run.elementwise import OPERATIONS, choose, quotient
 from glassbox_dsl.run.metric_values import MetricValues
 from glassbox_dsl.run.named import Named, both, combine, concatenate, scalar, take, take_named, valued
 from glassbox_dsl.run.reductions import Reductions
+from glassbox_dsl.run.set_values import only, size_of
 from glassbox_dsl.run.site_values import SiteValues
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import ITEM
@@ -79,6 +81,8 @@ class Evaluator:
             Reference: self.reference,
             InContext: self.in_context,
             TokenAt: self.token,
+            SetSize: lambda e, env: size_of(e, self, env),
+            Only: lambda e, env: only(e, self, env),
         }
 
     def at(self, context: Context) -> Evaluator:
@@ -110,7 +114,7 @@ class Evaluator:
         """A let, measure or claim over all its cells and items."""
         return self.cached(
             ("family", value.kind, value.name),
-            lambda: self._variants(value, lambda e, env: self.value(e, env)),
+            lambda: self.variants(value, lambda e, env: self.value(e, env)),
         )
 
     def parts(self, value: Value) -> tuple[Named, Named]:
@@ -120,7 +124,7 @@ class Evaluator:
             return lambda e, env: self.value(e.operands[place], env)  # type: ignore[attr-defined]
 
         first, second = (
-            self.cached(("part", i, value.name), lambda i=i: self._variants(value, part(i)))  # type: ignore[misc]
+            self.cached(("part", i, value.name), lambda i=i: self.variants(value, part(i)))  # type: ignore[misc]
             for i in (0, 1)
         )
         return first, second
@@ -137,7 +141,7 @@ class Evaluator:
             self.context.cache[key] = make()
         return self.context.cache[key]
 
-    def _variants(self, value: Value, evaluate: Callable[[Expr, Env], Named]) -> Named:
+    def variants(self, value: Value, evaluate: Callable[[Expr, Env], Named]) -> Named:
         """All readings of a declaration put together: each fills the cells whose names it stands for."""
         env = self.context.env(value.dimensions)
         if len(value.variants) == 1:
