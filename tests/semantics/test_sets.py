@@ -344,5 +344,5 @@ def test_heads_do_not_index_groups(llama, checkpoints, gbx):
     body = f"{DATA}{HEAD} run r = forward(clean) {{ attn.k[movers] := 0 }}  measure a = ld(r) }}"
     with pytest.raises(Findings) as caught:
         gbx(body, llama)
-    assert [d.code for d in caught.value.diagnostics] == ["GB387"]
+    assert [d.code for d in caught.value.diagnostics] == ["GB388"]
     assert "kv_head 0 serves heads 0 to 2" in caught.value.diagnostics[0].label
