@@ -64,8 +64,15 @@ class ContextReader:
                     errors.unknown_axis(item.span, name, "the value", [*value.dims, "model", "data"])
                 )
         dims = tuple(d for d in value.dims if d not in dict(where) and not (d == ITEM and "item" in fields))
+        over = tuple(scope.met.merged(name) for name, _ in where)
         return InContext(
-            span=step.span, body=value, where=tuple(where), dims=dims, feature=value.feature, **fields
+            span=step.span,
+            body=value,
+            where=tuple(where),
+            over=over,
+            dims=dims,
+            feature=value.feature,
+            **fields,
         )
 
     @staticmethod

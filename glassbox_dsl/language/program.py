@@ -295,13 +295,17 @@ class Reference(Expr):
 
 
 class InContext(Expr):
-    """`x[model: m]`, `x[data: d]`, `x[item: 3]`, `x[layer: 2]`: the value in another context or at given cells."""
+    """`x[model: m]`, `x[data: d]`, `x[item: 3]`, `x[layer: 2]`: the value in another context or at given cells.
+
+    `over` has the dimension that each entry of `where` indexes.
+    """
 
     body: Expr
     model: str | None = None
     data: str | None = None
     item: int | None = None
     where: tuple[tuple[str, Index], ...] = ()
+    over: tuple[Dimension, ...] = ()
 
 
 # ---------------------------------------------------------------- statements

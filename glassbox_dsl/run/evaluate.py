@@ -13,7 +13,6 @@ import torch
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import (
-    ByValue,
     Constant,
     Direction,
     Expr,
@@ -318,23 +317,13 @@ class Evaluator:
             if expr.item not in numbers:
                 raise Findings([errors.no_such_item(expr.span, expr.item, len(numbers))])
             env = replace(env, item=indices.scalar(numbers.index(expr.item)))
+        prompt = next(iter(prompts_read(expr.body, self.context)), self.places.default_prompt())
         bindings = {}
-        for name, index in expr.where:
-            binding = env.variables.get(name)
-            if isinstance(index, ByValue) and binding is not None and binding.cells is not None:
-                place = next(
-                    (
-                        i
-                        for i, c in enumerate(binding.cells)
-                        if c.text == index.text or (c.number is not None and c.number == index.number)
-                    ),
-                    -1,
-                )
-                bindings[name] = Binding(indices.scalar(place), name, binding.cells)
-            else:
-                bindings[name] = Binding(
-                    self.context.indexer.point(index, name, env, self.places.default_prompt()), name
-                )
+        for (name, index), dimension in zip(expr.where, expr.over, strict=True):
+            [variable] = dimension.variables
+            cell = self.places.cell_index(dimension, {variable.name: index}, env, prompt)
+            cells = self.context.bindings([dimension])[variable.name].cells
+            bindings[variable.name] = Binding(cell, name, cells)
         return self.value(expr.body, env.with_variables(bindings))
 
     def _elsewhere(self, expr: InContext, env: Env) -> Named:
