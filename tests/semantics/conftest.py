@@ -147,6 +147,8 @@ def outcome(path: Path) -> Found:
     if has_errors(tables.diagnostics):
         raise Findings(tables.diagnostics)
     session = sessions.Session(program, resolved.facts, resolved.files, dict(tables.tables), Quiet())
+    # A patched class does not change what its dataclass was made with.
+    session.executor = sessions.Session.executor
     found = Found(diagnostics=[*diagnostics, *resolved.diagnostics, *tables.diagnostics])
     for results in session.results():
         collect(found, results)
