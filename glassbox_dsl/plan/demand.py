@@ -73,7 +73,9 @@ class Demand:
         for variant in wanted.run.variants:
             for edit in variant.edits:
                 copied = self.copied(edit, wanted.run)
-                uses = [copied.run] if copied is not None else run_uses(edit.value, self.experiment)
+                uses = (
+                    [copied.run] if copied is not None else run_uses(edit.value, self.experiment, sets=False)
+                )
                 for use in uses:
                     found |= dict.fromkeys(self.computed_with(self.steps[use.run]))
                     if copied is None:
@@ -211,16 +213,18 @@ def _want_metric(call: MetricCall, found: Demand) -> None:
         step.extensions.append(call.answer.name)
 
 
-def run_uses(node: nodes.Node, experiment: Experiment) -> Iterator[RunUse]:
-    """The runs that a value reads, through lets and measures and the sets in its indices too."""
+def run_uses(node: nodes.Node, experiment: Experiment, *, sets: bool = True) -> Iterator[RunUse]:
+    """The runs that a value reads, through lets and measures too, and (unless told not to) the sets in it."""
+    if isinstance(node, SetExpr) and not sets:
+        return
     if isinstance(node, RunUse):
         yield node
     if isinstance(node, Reference | SetReference) and node.experiment == experiment.name:
         value = experiment.value(node.kind, node.name)
         for part in (*value.dimensions, *(v.value for v in value.variants)):
-            yield from run_uses(part, experiment)
+            yield from run_uses(part, experiment, sets=sets)
     for child in nodes.children(node):
-        yield from run_uses(child, experiment)
+        yield from run_uses(child, experiment, sets=sets)
 
 
 def sets_of(run: Run) -> Iterator[SetExpr]:

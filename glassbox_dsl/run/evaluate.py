@@ -92,7 +92,7 @@ class Evaluator:
         """The value of an expression in an environment."""
         if (elsewhere := self.elsewhere_data(expr)) is not None:
             other = self.context.other(self.context.experiment.name, self.context.model, elsewhere)
-            return Evaluator(other).value(expr, replace(env, item=other.all_items()))
+            return Evaluator(other).value(expr, replace(env, item=other.all_items(), extension=None))
         wide = [c for c in nodes.children(expr) if isinstance(c, Expr) and c.feature == "vocab"]
         if wide and expr.feature != "vocab":
             return self.in_pieces(expr.dims, wide[0], env, lambda e: self.kinds[type(expr)](expr, e))
@@ -102,7 +102,9 @@ class Evaluator:
         """The other data set that a reduction over items is about, if all its runs are fixed to one."""
         if not isinstance(expr, Reduce) or ITEM in expr.dims:
             return None
-        fixed_to = {self.context.run(u.run).data for u in run_uses(expr.body, self.context.experiment)}
+        fixed_to = {
+            self.context.run(u.run).data for u in run_uses(expr.body, self.context.experiment, sets=False)
+        }
         return (
             next(iter(fixed_to - {self.context.data_name}))
             if len(fixed_to) == 1 and None not in fixed_to and self.context.data_name not in fixed_to

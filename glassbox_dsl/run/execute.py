@@ -125,11 +125,12 @@ class RunMaker:
         found: dict[str, None] = {}
         for variant in wanted.run.variants:
             for edit in variant.edits:
-                for use in run_uses(edit.value, self.demand.experiment):
+                for use in run_uses(edit.value, self.demand.experiment, sets=False):
                     for earlier in self._sources(self.demand.steps[use.run]):
                         found[earlier] = None
                     found[use.run] = None
-        return list(found)
+        own = {w.run.name for w in self._own()}
+        return [run for run in found if run in own]
 
     def _base(self, prompt: str, extension: Extension) -> Tensor:
         """The inputs of all layers in the unedited pass, [item, layer (n_layers + 1), pos, dim]."""

@@ -188,10 +188,12 @@ class Session:
         """Reductions over runs that are all fixed to a data set: other data sets of the experiment read them."""
         if len(experiment.data) < 2:
             return []
+
+        def data_of(reduce: Reduce) -> set[str | None]:
+            return {experiment.run(u.run).data for u in run_uses(reduce.body, experiment, sets=False)}
+
         found = [n for n in _everything(experiment) if isinstance(n, Reduce) and ITEM not in n.dims]
-        return [
-            n for n in found if {experiment.run(u.run).data for u in run_uses(n.body, experiment)} == {data}
-        ]
+        return [reduce for reduce in found if data_of(reduce) == {data}]
 
     def _wanted(self, experiment: Experiment, data: str) -> list[Value]:
         """What is asked of an experiment on a data set: all of it, or what others read."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.run import session as sessions
 from tests.semantics.reference import setting
 from tests.semantics.test_patching import DATA, pairs
 
@@ -346,3 +347,33 @@ def test_heads_do_not_index_groups(llama, checkpoints, gbx):
         gbx(body, llama)
     assert [d.code for d in caught.value.diagnostics] == ["GB388"]
     assert "kv_head 0 serves heads 0 to 2" in caught.value.diagnostics[0].label
+
+
+def test_both_executors_make_the_same_sets(llama, gbx, monkeypatch):
+    """Copies into sets, swept sets, answers of several tokens that a set reads, and sets of another data set."""
+    more = (
+        DATA.replace("data d", "data found")
+        .replace("prompt clean", "prompt alone")
+        .replace("corrupt", "unused")
+    )
+    body = """
+    experiment e {
+      let movers = largest(mean(norm(alone.attn.z[:, :, last])), k: 3)
+      run ablated[layer, head] = forward(corrupt) { attn.z[layer, head] := 0 }
+      let strong = largest(mean(logprob(ablated, " Zebulon")), k: 2)
+      run cut[s in {movers, strong}] = forward(corrupt) { attn.z[s, last] := clean }
+      let big = largest(mean(norm(cut[movers].resid_post[:, last])), k: 1)
+      run rest[(layer, head) in movers + strong] = forward(corrupt) {
+        attn.z[movers - {(layer, head)}] := clean
+        mlp.out[big] *= 0.5
+      }
+      measure a = logit(cut, yes)  measure b = logprob(rest, " Zebulon")  measure c = logit(cut, no)[strong]
+      measure n = size(movers + strong)
+    }"""
+    values = []
+    for executor in ("hooked", "delta"):
+        monkeypatch.setattr(sessions.Session, "executor", executor)
+        values.append(gbx(DATA + more + body, llama).values)
+    assert values[0].keys() == values[1].keys() and len(values[0]["b"]) >= 9
+    for name, expected in values[0].items():
+        assert values[1][name] == pytest.approx(expected, abs=1e-3), name

@@ -91,7 +91,8 @@ class DeltaMaker:
             for extension in self._extensions(context, demand):
                 if extension[0] in wanted.extensions:
                     for name in demand.computed_with(wanted):
-                        yield demand.steps[name], extension
+                        if (id(context), name, extension) in self.jobs:
+                            yield demand.steps[name], extension
                     yield wanted, extension
 
     # ------------------------------------------------------------ stages
