@@ -53,6 +53,9 @@ def _dimension(binder: nodes.Binder, reader: IndexReader, scope: Scope) -> Dimen
             )
         whole = whole_axis(binder.span, variables[0].axis)
         return whole.changed(name=name, variables=variables)
+    if (found := reader.sets.domain(binder.domain, variables, scope)) is not None:
+        on = tuple(v.changed(axis=axis) for v, axis in zip(variables, found.axes, strict=True))
+        return Dimension(span=binder.span, name=name, variables=on, members=(), members_from=found)
     members = tuple(_members(binder.domain, variables, reader, scope))
     if not members:
         raise Problem(errors.bad_domain(binder.domain.span, "the domain is empty"))

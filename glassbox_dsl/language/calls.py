@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from glassbox_dsl.language import errors
@@ -25,7 +25,8 @@ from glassbox_dsl.language.program import (
     TokenAt,
     Unembed,
 )
-from glassbox_dsl.language.scope import Scope
+from glassbox_dsl.language.scope import Scope, pass_on
+from glassbox_dsl.language.set_calls import SetCalls
 from glassbox_dsl.language.tensors import tensor_shape
 from glassbox_dsl.language.values import union
 from glassbox_dsl.library.metric import metrics
@@ -56,6 +57,7 @@ class CallReader:
             "direction": self.direction,
             "token": self.token,
             "load": self.load,
+            **SetCalls(names).functions,
         }
 
     def value(self, node: nodes.Expr, scope: Scope) -> Expr:
@@ -312,13 +314,6 @@ def item_dimension(span: Span) -> Dimension:
     from glassbox_dsl.language.scope import whole_axis
 
     return whole_axis(span, ITEM)
-
-
-def pass_on(names: Sequence[str], inner: Scope, scope: Scope) -> None:
-    """Hand the dimensions that a reduction leaves to the expression around it."""
-    for name in names:
-        for dimension in inner.met.found.get(name, []):
-            scope.met.add(dimension)
 
 
 def site_reads(value: Expr) -> list[SiteRead]:

@@ -260,10 +260,78 @@ def nothing_to_run(span: Span, name: str) -> Diagnostic:
     )
 
 
-def unaligned_set(span: Span, why: str) -> Diagnostic:
+def unaligned_set(span: Span, why: str, help_: str = "") -> Diagnostic:
     """A set of tuples that does not fit the axes."""
-    help_ = "write tuples with one member for each axis, in order: `{(0, 1), (2, 3)}`"
+    help_ = help_ or "write tuples with one member for each axis, in order: `{(0, 1), (2, 3)}`"
     return Diagnostic("GB225", "the set does not fit these axes", span, why, help_)
+
+
+def set_on_other_axes(span: Span, own: Sequence[str], axes: Sequence[str], of: str) -> Diagnostic:
+    """A set as the index of axes that its members are not about."""
+    why = f"its members are over [{', '.join(own)}]; the axes from here on are [{', '.join(axes)}]"
+    where = axes.index(own[0]) if own[0] in axes else 0
+    fits = where and tuple(axes[where : where + len(own)]) == tuple(own)
+    written = ", ".join([*[":"] * where, "..."])
+    return unaligned_set(span, why, f"write `{of}[{written}]`, the set in its place" if fits else "")
+
+
+def set_of_other_axes(span: Span, own: Sequence[str], names: Sequence[str]) -> Diagnostic:
+    """A set as the domain of variables on other axes."""
+    why = f"its members are over [{', '.join(own)}], the variables are [{', '.join(names)}]"
+    wanted = f"({', '.join(own)})" if len(own) > 1 else own[0]
+    return unaligned_set(span, why, f"write `[{wanted} in ...]`")
+
+
+def sets_differ(span: Span, left: Sequence[str] | None, right: Sequence[str] | None) -> Diagnostic:
+    """Sets over different axes in one expression or declaration."""
+    one, two = (f"[{', '.join(axes)}]" if axes is not None else "a number" for axes in (left, right))
+    return unaligned_set(span, f"sets of one kind meet: {one} and {two} are not the same")
+
+
+def axes_unknown(span: Span) -> Diagnostic:
+    """Written members where nothing says which axes they are about."""
+    return unaligned_set(
+        span, "nothing here says which axes its members are about", "put a set from results beside it"
+    )
+
+
+def no_complement(span: Span) -> Diagnostic:
+    """Set operators that would have to compare positions by name with positions by number."""
+    why = (
+        "members at positions by name (`last`, a label) lie elsewhere in each prompt, so only `+` joins them"
+    )
+    return unaligned_set(span, why, "sweep positions by number")
+
+
+def no_set_axis(span: Span, plain: Sequence[str], bound: Sequence[str]) -> Diagnostic:
+    """A value without an axis that members could be about."""
+    if plain:
+        why, help_ = f"`{plain[0]}` is not an axis of a model", f"fix it by its value: `[{plain[0]}: ...]`"
+    elif bound:
+        why = f"{', '.join(f'`{b}`' for b in bound)} bound here, no axis is left for the members"
+        help_ = "name the set with `let` outside, where nothing binds its axes"
+    else:
+        why, help_ = "one number has no cells to choose from", "leave an axis of it free"
+    return unaligned_set(span, why, help_)
+
+
+def set_of_items(span: Span, text: str) -> Diagnostic:
+    """A set whose cells would differ between items."""
+    return Diagnostic(
+        "GB227", "a set is the same for all items", span, "this has one value for each `item`",
+        f"reduce it first: `mean({text})`" if len(text) < 40 else "reduce it first: `mean(...)`",
+    )  # fmt: skip
+
+
+def set_as_number(span: Span, text: str) -> Diagnostic:
+    """A set where a number is needed."""
+    return wrong_kind(span, text, "a set", "a number", "count it with `size(...)`, or index by it")
+
+
+def number_as_set(span: Span, text: str) -> Diagnostic:
+    """A number where a set is needed."""
+    help_ = f"compare it (`{text} > 0.4`) or take `largest({text}, k: 10)`" if len(text) < 40 else ""
+    return wrong_kind(span, text[:60], "a number", "a set", help_)
 
 
 def not_built(span: Span, what: str) -> Diagnostic:

@@ -25,6 +25,9 @@ from glassbox_dsl.language.program import (
 from glassbox_dsl.language.program import Experiment as ExperimentProgram
 from glassbox_dsl.language.runs import RunReader
 from glassbox_dsl.language.scope import Met, Scope
+from glassbox_dsl.language.set_axes import is_truth
+from glassbox_dsl.language.set_nodes import SetExpr
+from glassbox_dsl.language.sets import SetReader
 from glassbox_dsl.language.unbuilt import unbuilt_forms
 from glassbox_dsl.language.values import ValueReader
 from glassbox_dsl.source import Span
@@ -53,7 +56,8 @@ class ExperimentReader(Names):
         self.broken: set[str] = set()
         self.reading: list[str] = []
         self.inline: dict[str, nodes.Expr] = {}
-        self.reader = IndexReader(self.labels, self.named_set)
+        self.sets = SetReader(self)
+        self.reader = IndexReader(self.labels, self.named_set, self.sets)
         self.values = ValueReader(self)
         self.calls = CallReader(self)
         self.run_reader = RunReader(self)
@@ -190,17 +194,28 @@ class ExperimentReader(Names):
         for when, words in readings(binders):
             bound = {v.name: d for d in binders for v in d.variables if v.name not in words}
             scope = self.scope(met=met, binders=bound, words=words)
-            variants.append(ValueVariant(span=span, when=when, value=self.values.value(body, scope)))
+            read = self.values.reading if kind == "let" else self.values.value
+            variants.append(ValueVariant(span=span, when=when, value=read(body, scope)))
         values = [v.value for v in variants]
+        self._alike(values, span, name)
         free = [met.merged(n) for n in dict.fromkeys(d for v in values for d in v.dims) if n != ITEM]
-        dimensions = self._dimensions(span, name, binders, free, written, kind)
-        first = values[0]
+        first, truth = values[0], is_truth(values[0])
+        dimensions = self._dimensions(span, name, binders, free, written and not (kind == "let" and truth))
         return Value(
             span=span, kind=kind, name=name, dimensions=dimensions, variants=tuple(variants),
             has_item=any(ITEM in v.dims for v in values), feature=first.feature,
-            ratio=kind == "measure" and all(is_ratio(v) for v in values),
+            ratio=kind == "measure" and all(is_ratio(v) for v in values), truth=truth,
+            inferred=tuple(d.name for d in dimensions if d.name not in {b.name for b in binders}),
             table="top" if isinstance(first, MetricCall) and first.metric == "top" else None,
         )  # fmt: skip
+
+    @staticmethod
+    def _alike(values: Sequence[Expr], span: Span, name: str) -> None:
+        """The readings of a let are all numbers, or all sets over the same axes."""
+        axes = [v.axes if isinstance(v, SetExpr) else None for v in values]
+        for other in axes[1:]:
+            if other != axes[0]:
+                raise Problem(errors.sets_differ(span, axes[0], other))
 
     @staticmethod
     def _dimensions(
@@ -208,12 +223,12 @@ class ExperimentReader(Names):
         name: str,
         binders: Sequence[Dimension],
         free: Sequence[Dimension],
-        written: bool,
-        kind: str,
+        complete: bool,
     ) -> tuple[Dimension, ...]:
+        """Binders and free dimensions; `complete`: the binders have to name all of them."""
         bound = {d.name: d for d in binders}
         loose = [d for d in free if d.name not in bound]
-        if written and loose:
+        if complete and loose:
             raise Problem(errors.free_axes(span, name, [d.name for d in loose], [d.name for d in binders]))
         meets = {d.name: d for d in free}
         return tuple(meets.get(d.name, d) for d in binders) + tuple(loose)
@@ -247,6 +262,7 @@ class ExperimentReader(Names):
 
     def _pass(self, name: str, prompt: str, data: str | None, span: Span) -> Run:
         variant = RunVariant(span=span, when=(), prompt=prompt, edits=())
+        data = data or self.only_data([prompt])
         run = Run(span=span, name=name, dimensions=(), variants=(variant,), data=data)
         return self.runs.setdefault(name, run)
 
@@ -255,7 +271,7 @@ class ExperimentReader(Names):
         span = Span(span.source, span.end - len(name), span.end)
         other = self.file.experiments[experiment]
         family = other.value_named(name, span)
-        if family is None or family.kind != "measure":
+        if family is None or (family.kind != "measure" and not holds_cells(family)):
             known = [n for n, d in other.declared.items() if isinstance(d, nodes.Measure)]
             raise Problem(errors.unknown_name(span, name, known, "measure"))
         missing = [m for m in self.models if m not in other.models] or [
@@ -277,6 +293,11 @@ class ExperimentReader(Names):
             return self.values.value(metric.value, scope)
         finally:
             self.reading.pop()
+
+
+def holds_cells(family: Value) -> bool:
+    """Whether a let is a set or a truth value, which may be used from other experiments."""
+    return family.truth or isinstance(family.variants[0].value, SetExpr)
 
 
 def is_ratio(value: Expr) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.errors import Problem
@@ -28,6 +29,10 @@ from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import AXES, POSITION_AXES, POSITION_WORDS
 
+if TYPE_CHECKING:
+    from glassbox_dsl.language.set_nodes import SetIndex
+    from glassbox_dsl.language.sets import SetReader
+
 PARTS = ("first", "last", "span")
 
 
@@ -35,14 +40,18 @@ class IndexReader:
     """Turns index syntax into `Index` trees.
 
     `labels(scope)` gives the span labels that the prompts in scope define; `named_set(name)` the literal set or
-    list that a `let` declares, or None.
+    list that a `let` declares, or None; `sets` reads the sets that results make.
     """
 
     def __init__(
-        self, labels: Callable[[Scope], frozenset[str]], named_set: Callable[[str], nodes.Expr | None]
+        self,
+        labels: Callable[[Scope], frozenset[str]],
+        named_set: Callable[[str], nodes.Expr | None],
+        sets: SetReader,
     ) -> None:
         self.labels = labels
         self.named_set = named_set
+        self.sets = sets
 
     # ------------------------------------------------------------ one index
 
@@ -67,6 +76,8 @@ class IndexReader:
         def inner(child: nodes.Expr) -> Index:
             return self._index(child, axis, scope, order, of)
 
+        if (members := self.sets.index(node, (axis,), scope, of)) is not None:
+            return members
         match node:
             case nodes.Number():
                 return At(span=span, value=self._whole(node))
@@ -97,8 +108,6 @@ class IndexReader:
                 raise Problem(
                     errors.bad_index(span, "a tuple indexes several axes", "write it in a set: `{(a, b)}`")
                 )
-            case nodes.Compare():
-                raise Problem(errors.not_built(span, "a set from results as an index"))
         raise Problem(errors.bad_index(span, "an integer, depth, range, set, position or variable is needed"))
 
     @staticmethod
@@ -208,7 +217,7 @@ class IndexReader:
         of: str,
         slots: dict[str, Index],
     ) -> int:
-        tuples = self.tuple_set(item.value, axes[place:], scope, of)
+        tuples = self._several(item.value, axes[place:], scope, of)
         if tuples is None:
             slots[axes[place]] = self.read(item.value, axes[place], scope, axes, of)
             return place + 1
@@ -216,6 +225,14 @@ class IndexReader:
         for axis in axes[place + 1 : place + tuples.width]:
             slots[axis] = Covered(span=item.span)
         return place + tuples.width
+
+    def _several(
+        self, node: nodes.Expr | nodes.All, axes: Sequence[str], scope: Scope, of: str
+    ) -> Tuples | SetIndex | None:
+        """The set over some leading axes that an index is, written or from results; None for any other index."""
+        if isinstance(node, nodes.All):
+            return None
+        return self.sets.index(node, axes, scope, of) or self.tuple_set(node, axes, scope, of)
 
     def tuple_set(
         self, node: nodes.Expr | nodes.All, axes: Sequence[str], scope: Scope, of: str
@@ -253,6 +270,17 @@ class IndexReader:
                 )
             )
         return Tuples(span=node.span, items=tuple(rows), width=width)
+
+    def rows(self, node: nodes.Expr, axes: Sequence[str], scope: Scope) -> tuple[tuple[Index, ...], ...]:
+        """The members of a written set over axes, one index per axis."""
+        tuples = self.tuple_set(node, axes, scope, "the set")
+        if tuples is not None and tuples.width == len(axes):
+            return tuples.items
+        if tuples is not None or len(axes) > 1:
+            why = f"the set beside it has members over {', '.join(axes)}"
+            raise Problem(errors.unaligned_set(node.span, why))
+        items = node.items if isinstance(node, nodes.Set | nodes.List) else (node,)
+        return tuple((self._index(item, axes[0], scope, axes, "the set"),) for item in items)
 
     # ------------------------------------------------------------ cells of a family
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,11 @@ class Names:
     def has_prompt(self, name: str, scope: Scope) -> bool:
         """Whether a data set in scope has the prompt."""
         return any(name in spec.prompts for spec in self.specs(scope.data))
+
+    def only_data(self, prompts: Iterable[str]) -> str | None:
+        """The one of several data sets that has some prompts: a run over them is a run on it."""
+        having = {s.name for s in self.specs(self.data) if set(prompts) <= set(s.prompts)}
+        return next(iter(having)) if len(having) == 1 and len(self.data) > 1 else None
 
     def prompt_names(self, scope: Scope) -> list[str]:
         """The prompts in scope."""

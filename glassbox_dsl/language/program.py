@@ -8,12 +8,15 @@ feature axis its cells carry (`feature`: dim, vocab or none). `item` is a dimens
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from glassbox_dsl.source import Source, Span
 from glassbox_dsl.syntax.nodes import Expr as SyntaxExpr
 from glassbox_dsl.syntax.nodes import Node
 from glassbox_dsl.vocabulary.models import ModelSource
+
+if TYPE_CHECKING:
+    from glassbox_dsl.language.set_nodes import SetExpr
 
 # ---------------------------------------------------------------- indices
 
@@ -94,7 +97,7 @@ class Tuples(Index):
 
 
 class Covered(Index):
-    """An axis that a `Tuples` to its left already chooses on."""
+    """An axis that a `Tuples` or `SetIndex` to its left already chooses on."""
 
 
 # ---------------------------------------------------------------- dimensions
@@ -116,11 +119,15 @@ class Member(Node):
 
 
 class Dimension(Node):
-    """One swept dimension. `members` is None for a whole axis; else one tuple per cell, a member per variable."""
+    """One swept dimension. `members` is None for a whole axis; else one tuple per cell, a member per variable.
+
+    `members_from`: the cells are those of a set, known when what it reads was run; `members` is empty then.
+    """
 
     name: str
     variables: tuple[Variable, ...]
     members: tuple[tuple[Member, ...], ...] | None
+    members_from: SetExpr | None = None
     # Domains of other values that this dimension must meet: only cells that stand in all of them are kept.
     meets: tuple[Dimension, ...] = ()
 
@@ -275,22 +282,30 @@ class OwnValue(Expr):
 
 
 class Reference(Expr):
-    """A let or measure at given cells; `experiment` is set for a measure of another experiment."""
+    """A let or measure at given cells; `experiment` is set for a measure of another experiment.
+
+    `truth`: its value is a truth value, so that its cells can be a set.
+    """
 
     kind: Literal["let", "measure"]
     experiment: str
     name: str
     where: tuple[tuple[str, Index], ...]
+    truth: bool = False
 
 
 class InContext(Expr):
-    """`x[model: m]`, `x[data: d]`, `x[item: 3]`, `x[layer: 2]`: the value in another context or at given cells."""
+    """`x[model: m]`, `x[data: d]`, `x[item: 3]`, `x[layer: 2]`: the value in another context or at given cells.
+
+    `over` has the dimension that each entry of `where` indexes.
+    """
 
     body: Expr
     model: str | None = None
     data: str | None = None
     item: int | None = None
     where: tuple[tuple[str, Index], ...] = ()
+    over: tuple[Dimension, ...] = ()
 
 
 # ---------------------------------------------------------------- statements
@@ -338,7 +353,8 @@ class ValueVariant(Variant):
 class Value(Node):
     """A let, measure, record or claim: `dimensions` are its binders or what its value leaves free, without item.
 
-    `ratio`: the outermost operator is `/` and the denominator differs between items.
+    `ratio`: the outermost operator is `/` and the denominator differs between items. `truth`: it is a truth value;
+    `inferred` names the dimensions that no binder of it names.
     """
 
     kind: str  # let, measure, record, expect
@@ -348,6 +364,8 @@ class Value(Node):
     has_item: bool
     feature: str | None = None
     ratio: bool = False
+    truth: bool = False
+    inferred: tuple[str, ...] = ()
     table: str | None = None  # "top": rows of tokens instead of one number
     text: str = ""
 

@@ -47,7 +47,7 @@ class RunReader:
             dimensions=dimensions,
             variants=tuple(variants),
             model=model,
-            data=data,
+            data=data or self.names.only_data({v.prompt for v in variants}),
         )
 
     def data_with(self, prompt: str) -> tuple[str, ...]:

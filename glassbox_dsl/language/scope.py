@@ -5,7 +5,7 @@ Lookup order (LANGUAGE.md section 2): binders, the experiment, its data sets, th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from glassbox_dsl.language.program import Dimension, Variable
@@ -39,6 +39,13 @@ class Met:
         first = next((d for d in known if d.members is not None), known[0])
         others = tuple(d for d in known if d is not first and d.members is not None)
         return first.changed(meets=(*first.meets, *others)) if others else first
+
+
+def pass_on(names: Sequence[str], inner: Scope, scope: Scope) -> None:
+    """Hand the dimensions that a reduction or set leaves to the expression around it."""
+    for name in names:
+        for dimension in inner.met.found.get(name, []):
+            scope.met.add(dimension)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ STATEMENTS: dict[type[nodes.Node], str] = {
     nodes.PathEdit: "`path`",
     nodes.KeepEdit: "`keep CIRCUIT`",
 }
-CALLS = ("generate", "scrub", "estimate", "grad", "attribution", "largest", "sample", "size", "inverse", "text",
+CALLS = ("generate", "scrub", "estimate", "grad", "attribution", "inverse", "text",
          "accuracy", "auroc", "score", "loss_recovered")  # fmt: skip
 MODEL_OPTIONS = ("adapter",)
 CHARTS = ("scatter", "histogram", "text", "graph")

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 Body = nodes.Metric
 FUNCTIONS = ("mean", "std", "sum", "max", "min", "argmax", "softmax", "correlation", "resample", "noise", "unembed",
-             "direction", "token", "contains", "load", "first_token")  # fmt: skip
+             "direction", "token", "contains", "load", "first_token",
+             "largest", "sample", "size")  # fmt: skip
 
 
 @dataclass(frozen=True)

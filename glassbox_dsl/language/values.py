@@ -16,13 +16,13 @@ from glassbox_dsl.language.chains import (
     leading_path,
     take_apart,
 )
-from glassbox_dsl.language.errors import Poisoned, Problem
+from glassbox_dsl.language.contexts import ContextReader
+from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.language.indices import dotted, is_point, swept_variables
 from glassbox_dsl.language.program import (
     Constant,
     Covered,
     Expr,
-    InContext,
     Index,
     Operation,
     OwnValue,
@@ -35,9 +35,11 @@ from glassbox_dsl.language.program import (
     VariableValue,
 )
 from glassbox_dsl.language.scope import Scope
+from glassbox_dsl.language.set_axes import OPERATORS as SET_OPERATORS
+from glassbox_dsl.language.set_nodes import SetExpr, SetIndex, SetReference
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
-from glassbox_dsl.vocabulary.axes import CONTEXT_AXES, FEATURE_AXES, ITEM
+from glassbox_dsl.vocabulary.axes import FEATURE_AXES, ITEM
 from glassbox_dsl.vocabulary.sites import sites
 
 if TYPE_CHECKING:
@@ -51,14 +53,21 @@ def union(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for group in groups for name in group))
 
 
-class ValueReader:
+class ValueReader(ContextReader):
     """Turns expression syntax into values; `names` answers what the names of the experiment stand for."""
 
     def __init__(self, names: ExperimentReader) -> None:
         self.names = names
 
     def value(self, node: nodes.Expr, scope: Scope) -> Expr:
-        """The value of an expression; raises `Problem` with the first thing wrong in it."""
+        """The value of an expression; raises `Problem` with the first thing wrong in it, or where it is a set."""
+        found = self.reading(node, scope)
+        if isinstance(found, SetExpr):
+            raise Problem(errors.set_as_number(node.span, node.span.text))
+        return found
+
+    def reading(self, node: nodes.Expr, scope: Scope) -> Expr:
+        """The value or set that an expression is."""
         match node:
             case nodes.Number():
                 return Constant(span=node.span, value=float(node.value))
@@ -81,8 +90,15 @@ class ValueReader:
     # ------------------------------------------------------------ operations
 
     def operation(self, span: Span, op: str, operands: Sequence[nodes.Expr], scope: Scope) -> Expr:
-        """An elementwise operation; dimensions meet by name."""
-        return self.combine(span, op, [self.value(o, scope) for o in operands])
+        """An elementwise operation, or one of sets; dimensions meet by name."""
+        sets = self.names.sets
+        written = [op in SET_OPERATORS and sets.is_written(o, scope) for o in operands]
+        values = [
+            None if known else self.reading(o, scope) for known, o in zip(written, operands, strict=True)
+        ]
+        if any(v is None or isinstance(v, SetExpr) for v in values):
+            return sets.operation(span, op, operands, values, scope)
+        return self.combine(span, op, [v for v in values if v is not None])
 
     def combine(self, span: Span, op: str, values: Sequence[Expr], **fields: Any) -> Expr:
         """An elementwise operation of values that are read already."""
@@ -129,7 +145,7 @@ class ValueReader:
         if (run := self.names.run_named(name, base.span, scope)) is not None:
             return self.run_value(run, base, steps, scope)
         if (literal := self.names.literal_let(name)) is not None:
-            return self.in_context(self.value(literal, scope), steps, scope)
+            return self.in_context(self.reading(literal, scope), steps, scope)
         if (
             steps
             and isinstance(steps[0], Dot)
@@ -168,7 +184,7 @@ class ValueReader:
         use = self.run_argument(bound.node, scope.of_argument(bound))
         if use is not None:
             return self.read_site(use, base, steps, scope)
-        return self.in_context(self.value(bound.node, scope.of_argument(bound)), steps, scope)
+        return self.in_context(self.reading(bound.node, scope.of_argument(bound)), steps, scope)
 
     # ------------------------------------------------------------ runs and sites
 
@@ -263,6 +279,8 @@ class ValueReader:
         """The dimensions that the indices of a site leave."""
         names: list[str] = []
         for one, axis in zip(index, axes, strict=True):
+            if isinstance(one, SetIndex):
+                names += one.members.dims
             if isinstance(one, Covered) or not is_point(one):
                 names.append(scope.sweep(one.span, axis, axis))
             else:
@@ -302,72 +320,20 @@ class ValueReader:
         items: tuple[nodes.IndexItem, ...] = ()
         if steps and isinstance(steps[0], Brackets) and not context_items(steps[0]):
             items, steps = steps[0].items, steps[1:]
+        axes = [(v.name, v.axis) for d in family.dimensions for v in d.variables]
+        items, only = self.names.sets.restrictions(items, axes, scope, family.name)
         where = self.names.reader.family(items, family.dimensions, scope, family.name, base.span)
         dims = (*((ITEM,) if family.has_item else ()), *self.dims_of(where, scope))
-        value = Reference(span=base.span, kind="let" if family.kind == "let" else "measure",
-                          experiment=experiment or self.names.name, name=family.name, where=where,
-                          dims=dims, feature=family.feature)  # fmt: skip
-        return self.in_context(value, steps, scope)
-
-    def in_context(self, value: Expr, steps: Sequence[Step], scope: Scope) -> Expr:
-        """Brackets behind a value: `[model: smol]`, `[item: 3]`, `[layer: 2]`."""
-        for step in steps:
-            if not isinstance(step, Brackets):
-                what = f".{step.name}" if isinstance(step, Dot) else "(...)"
-                raise Problem(errors.wrong_kind(step.span, what, "no part of a value", "an index"))
-            value = self.one_context(value, step, scope)
-        return value
-
-    def one_context(self, value: Expr, step: Brackets, scope: Scope) -> Expr:
-        """One pair of brackets behind a value."""
-        fields: dict[str, Any] = {}
-        where: list[tuple[str, Index]] = []
-        free = [d for d in value.dims if d != ITEM]
-        for item in step.items:
-            name = item.name or (free[len(where)] if len(where) < len(free) else None)
-            if name is None:
-                raise Problem(errors.too_many_indices(item.span, "the value", free, len(step.items)))
-            if name in CONTEXT_AXES:
-                fields[name] = self.context_name(name, item)
-            elif name in value.dims and not isinstance(item.value, nodes.All):
-                where.append(
-                    (
-                        name,
-                        self.names.reader.read(
-                            item.value, self.axis_of(name, scope), scope, [name], "the value"
-                        ),
-                    )
-                )
-            elif name not in value.dims:
-                raise Problem(
-                    errors.unknown_axis(item.span, name, "the value", [*value.dims, "model", "data"])
-                )
-        dims = tuple(d for d in value.dims if d not in dict(where) and not (d == ITEM and "item" in fields))
-        return InContext(
-            span=step.span, body=value, where=tuple(where), dims=dims, feature=value.feature, **fields
-        )
-
-    @staticmethod
-    def axis_of(dimension: str, scope: Scope) -> str | None:
-        """The axis of a dimension's variable."""
-        for known in scope.met.found.get(dimension, []):
-            return known.variables[0].axis
-        return dimension
-
-    def context_name(self, axis: str, item: nodes.IndexItem) -> object:
-        """The model, data set or item number of a context index."""
-        if axis == ITEM:
-            if isinstance(item.value, nodes.Number) and isinstance(item.value.value, int):
-                return item.value.value
-            raise Problem(errors.bad_index(item.span, "an item is named by its number"))
-        if not isinstance(item.value, nodes.Name):
-            raise Problem(errors.bad_index(item.span, f"a {axis} is named by its name"))
-        known = self.names.models if axis == "model" else self.names.data
-        if item.value.id in self.names.file.broken and item.value.id not in known:
-            raise Poisoned
-        if item.value.id not in known:
-            raise Problem(errors.unknown_name(item.value.span, item.value.id, known, axis))
-        return item.value.id
+        home = experiment or self.names.name
+        meant = family.variants[0].value
+        if isinstance(meant, SetExpr):
+            found: Expr = SetReference(span=base.span, kind="let", experiment=home, name=family.name,
+                                       where=where, dims=dims, axes=meant.axes, by_name=meant.by_name)  # fmt: skip
+        else:
+            found = Reference(span=base.span, kind="let" if family.kind == "let" else "measure",
+                              experiment=home, name=family.name, where=where, dims=dims,
+                              feature=family.feature, truth=family.truth)  # fmt: skip
+        return self.in_context(self.names.sets.restricted(found, only), steps, scope)
 
     # ------------------------------------------------------------ runs as arguments
 

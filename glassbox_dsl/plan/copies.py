@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import Edit, Run, RunVariant, SiteRead, Swept, VariableValue
+from glassbox_dsl.language.set_nodes import SetExpr
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.sites import sites
@@ -36,7 +37,9 @@ def is_here(run: Run, setting: Setting) -> bool:
 
 
 def variables_used(node: nodes.Node) -> set[str]:
-    """The variables that a node reads, at any depth."""
+    """The variables that a node reads, at any depth; a set that depends on none has variables of its own only."""
+    if isinstance(node, SetExpr) and not node.dims:
+        return set()
     own = {node.variable} if isinstance(node, Swept | VariableValue) else set()
     return own.union(*(variables_used(child) for child in nodes.children(node)))
 

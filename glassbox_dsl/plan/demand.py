@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from glassbox_dsl.language.program import (
@@ -19,6 +19,7 @@ from glassbox_dsl.language.program import (
     SiteRead,
     Value,
 )
+from glassbox_dsl.language.set_nodes import SetExpr, SetReference
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.copies import copied_read, is_here
 from glassbox_dsl.plan.setting import Setting
@@ -50,10 +51,11 @@ class Demand:
     steps: dict[str, Wanted] = field(default_factory=dict)
 
     def stages(self) -> dict[str, int]:
-        """The stage of each run: after those its edits compute with, beside those they copy."""
+        """The stage of each run: after those its edits compute with and its sets read, beside those they copy."""
         found: dict[str, int] = {}
         for wanted in self.ordered():
-            stage = 0
+            read = (use.run for one in sets_of(wanted.run) for use in run_uses(one, self.experiment))
+            stage = max((found[run] + 1 for run in read), default=0)
             for variant in wanted.run.variants:
                 for edit in variant.edits:
                     copied = self.copied(edit, wanted.run)
@@ -71,7 +73,9 @@ class Demand:
         for variant in wanted.run.variants:
             for edit in variant.edits:
                 copied = self.copied(edit, wanted.run)
-                uses = [copied.run] if copied is not None else run_uses(edit.value, self.experiment)
+                uses = (
+                    [copied.run] if copied is not None else run_uses(edit.value, self.experiment, sets=False)
+                )
                 for use in uses:
                     found |= dict.fromkeys(self.computed_with(self.steps[use.run]))
                     if copied is None:
@@ -103,24 +107,37 @@ class Demand:
         done[name] = self.steps[name]
 
     def _sources(self, wanted: Wanted) -> Iterator[str]:
-        for variant in wanted.run.variants:
-            for edit in variant.edits:
-                yield from (use.run for use in run_uses(edit.value, self.experiment))
+        """The runs that a run's edits, the sets they write to and the domains of its binders read."""
+        for node in (*wanted.run.dimensions, *(e for v in wanted.run.variants for e in v.edits)):
+            yield from (use.run for use in run_uses(node, self.experiment))
         for tap in wanted.taps:
             if tap.other is not None:
                 yield tap.other.run.run
 
 
-def demand(experiment: Experiment, wanted: list[Value], setting: Setting | None = None) -> Demand:
-    """Everything that the wanted values of an experiment read, directly or through edits and lets.
+def demand(
+    experiment: Experiment,
+    wanted: list[Value],
+    setting: Setting | None = None,
+    more: Iterable[Expr] = (),
+) -> Demand:
+    """Everything that the wanted values of an experiment read, directly or through edits, sets and lets.
 
-    With a setting, rows that edits copy there and logits that are compared there are not asked for.
+    With a setting, rows that edits copy there and logits that are compared there are not asked for. `more`:
+    expressions that are evaluated here on behalf of another data set.
     """
     found = Demand(experiment, setting)
     for value in wanted:
-        for variant in value.variants:
-            _walk(variant.value, found, set())
+        _walk_value(value, found, set())
+    for expr in more:
+        _walk(expr, found, set())
     return found
+
+
+def _walk_value(value: Value, found: Demand, seen: set[tuple[str, str]]) -> None:
+    """What a declaration reads, and what the domains of its binders read."""
+    for node in (*value.dimensions, *(v.value for v in value.variants)):
+        _walk(node, found, seen)
 
 
 def _walk(node: nodes.Node, found: Demand, seen: set[tuple[str, str]]) -> None:
@@ -129,25 +146,25 @@ def _walk(node: nodes.Node, found: Demand, seen: set[tuple[str, str]]) -> None:
             _want_site(node, found)
         case MetricCall():
             _want_metric(node, found)
-            for part in (node.value, node.other_value, node.token):
+            for part in (node.run, node.other, node.value, node.other_value, node.token, node.at):
                 if part is not None:
                     _walk(part, found, seen)
             return
-        case Reference() if node.experiment == found.experiment.name:
+        case Reference() | SetReference() if node.experiment == found.experiment.name:
             if (node.kind, node.name) not in seen:
                 seen.add((node.kind, node.name))
-                for variant in found.experiment.value(node.kind, node.name).variants:
-                    _walk(variant.value, found, seen)
-            return
+                _walk_value(found.experiment.value(node.kind, node.name), found, seen)
     for child in nodes.children(node):
         _walk(child, found, seen)
 
 
 def _step(use: RunUse, found: Demand) -> Wanted:
-    """The step of a run, with what its edits read."""
+    """The step of a run, with what its edits, their sets and its binders' domains read."""
     if use.run not in found.steps:
         run = found.experiment.run(use.run)
         found.steps[use.run] = Wanted(run)
+        for node in sets_of(run):
+            _walk(node, found, set())
         for variant in run.variants:
             for edit in variant.edits:
                 copied = found.copied(edit, run)
@@ -196,15 +213,32 @@ def _want_metric(call: MetricCall, found: Demand) -> None:
         step.extensions.append(call.answer.name)
 
 
-def run_uses(node: nodes.Node, experiment: Experiment) -> Iterator[RunUse]:
-    """The runs that a value reads, through lets and measures too."""
+def run_uses(node: nodes.Node, experiment: Experiment, *, sets: bool = True) -> Iterator[RunUse]:
+    """The runs that a value reads, through lets and measures too, and (unless told not to) the sets in it."""
+    if isinstance(node, SetExpr) and not sets:
+        return
     if isinstance(node, RunUse):
         yield node
-    if isinstance(node, Reference) and node.experiment == experiment.name:
-        for variant in experiment.value(node.kind, node.name).variants:
-            yield from run_uses(variant.value, experiment)
+    if isinstance(node, Reference | SetReference) and node.experiment == experiment.name:
+        value = experiment.value(node.kind, node.name)
+        for part in (*value.dimensions, *(v.value for v in value.variants)):
+            yield from run_uses(part, experiment, sets=sets)
     for child in nodes.children(node):
-        yield from run_uses(child, experiment)
+        yield from run_uses(child, experiment, sets=sets)
+
+
+def sets_of(run: Run) -> Iterator[SetExpr]:
+    """The sets that decide which cells a run has and which its edits write: what they read is run before it."""
+    for node in (*run.dimensions, *(e for v in run.variants for e in v.edits)):
+        yield from _sets_in(node)
+
+
+def _sets_in(node: nodes.Node) -> Iterator[SetExpr]:
+    if isinstance(node, SetExpr):
+        yield node
+        return
+    for child in nodes.children(node):
+        yield from _sets_in(child)
 
 
 def answers_used(experiment: Experiment, wanted: list[Value]) -> Iterator[tuple[str, str | None, bool]]:
@@ -231,4 +265,4 @@ def _answers(node: nodes.Node) -> Iterator[tuple[str, str | None, bool]]:
             yield from _answers(child)
 
 
-__all__ = ["Demand", "Expr", "Wanted", "answers_used", "demand", "run_uses"]
+__all__ = ["Demand", "Expr", "Wanted", "answers_used", "demand", "run_uses", "sets_of"]

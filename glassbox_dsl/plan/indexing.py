@@ -25,6 +25,7 @@ from glassbox_dsl.language.program import (
     Swept,
     Tuples,
 )
+from glassbox_dsl.language.set_nodes import SetExpr, SetIndex
 from glassbox_dsl.plan.data_arrays import DataArrays, PromptArrays
 from glassbox_dsl.plan.named import Integers, Named, along, combine, scalar, take
 from glassbox_dsl.resolve.cells import Cell, Sizes
@@ -91,6 +92,8 @@ class Indexer:
 
     sizes: Sizes
     data: DataArrays
+    contains: Callable[[SetExpr, Sequence[Named], Env, str], Named]
+    """Whether joint coordinates belong to a set from results."""
     tables: dict[tuple[int, str, str], tuple[tuple[Cell, ...], Named]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -176,6 +179,10 @@ class Indexer:
         order = orders[cell.index]
         return order[:, cell.nth] if cell.nth < order.shape[1] else np.full(n, -1)
 
+    def positions(self, cell: Cell, axis: str, prompt: str) -> Integers:
+        """Where a cell lies in every item's prompt, [item]; -1: nowhere."""
+        return self._cell_positions(cell, axis, prompt, {})
+
     def _order(self, index: Index, axis: str, prompt: str) -> Integers:
         """The positions that an index selects in every item's prompt, in order, [item, nth]; -1 behind them."""
         n, size = self.data.n_items, self.sizes.of(axis)
@@ -202,6 +209,8 @@ class Indexer:
                 start, end = span_of(self.data.prompt(prompt), str(label))
                 low, high = (take(Named(t, (ITEM,)), {ITEM: env.item}) for t in (start, end))
                 return combine(lambda c, a, b: (c >= a) & (c < b), coordinate, low, high)
+            case SetIndex():
+                return self.contains(index.members, [coordinate], env, prompt)
             case Swept(variable=name) if self._has_sets(env.variables[name]):
                 return self._set_member(env.variables[name], coordinate, axis, env, prompt)
         return self._equal(coordinate, self.point(index, axis, env, prompt))
@@ -268,6 +277,9 @@ class Indexer:
             if isinstance(index, Tuples):
                 spans = [(a, coordinates[a]) for a in axes[place : place + index.width]]
                 part = self.tuples(index, spans, env, prompt)
+            elif isinstance(index, SetIndex):
+                joint = [coordinates[a] for a in axes[place : place + index.width]]
+                part = self.contains(index.members, joint, env, prompt)
             else:
                 part = self.member(index, coordinates[axis], axis, env, prompt)
             chosen = combine(np.logical_and, chosen, part)

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.language.program import Dimension, Experiment, Reference, Run, RunUse, TokenAt, Value
+from glassbox_dsl.language.set_nodes import SetExpr
 from glassbox_dsl.plan.data_arrays import DataArrays, padded
 from glassbox_dsl.plan.indexing import Binding, Env, Indexer
 from glassbox_dsl.plan.named import Integers, Mask, Named, along
 from glassbox_dsl.resolve.cells import Cell, Row, Sizes, resolve_dimension
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import ITEM
+
+if TYPE_CHECKING:
+    from glassbox_dsl.plan.set_maker import SetMaker
 
 Extension = tuple[str, int] | None
 """An answer and which of its alternatives stands behind the prompt, teacher-forced; None: the prompt alone."""
@@ -37,12 +42,26 @@ class Setting:
     @cached_property
     def indexer(self) -> Indexer:
         """Evaluates indices here."""
-        return Indexer(self.sizes, self.data)
+        return Indexer(self.sizes, self.data, lambda *where: self.sets.contains(*where))
+
+    @cached_property
+    def sets(self) -> SetMaker:
+        """Makes the sets from results here."""
+        from glassbox_dsl.plan.set_maker import SetMaker
+
+        return SetMaker(self)
 
     def rows(self, dimension: Dimension) -> tuple[Row, ...]:
-        """The cells of a dimension on this model."""
+        """The cells of a dimension on this model; those of a set are there once what it reads was run."""
         if dimension not in self.cells:
-            self.cells[dimension] = resolve_dimension(dimension, self.sizes)[0]
+            if dimension.members_from is not None:
+                rows = self.sets.rows(dimension)
+            else:
+                rows = resolve_dimension(dimension.changed(meets=()), self.sizes)[0]
+            for other in dimension.meets:
+                keys = {tuple(c.key for c in row) for row in self.rows(other)}
+                rows = tuple(row for row in rows if tuple(c.key for c in row) in keys)
+            self.cells[dimension] = rows
         return self.cells[dimension]
 
     def cells_of(self, dimension: Dimension) -> tuple[tuple[Cell, ...], ...]:
@@ -79,7 +98,9 @@ class Setting:
         found: dict[str, Binding] = {}
         for dimension in dimensions:
             ids = along(dimension.name, len(self.rows(dimension)))
-            whole = dimension.members is None and not dimension.meets
+            # A variable of another name than its axis does not say how many cells it has.
+            named = [v.name for v in dimension.variables] != [v.axis for v in dimension.variables]
+            whole = dimension.members is None and not dimension.meets and not named
             for variable, cells in zip(dimension.variables, self.cells_of(dimension), strict=True):
                 found[variable.name] = Binding(ids, dimension.name, None if whole else cells)
         return found
@@ -135,7 +156,9 @@ class Setting:
 
 
 def prompts_read(expr: nodes.Node, setting: Setting) -> list[str]:
-    """The prompts of the runs that an expression reads, in order."""
+    """The prompts of the runs that an expression reads, in order; what a set reads stays inside it."""
+    if isinstance(expr, SetExpr):
+        return []
     if isinstance(expr, RunUse):
         return [v.prompt for v in setting.run(expr.run).variants]
     if isinstance(expr, TokenAt):

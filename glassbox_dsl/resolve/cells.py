@@ -20,6 +20,7 @@ from glassbox_dsl.language.program import (
     Not,
     Position,
 )
+from glassbox_dsl.language.set_nodes import SetIndex
 from glassbox_dsl.resolve import errors
 from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
@@ -71,7 +72,10 @@ def whole_rows(axis: str, sizes: Sizes) -> tuple[Row, ...]:
 
 
 def resolve_dimension(dimension: Dimension, sizes: Sizes) -> tuple[tuple[Row, ...], tuple[Diagnostic, ...]]:
-    """The cells of a dimension in order, and warnings about members that this model does not have."""
+    """The cells of a dimension in order, and warnings about members that this model does not have.
+
+    Not for the cells of a set from results: those are known when what it reads was run.
+    """
     warnings: list[Diagnostic] = []
     rows: tuple[Row, ...]
     if dimension.members is None:
@@ -79,6 +83,8 @@ def resolve_dimension(dimension: Dimension, sizes: Sizes) -> tuple[tuple[Row, ..
     else:
         rows = tuple(_rows(dimension, sizes, warnings))
     for other in dimension.meets:
+        if other.members_from is not None:
+            continue
         keys = {tuple(c.key for c in row) for row in resolve_dimension(other, sizes)[0]}
         rows = tuple(row for row in rows if tuple(c.key for c in row) in keys)
     return rows, tuple(warnings)
@@ -117,7 +123,9 @@ def _cell(member: Member, axis: str | None, sizes: Sizes) -> Cell | None:
     if member.index is None or axis is None:
         return Cell(text=member.text, number=member.number)
     index = member.index
-    if isinstance(index, Between | AnyOf | Not) or (isinstance(index, Position) and index.part == "span"):
+    if isinstance(index, Between | AnyOf | Not | SetIndex) or (
+        isinstance(index, Position) and index.part == "span"
+    ):
         return Cell(text=member.text, index=index, whole=True)
     if axis in POSITION_AXES:
         if isinstance(index, At) and index.value >= 0:

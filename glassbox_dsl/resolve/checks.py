@@ -28,10 +28,12 @@ from glassbox_dsl.language.program import (
     Tuples,
     Unembed,
 )
+from glassbox_dsl.language.set_nodes import SetIndex
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.resolve import errors
 from glassbox_dsl.resolve.cells import Cell, Row, Sizes, resolve_dimension
 from glassbox_dsl.resolve.facts import ModelFacts
+from glassbox_dsl.resolve.set_checks import check_sets
 from glassbox_dsl.resolve.written_cells import WrittenCells
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
@@ -64,6 +66,7 @@ def check_experiment(
             found += _expression(variant.value, experiment, sizes)
     named = {e.name: e for e in (*others, experiment)}
     found += WrittenCells(experiment, named, sizes, items or {}).check()
+    found += check_sets(experiment, facts, model)
     return tuple(dict.fromkeys(found))
 
 
@@ -92,6 +95,8 @@ def _domains(experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
     families = [*(r.dimensions for r in experiment.runs), *(v.dimensions for v in experiment.values)]
     for dimensions in families:
         for dimension in dimensions:
+            if dimension.members_from is not None:
+                continue
             rows, warnings = resolve_dimension(dimension, sizes)
             if rows:
                 yield from warnings
@@ -103,7 +108,7 @@ def _domains(experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
 
 
 def _run(run: Run, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
-    families = [(d, resolve_dimension(d, sizes)[0]) for d in run.dimensions]
+    families = [(d, resolve_dimension(d, sizes)[0]) for d in run.dimensions if d.members_from is None]
     if any(not rows for _, rows in families):
         return  # said already: the family has no cell
     for variant in run.variants:
@@ -114,6 +119,8 @@ def _run(run: Run, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]
                 yield errors.touches_nothing(edit.span, sizes.model)
             yield from _edit_width(edit, experiment, sizes)
             yield from _expression(edit.value, experiment, sizes)
+            for index in edit.index:
+                yield from _expression(index, experiment, sizes)
 
 
 def _touches(edit: Edit, families: Sequence[tuple[object, tuple[Row, ...]]], sizes: Sizes) -> bool:
@@ -136,8 +143,8 @@ def _touches(edit: Edit, families: Sequence[tuple[object, tuple[Row, ...]]], siz
 
 
 def _some(index: Index, axis: str, cells: dict[str, Cell], sizes: Sizes) -> bool:
-    """Whether an index selects any cell of an axis that is not a position."""
-    if isinstance(index, AllCells | Covered):
+    """Whether an index selects any cell of an axis that is not a position; sets from results may."""
+    if isinstance(index, AllCells | Covered | SetIndex):
         return True
     if isinstance(index, Tuples):
         return index.complement or any(_some(row[0], axis, cells, sizes) for row in index.items)
@@ -147,24 +154,27 @@ def _some(index: Index, axis: str, cells: dict[str, Cell], sizes: Sizes) -> bool
 def chosen_by(index: Index, coordinate: int, axis: str, cells: dict[str, Cell], sizes: Sizes) -> bool:
     """Whether an index selects one coordinate, given the cells of the variables."""
     match index:
-        case AllCells() | Covered():
+        case AllCells() | Covered() | SetIndex():
+            return True
+        case Not(inner=SetIndex()):
             return True
         case Not():
             return not chosen_by(index.inner, coordinate, axis, cells, sizes)
         case AnyOf():
             return any(chosen_by(i, coordinate, axis, cells, sizes) for i in index.items)
         case Between():
-            low, high = (_number(i, axis, cells, sizes) for i in (index.low, index.high))
+            low, high = (index_number(i, axis, cells, sizes) for i in (index.low, index.high))
             return low is not None and high is not None and low <= coordinate <= high
         case Swept(variable=name) if name in cells and cells[name].whole:
             inner = cells[name].index
             return inner is not None and chosen_by(inner, coordinate, axis, cells, sizes)
         case Swept(variable=name) if name not in cells:
             return True
-    return _number(index, axis, cells, sizes) == coordinate
+    return index_number(index, axis, cells, sizes) == coordinate
 
 
-def _number(index: Index, axis: str, cells: dict[str, Cell], sizes: Sizes) -> int | None:
+def index_number(index: Index, axis: str, cells: Mapping[str, Cell], sizes: Sizes) -> int | None:
+    """The number of the cell that a point index names; None where that depends on more than the given cells."""
     match index:
         case At(value=value):
             return value + sizes.of(axis) if value < 0 else value
@@ -174,7 +184,10 @@ def _number(index: Index, axis: str, cells: dict[str, Cell], sizes: Sizes) -> in
             cell = cells[name]
             return cell.at if cell.at is not None else (int(cell.number) if cell.number is not None else None)
         case Arithmetic(op=op):
-            left, right = _number(index.left, axis, cells, sizes), _number(index.right, axis, cells, sizes)
+            left, right = (
+                index_number(index.left, axis, cells, sizes),
+                index_number(index.right, axis, cells, sizes),
+            )
             if left is None or right is None:
                 return None
             return {"+": left + right, "-": left - right, "*": left * right}[op]

@@ -76,6 +76,16 @@ def not_residual(span: Span, found: int, wanted: int, model: str) -> Diagnostic:
     )
 
 
+def heads_in_groups(span: Span, site: str, own: str, groups: Sequence[str], model: str) -> Diagnostic:
+    """A set over heads where groups of heads are indexed, or the other way round."""
+    has = "kv_head" if own == "head" else "head"
+    shown = ", ".join(groups[:4]) + (", ..." if len(groups) > 4 else "")
+    return Diagnostic(
+        "GB388", f"a set over `{own}` does not index `{site}`, which has `{has}`", span, f"on `{model}`: {shown}",
+        f"choose the cells by a value with the axis `{has}`",
+    )  # fmt: skip
+
+
 def no_cells(span: Span, name: str, model: str) -> Diagnostic:
     """A family without a cell on a model."""
     return Diagnostic(

@@ -29,6 +29,7 @@ from glassbox_dsl.language.program import (
     Swept,
     Tuples,
 )
+from glassbox_dsl.language.set_nodes import Largest, SetExpr, SetIndex, SetReference, Where
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.resolve.data import DataNeeds
 from glassbox_dsl.syntax import nodes
@@ -65,9 +66,11 @@ def _roots(experiment: Experiment, data: str) -> Iterator[nodes.Node]:
     """Every value of an experiment, right sides of edits included."""
     for value in experiment.values:
         yield from (v.value for v in value.variants)
+        yield from value.dimensions
     for run in experiment.runs:
         if _over(experiment, run.name, data):
-            yield from (e.value for v in run.variants for e in v.edits)
+            yield from (part for v in run.variants for e in v.edits for part in (e.value, *e.index))
+            yield from run.dimensions
 
 
 def prompts_of(node: nodes.Node, experiment: Experiment) -> list[str]:
@@ -112,7 +115,12 @@ def _aligned(experiment: Experiment, data: str) -> Iterator[tuple[str, str]]:
 
 
 def _numbered(node: nodes.Node, experiment: Experiment, dimensions: tuple[Dimension, ...]) -> Iterator[str]:
-    """The prompts that a value reads at positions given by number; `dimensions` are those its variables sweep."""
+    """The prompts that a value reads at positions given by number; `dimensions` are those its variables sweep.
+
+    What a set reads stays inside it, unless its members are positions.
+    """
+    if isinstance(node, SetExpr) and not set(node.axes) & set(POSITION_AXES):
+        return
     named = _named_variables(dimensions)
     if isinstance(node, SiteRead):
         indices = [
@@ -123,11 +131,11 @@ def _numbered(node: nodes.Node, experiment: Experiment, dimensions: tuple[Dimens
     elif isinstance(node, MetricCall) and node.run is not None and node.at is not None:
         if by_number(node.at, named):
             yield from prompts_of(node.run, experiment)
-    elif isinstance(node, Reference) and node.experiment == experiment.name:
+    elif isinstance(node, Reference | SetReference) and node.experiment == experiment.name:
         value = experiment.value(node.kind, node.name)
         for variant in value.variants:
             yield from _numbered(variant.value, experiment, value.dimensions)
-    inner = (*dimensions, *node.over) if isinstance(node, Reduce | OverDimension) else dimensions
+    inner = (*dimensions, *node.over) if isinstance(node, Reduce | OverDimension | Where | Largest) else dimensions
     for child in nodes.children(node):
         yield from _numbered(child, experiment, inner)
 
@@ -167,6 +175,8 @@ def by_number(index: Index, named: frozenset[str]) -> bool:
             return True
         case Tuples():
             return any(by_number(i, named) for row in index.items for i in row)
+        case SetIndex():
+            return True
         case AllCells() | Covered():
             return True
     return not is_point(index)

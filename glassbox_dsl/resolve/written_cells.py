@@ -66,7 +66,7 @@ class WrittenCells:
         swept = {
             variable.name: frozenset(row[place].key for row in resolve_dimension(dimension, self.sizes)[0])
             for dimension in dimensions
-            if dimension.members is not None
+            if dimension.members is not None and dimension.members_from is None
             for place, variable in enumerate(dimension.variables)
         }
         return _Reading(swept, frozenset(when))

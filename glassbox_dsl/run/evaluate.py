@@ -13,7 +13,6 @@ import torch
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import (
-    ByValue,
     Constant,
     Direction,
     Expr,
@@ -33,6 +32,7 @@ from glassbox_dsl.language.program import (
     Value,
     VariableValue,
 )
+from glassbox_dsl.language.set_nodes import Only, SetSize
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.demand import run_uses
@@ -45,6 +45,7 @@ from glassbox_dsl.run.elementwise import OPERATIONS, choose, quotient
 from glassbox_dsl.run.metric_values import MetricValues
 from glassbox_dsl.run.named import Named, both, combine, concatenate, scalar, take, take_named, valued
 from glassbox_dsl.run.reductions import Reductions
+from glassbox_dsl.run.set_values import only, size_of
 from glassbox_dsl.run.site_values import SiteValues
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import ITEM
@@ -79,6 +80,8 @@ class Evaluator:
             Reference: self.reference,
             InContext: self.in_context,
             TokenAt: self.token,
+            SetSize: lambda e, env: size_of(e, self, env),
+            Only: lambda e, env: only(e, self, env),
         }
 
     def at(self, context: Context) -> Evaluator:
@@ -89,7 +92,7 @@ class Evaluator:
         """The value of an expression in an environment."""
         if (elsewhere := self.elsewhere_data(expr)) is not None:
             other = self.context.other(self.context.experiment.name, self.context.model, elsewhere)
-            return Evaluator(other).value(expr, replace(env, item=other.all_items()))
+            return Evaluator(other).value(expr, replace(env, item=other.all_items(), extension=None))
         wide = [c for c in nodes.children(expr) if isinstance(c, Expr) and c.feature == "vocab"]
         if wide and expr.feature != "vocab":
             return self.in_pieces(expr.dims, wide[0], env, lambda e: self.kinds[type(expr)](expr, e))
@@ -99,7 +102,9 @@ class Evaluator:
         """The other data set that a reduction over items is about, if all its runs are fixed to one."""
         if not isinstance(expr, Reduce) or ITEM in expr.dims:
             return None
-        fixed_to = {self.context.run(u.run).data for u in run_uses(expr.body, self.context.experiment)}
+        fixed_to = {
+            self.context.run(u.run).data for u in run_uses(expr.body, self.context.experiment, sets=False)
+        }
         return (
             next(iter(fixed_to - {self.context.data_name}))
             if len(fixed_to) == 1 and None not in fixed_to and self.context.data_name not in fixed_to
@@ -110,7 +115,7 @@ class Evaluator:
         """A let, measure or claim over all its cells and items."""
         return self.cached(
             ("family", value.kind, value.name),
-            lambda: self._variants(value, lambda e, env: self.value(e, env)),
+            lambda: self.variants(value, lambda e, env: self.value(e, env)),
         )
 
     def parts(self, value: Value) -> tuple[Named, Named]:
@@ -120,7 +125,7 @@ class Evaluator:
             return lambda e, env: self.value(e.operands[place], env)  # type: ignore[attr-defined]
 
         first, second = (
-            self.cached(("part", i, value.name), lambda i=i: self._variants(value, part(i)))  # type: ignore[misc]
+            self.cached(("part", i, value.name), lambda i=i: self.variants(value, part(i)))  # type: ignore[misc]
             for i in (0, 1)
         )
         return first, second
@@ -137,7 +142,7 @@ class Evaluator:
             self.context.cache[key] = make()
         return self.context.cache[key]
 
-    def _variants(self, value: Value, evaluate: Callable[[Expr, Env], Named]) -> Named:
+    def variants(self, value: Value, evaluate: Callable[[Expr, Env], Named]) -> Named:
         """All readings of a declaration put together: each fills the cells whose names it stands for."""
         env = self.context.env(value.dimensions)
         if len(value.variants) == 1:
@@ -314,23 +319,13 @@ class Evaluator:
             if expr.item not in numbers:
                 raise Findings([errors.no_such_item(expr.span, expr.item, len(numbers))])
             env = replace(env, item=indices.scalar(numbers.index(expr.item)))
+        prompt = next(iter(prompts_read(expr.body, self.context)), self.places.default_prompt())
         bindings = {}
-        for name, index in expr.where:
-            binding = env.variables.get(name)
-            if isinstance(index, ByValue) and binding is not None and binding.cells is not None:
-                place = next(
-                    (
-                        i
-                        for i, c in enumerate(binding.cells)
-                        if c.text == index.text or (c.number is not None and c.number == index.number)
-                    ),
-                    -1,
-                )
-                bindings[name] = Binding(indices.scalar(place), name, binding.cells)
-            else:
-                bindings[name] = Binding(
-                    self.context.indexer.point(index, name, env, self.places.default_prompt()), name
-                )
+        for (name, index), dimension in zip(expr.where, expr.over, strict=True):
+            [variable] = dimension.variables
+            cell = self.places.cell_index(dimension, {variable.name: index}, env, prompt)
+            cells = self.context.bindings([dimension])[variable.name].cells
+            bindings[variable.name] = Binding(cell, name, cells)
         return self.value(expr.body, env.with_variables(bindings))
 
     def _elsewhere(self, expr: InContext, env: Env) -> Named:

@@ -53,8 +53,10 @@ class RunMaker:
         """The receipts of a context, by run."""
         return self.receipts if context is self.context else {}
 
-    def rows_wanted(self) -> int:
-        """How many passes there are to make, extensions not counted."""
+    def rows_wanted(self) -> int | None:
+        """How many passes there are to make, extensions not counted; None where sets from results decide."""
+        if any(d.members_from is not None for w in self._own() for d in w.run.dimensions):
+            return None
         return sum(int(self.rows.made(w.run, None).sum()) for w in self._own())
 
     def _own(self) -> list[Wanted]:
@@ -72,6 +74,7 @@ class RunMaker:
         key = (run.name, extension)
         if key in self.context.results:
             return
+        self.context.sets.check_edits(run)
         made = self.rows.made(run, extension)
         results = RunResults(made)
         self.context.results[key] = results
@@ -122,11 +125,12 @@ class RunMaker:
         found: dict[str, None] = {}
         for variant in wanted.run.variants:
             for edit in variant.edits:
-                for use in run_uses(edit.value, self.demand.experiment):
+                for use in run_uses(edit.value, self.demand.experiment, sets=False):
                     for earlier in self._sources(self.demand.steps[use.run]):
                         found[earlier] = None
                     found[use.run] = None
-        return list(found)
+        own = {w.run.name for w in self._own()}
+        return [run for run in found if run in own]
 
     def _base(self, prompt: str, extension: Extension) -> Tensor:
         """The inputs of all layers in the unedited pass, [item, layer (n_layers + 1), pos, dim]."""

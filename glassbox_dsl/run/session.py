@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.language.file import condition_name
-from glassbox_dsl.language.program import Experiment, Program, Reference, Run, Value
+from glassbox_dsl.language.program import Experiment, Expr, Program, Reduce, Reference, Run, Value
+from glassbox_dsl.language.set_nodes import SetReference
 from glassbox_dsl.plan.data_arrays import DataArrays
 from glassbox_dsl.plan.demand import Demand, demand, run_uses
 from glassbox_dsl.plan.progress import Progress
@@ -20,12 +21,15 @@ from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.delta.maker import DeltaMaker
 from glassbox_dsl.run.edits import Receipt
+from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.execute import RunMaker
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.measured import Claimed, Columns, Measured, Recorded
+from glassbox_dsl.run.set_values import RunValues
 from glassbox_dsl.run.trust import Check, verified
 from glassbox_dsl.run.weights import load_model
 from glassbox_dsl.syntax import nodes
+from glassbox_dsl.vocabulary.axes import ITEM
 
 FEWEST_ITEMS = 2
 PACK = " pack"
@@ -58,6 +62,7 @@ class Session:
     checks: dict[str, tuple[Check, ...]] = field(default_factory=dict)
     contexts: dict[tuple[str, str, str], Context] = field(default_factory=dict)
     makers: dict[tuple[str, str, str], RunMaker | DeltaMaker] = field(default_factory=dict)
+    pending: dict[tuple[str, str, str], RunMaker] = field(default_factory=dict)
     arrays: dict[tuple[str, str], DataArrays] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
     executor: str = "delta"
@@ -107,6 +112,8 @@ class Session:
                 found.receipts.append((run, receipt, rows))
                 if not receipt.moved:
                     found.diagnostics.append(errors.never_moved(receipt.edit.span, receipt.edit.text))
+        for note in context.sets.notes:
+            self._note(note)
         yield found
 
     def _forget(self, model: str) -> None:
@@ -124,7 +131,14 @@ class Session:
         key = (experiment, model, data)
         if key not in self.contexts:
             self._make([key])
+        self._make_pending(key)
         return self.contexts[key]
+
+    def _make_pending(self, key: tuple[str, str, str]) -> None:
+        """Make the runs of a context that are not made together with those of others, if that is still to do."""
+        if (maker := self.pending.pop(key, None)) is not None:
+            self.progress.stage(self._shown([self.contexts[key]]), maker.rows_wanted())
+            maker.make_all()
 
     def _make(self, keys: Sequence[tuple[str, str, str]]) -> None:
         """Make the runs of contexts of one model together, so that they share passes over equal prompts."""
@@ -138,22 +152,28 @@ class Session:
                 experiment, model, data, arrays, Sizes(self.facts[model], arrays.n_items, arrays.longest, model),
                 instrument=self.instrument(model), other=self.context,
             )  # fmt: skip
+            context.sets.values = RunValues(Evaluator(context))
             self.contexts[(name, model, data)] = context
             made.append(context)
         if not made:
             return
         if self.executor_of(made[0].model)[0] == "hooked":
-            makers: list[RunMaker | DeltaMaker] = [RunMaker(c, self._demand(c), self.progress) for c in made]
-        else:
-            makers = [DeltaMaker([(c, self._demand(c, c)) for c in made], self.progress)] * len(made)
-        for context, maker in zip(made, makers, strict=True):
-            self.makers[(context.experiment.name, context.model, context.data_name)] = maker
-        for maker in dict.fromkeys(makers):
-            self.progress.stage(self._shown(made), maker.rows_wanted())
-            maker.make_all()
+            for context in made:
+                maker = RunMaker(context, self._demand(context), self.progress)
+                self.makers[key_of(context)] = self.pending[key_of(context)] = maker
+            for context in made:
+                self._make_pending(key_of(context))
+            return
+        together = DeltaMaker([(c, self._demand(c, c)) for c in made], self.progress)
+        self.makers |= dict.fromkeys(map(key_of, made), together)
+        self.progress.stage(self._shown(made), together.rows_wanted())
+        together.make_all()
 
     def _demand(self, context: Context, setting: Setting | None = None) -> Demand:
-        return demand(context.experiment, self._read_here(context.experiment, context.data_name), setting)
+        experiment, data = context.experiment, context.data_name
+        return demand(
+            experiment, self._read_here(experiment, data), setting, self._for_others(experiment, data)
+        )
 
     @staticmethod
     def _shown(contexts: Sequence[Context]) -> str:
@@ -162,6 +182,18 @@ class Session:
         several = len({c.data_name for c in contexts}) > 1
         data = ", ".join(dict.fromkeys(c.data_name for c in contexts)) if several else ""
         return f"{', '.join(names)} on {contexts[0].model}" + (f", {data}" if data else "")
+
+    @staticmethod
+    def _for_others(experiment: Experiment, data: str) -> list[Expr]:
+        """Reductions over runs that are all fixed to a data set: other data sets of the experiment read them."""
+        if len(experiment.data) < 2:
+            return []
+
+        def data_of(reduce: Reduce) -> set[str | None]:
+            return {experiment.run(u.run).data for u in run_uses(reduce.body, experiment, sets=False)}
+
+        found = [n for n in _everything(experiment) if isinstance(n, Reduce) and ITEM not in n.dims]
+        return [reduce for reduce in found if data_of(reduce) == {data}]
 
     def _wanted(self, experiment: Experiment, data: str) -> list[Value]:
         """What is asked of an experiment on a data set: all of it, or what others read."""
@@ -299,14 +331,19 @@ class Session:
         self.arrays[(data, model)] = DataArrays(self.tables[(data, model)])
 
 
+def key_of(context: Context) -> tuple[str, str, str]:
+    """What a context is found by."""
+    return (context.experiment.name, context.model, context.data_name)
+
+
 def _everything(node: nodes.Node) -> Iterator[nodes.Node]:
     yield node
     for child in nodes.children(node):
         yield from _everything(child)
 
 
-def _references(experiment: Experiment) -> Iterator[Reference]:
-    return (n for n in _everything(experiment) if isinstance(n, Reference))
+def _references(experiment: Experiment) -> Iterator[Reference | SetReference]:
+    return (n for n in _everything(experiment) if isinstance(n, Reference | SetReference))
 
 
 def _crosses(experiment: Experiment) -> bool:

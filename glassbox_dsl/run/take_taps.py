@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -94,13 +94,24 @@ class TapTaker:
         return tensor(table[done.rows.items]), tensor(valid[done.rows.items])
 
     def _take_sequence(self, tap: Tap, results: RunResults, done: Pass) -> None:
-        losses = metrics()[tap.metric].compute(done.logits, done.ids.to(done.logits.device)).cpu()
+        compute = metrics()[tap.metric].compute
+        if tap.at is not None:
+            put(tap, results, done.rows, self._sequence_at(compute, self._at(tap, done), done))
+            return
+        losses = compute(done.logits, done.ids.to(done.logits.device)).cpu()
         if "mean" in dict(tap.options):
             losses = losses[:, :-1].mean(1)
-        elif tap.at is not None:
-            at = self._at(tap, done)
-            losses = losses[torch.arange(len(at)), at.clamp(0, losses.shape[1] - 1)]
         put(tap, results, done.rows, losses)
+
+    @staticmethod
+    def _sequence_at(compute: Callable[..., Tensor], at: Tensor, done: Pass) -> Tensor:
+        """A metric of the next token at one position of each row: a sequence of two, of which the first counts."""
+        rows, last = torch.arange(len(at)), done.ids.shape[1] - 1
+        logits = done.logits_at(at)[:, None].expand(-1, 2, -1)
+        pair = torch.stack([done.ids[rows, at.clamp(0, last)], done.ids[rows, (at + 1).clamp(0, last)]], 1)
+        return torch.where(
+            (at >= 0) & (at < last), compute(logits, pair.to(logits.device))[:, 0].cpu(), torch.nan
+        )
 
     def _take_pattern(self, tap: Tap, results: RunResults, done: Pass) -> None:
         compute, kind = metrics()[tap.metric].compute, dict(tap.options)["kind"]

@@ -53,7 +53,11 @@ class Frozen:
         return type(self) is type(other) and self._content() == other._content()
 
     def __hash__(self) -> int:
-        return hash((type(self), self._content()))
+        known: int | None = self.__dict__.get("_hash")
+        if known is None:
+            # Values hold all that they depend on, so that a key may be a large tree: it is walked once.
+            known = self.__dict__["_hash"] = hash((type(self), self._content()))
+        return known
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={self.__dict__[name]!r}" for name in self._fields if name != "span")

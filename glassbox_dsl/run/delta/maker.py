@@ -61,13 +61,13 @@ class DeltaMaker:
         """Every run, stage by stage."""
         for stage in sorted(self.recorded):
             self._stage(self.recorded[stage])
-        for context, demand in self.contexts:
-            for wanted in own_runs(context, demand):
-                self._combine(context, wanted)
 
-    def rows_wanted(self) -> int:
-        """How many cells there are to make, extensions not counted."""
-        return sum(int(j.made.sum()) for jobs in self.recorded.values() for j in jobs if j.extension is None)
+    def rows_wanted(self) -> int | None:
+        """How many cells there are to make, extensions not counted; None where sets from results decide."""
+        recorded = [job for jobs in self.recorded.values() for job in jobs]
+        if any(d.members_from is not None for job in recorded for d in job.run.dimensions):
+            return None
+        return sum(int(job.made.sum()) for job in recorded if job.extension is None)
 
     # ------------------------------------------------------------ jobs
 
@@ -91,7 +91,8 @@ class DeltaMaker:
             for extension in self._extensions(context, demand):
                 if extension[0] in wanted.extensions:
                     for name in demand.computed_with(wanted):
-                        yield demand.steps[name], extension
+                        if (id(context), name, extension) in self.jobs:
+                            yield demand.steps[name], extension
                     yield wanted, extension
 
     # ------------------------------------------------------------ stages
@@ -106,6 +107,9 @@ class DeltaMaker:
             self.progress.advance(sum(len(s.cells) for s in pack.shares if s.job.extension is None))
         for job in jobs:
             self._keeping(job).finish(_context(job).results[job.key], job.wanted)
+        for job in jobs:
+            if job.extension is None:
+                self._combine(_context(job), job.wanted)
 
     def _climb(self, context: Context, packing: Packing, pack: Pack, jobs: Sequence[Job]) -> None:
         """Run one pack; in halves where memory does not suffice."""
@@ -143,6 +147,7 @@ class DeltaMaker:
 
     def _prepare(self, job: Job) -> None:
         context = _context(job)
+        context.sets.check_edits(job.run)
         results = RunResults(job.made)
         context.results[job.key] = results
         self.receipts.setdefault(
