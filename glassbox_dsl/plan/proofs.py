@@ -15,6 +15,7 @@ from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import Edit, Run, RunVariant, SiteRead
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.named import Integers, Mask
+from glassbox_dsl.plan.pairing import sweeps_sets
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.vocabulary.sites import sites
 
@@ -39,7 +40,7 @@ class Proofs:
             return none
         source = self._plain_prompt(read)
         place = axes.index("pos")
-        if source is None or not is_point(edit.index[place]):
+        if source is None or not is_point(edit.index[place]) or sweeps_sets(edit.index[place], env):
             return none
         at = self.setting.indexer.point(edit.index[place], "pos", env, prompt)
         there = self.setting.indexer.point(read.index[place], "pos", env, source)

@@ -57,12 +57,16 @@ class Receipt:
 
 @dataclass
 class EditBatch:
-    """The edits of one variant on a batch of rows; `env` has the rows' items and variables."""
+    """The edits of one variant on a batch of rows; `env` has the rows' items and variables.
+
+    `logit_positions` says at which positions logits are made, where not at all.
+    """
 
     context: Context
     variant: RunVariant
     env: Env
     receipts: Mapping[Edit, Receipt]
+    logit_positions: Sequence[int] | None = None
     evaluator: Evaluator = field(init=False)
     hit: dict[Edit, Tensor] = field(default_factory=dict)
 
@@ -87,9 +91,12 @@ class EditBatch:
         return {key: self._writer(key, edits) for key, edits in by_key.items()}
 
     def _writer(self, key: SiteKey, edits: Sequence[Edit]) -> Callable[[Tensor], Tensor]:
+        kept = self.logit_positions if key.site == "logits" else None
+        positions = None if kept is None else np.array(kept, dtype=np.int64)
+
         def write(value: Tensor) -> Tensor:
             for edit in edits:
-                value = self.apply(edit, key, value)
+                value = self.apply(edit, key, value, positions)
             return value
 
         return write

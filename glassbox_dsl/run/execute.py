@@ -163,10 +163,10 @@ class RunMaker:
     def _pass(self, wanted: Wanted, results: RunResults, rows: Rows, extension: Extension) -> None:
         variant = wanted.run.variants[rows.variant]
         env = self.rows.env(wanted.run, rows.cells, rows.items, extension)
-        batch = EditBatch(self.context, variant, env, self.receipts[wanted.run.name])
         keys = self._keys(results)
         taps = self._taps(wanted, extension)
         positions = self.taps.positions(taps, results, env, variant, rows)
+        batch = EditBatch(self.context, variant, env, self.receipts[wanted.run.name], positions)
         if positions is not None or "logits" in results.sites:
             keys = [*keys, SiteKey("logits")]
         start = None

@@ -132,3 +132,29 @@ def test_delta_equals_hooked(name, data, checkpoints, gbx, monkeypatch):
     monkeypatch.setattr(packing, "ROWS", data.draw(st.sampled_from([4096, 60])))
     monkeypatch.setattr(grouping, "SHARED_FROM", data.draw(st.sampled_from([64, 1])))
     compare(gbx, text, checkpoints[name], monkeypatch)
+
+
+FOUND = (
+    # logits are made at some positions only, and an edit of them names others
+    """run other = forward(corrupt) { logits[not last] += noise(scale: 0.3, seed: 1) }
+  run edited = forward(clean) { attn.z[0..1, :, {c, last}] := other }
+  measure m = kl(edited, other)""",
+    # one member is a position, one a whole span
+    """run other = forward(clean) { attn.norm_scale[1, last] *= 1.5 }
+  run edited[pos in {1, 3, d.span}] = forward(corrupt) { attn.in[1, pos] := other }
+  measure m = kl(edited, clean)""",
+    # what a run computes with is itself edited, and stands in an earlier stage
+    """run other = forward(corrupt) { resid_mid[1, :] += noise(scale: 0.3, seed: 1) }
+  run edited[pos in {1, 3}] = forward(clean) { resid_post[0, pos] += other * 0.5 - self  resid_mid[-1, not last] *= 0.5 }
+  measure m = logprob(edited, long)""",
+    # edits that no cell changes carry a base of their own; one cell joins before it is whole
+    """run fixed[layer, pos] = forward(clean) {
+    embed[{1, 2}] += noise(scale: 0.5, seed: 1)  attn.z[1, 0, last] := corrupt  resid_post[layer, pos] := clean
+  }
+  measure m = loss(fixed)""",
+)
+
+
+@pytest.mark.parametrize("body", FOUND)
+def test_what_was_found_once_stays_right(body, llama, gbx, monkeypatch):
+    assert compare(gbx, f"{DATA}experiment e {{\n  {body}\n}}\n", llama, monkeypatch)
