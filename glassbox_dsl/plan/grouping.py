@@ -34,8 +34,8 @@ class Grouping:
         return self.end - self.fork
 
     def by_owner(self) -> tuple[OwnerGroup, ...]:
-        """Owners by the number of their rows and keys rounded up to powers of two."""
-        kind = np.stack([_power(self.counts), _power(self.end)], 1)
+        """Owners by the number of their rows and keys rounded up to powers of four: few calls, some padding."""
+        kind = np.stack([_power(self.counts, 4), _power(self.end, 4)], 1)
         found = []
         for one in np.unique(kind, axis=0):
             mine = np.flatnonzero((kind == one).all(1))
@@ -95,6 +95,7 @@ class Grouping:
         return BaseGroup(keys, queries, tuple(cells))
 
 
-def _power(counts: Integers) -> Integers:
-    """Counts rounded up to powers of two."""
-    return 2 ** np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64)
+def _power(counts: Integers, base: int = 2) -> Integers:
+    """Counts rounded up to powers of a base."""
+    found: Integers = base ** np.ceil(np.log2(np.maximum(counts, 1)) / np.log2(base)).astype(np.int64)
+    return found

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.indices import is_point
@@ -236,18 +237,19 @@ class Evaluator:
         mean = (columns * valid[..., None]).sum(1) / valid.sum(1)[:, None]
         return take(Named(mean, (ITEM,), True), {ITEM: env.item})
 
-    def unembed(self, expr: Unembed, env: Env) -> Named:
-        """Logits through the model's own final norm and head."""
+    def unembed(self, expr: Unembed, env: Env, tokens: Tensor | None = None) -> Named:
+        """Logits through the model's own final norm and head; of some tokens [n] alone where they are given."""
         value = self.value(expr.body, env)
         instrument = self.context.instrument
         if expr.scale is None:
-            logits = instrument.unembed(value.data, norm="none" if expr.norm == "none" else "final")
+            norm: Literal["none", "final"] = "none" if expr.norm == "none" else "final"
+            logits = instrument.unembed(value.data, norm=norm, tokens=tokens)
             return Named(logits.float().cpu(), value.dims, True, value.present)
         scale = self.value(expr.scale, env)
         dims = tuple(dict.fromkeys((*value.dims, *scale.dims)))
         (x, there), (s, also) = value.spread(dims), scale.spread(dims)
         shape = torch.broadcast_shapes(x.shape[:-1], s.shape)
-        logits = instrument.unembed(x.expand(*shape, x.shape[-1]), scale=s.expand(shape))
+        logits = instrument.unembed(x.expand(*shape, x.shape[-1]), scale=s.expand(shape), tokens=tokens)
         return Named(logits.float().cpu(), dims, True, both(there, also))
 
     def noise(self, expr: Noise, env: Env) -> Named:

@@ -19,7 +19,7 @@ from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.families import Family
 from glassbox_dsl.run.attention import tapped
-from glassbox_dsl.run.modules import ModelModules, find_modules
+from glassbox_dsl.run.modules import ModelModules, find_modules, only_tokens
 from glassbox_dsl.run.steps import Step, Steps, boundary, hooked, identity, in_order, replaced
 from glassbox_dsl.vocabulary.keys import HEAD, STREAM, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
@@ -68,12 +68,17 @@ class Instrument:
         return run.run(ids, logit_positions)
 
     def unembed(
-        self, x: torch.Tensor, *, norm: Literal["final", "none"] = "final", scale: torch.Tensor | None = None
+        self,
+        x: torch.Tensor,
+        *,
+        norm: Literal["final", "none"] = "final",
+        scale: torch.Tensor | None = None,
+        tokens: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Logits of residual-width values: x [..., dim] to [..., vocab], through the model's own head.
 
         `final` runs the final norm on x; with `scale` [...] it divides by that instead of x's own spread;
-        `none` takes x as if it came out of the final norm.
+        `none` takes x as if it came out of the final norm. With `tokens` [n] only theirs are made: [..., n].
         """
         rows = x.reshape(-1, 1, x.shape[-1]).to(self.device, self.dtype)
         writes: dict[SiteKey, Write] = {}
@@ -84,7 +89,9 @@ class Instrument:
             writes[SiteKey("final_norm_scale")] = lambda own: frozen.to(own)
         ids = torch.zeros(rows.shape[0], 1, dtype=torch.long, device=self.device)
         logits = SiteKey("logits")
-        got = self.forward(ids, reads={logits}, writes=writes, start=(self.facts.n_layers, rows))
+        head = self.modules.unembed
+        with replaced({} if tokens is None else only_tokens(head, tokens)):
+            got = self.forward(ids, reads={logits}, writes=writes, start=(self.facts.n_layers, rows))
         return got[logits].reshape(*x.shape[:-1], -1)
 
     def unembedding_columns(self, token_ids: torch.Tensor) -> torch.Tensor:

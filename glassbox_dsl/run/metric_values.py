@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glassbox_dsl.language.indices import is_point
-from glassbox_dsl.language.program import AnswerUse, Expr, Index, MetricCall, RunUse
+from glassbox_dsl.language.program import AnswerUse, Expr, Index, MetricCall, RunUse, Unembed
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.indexing import Env
@@ -48,6 +48,11 @@ class MetricValues:
         tapped = tap_of(call, host_order(self.context.experiment.runs))
         if tapped is not None:
             return self.tapped(tapped[0], tapped[1], call, env)
+        if entry.few_tokens and isinstance(call.value, Unembed):
+            ids, valid = self.scored(call, env)
+            tokens, places = ids.data.unique(return_inverse=True)
+            some = self.evaluator.unembed(call.value, env, tokens)
+            return score(entry.compute, some, Named(places, ids.dims, True, ids.present), valid)
         logits = self.distribution(call.value, call.run, call.at, call, env)
         if entry.shape == "pair":
             other = self.distribution(call.other_value, call.other, call.other_at, call, env)

@@ -117,3 +117,12 @@ def _layer(layer: nn.Module, family: Family, facts: ModelFacts, find: Find) -> L
         at={spot.module: find(layer, spot.module) for spot in family.sites.values()},
         norms={site: _norm(find(layer, norm.module), norm) for site, norm in family.norms.items()},
     )
+
+
+def only_tokens(unembed: nn.Module, tokens: torch.Tensor) -> dict[nn.Module, Callable[..., torch.Tensor]]:
+    """The forward of an unembedding that makes the logits of some tokens [n] alone."""
+    weight, bias = unembed.weight, getattr(unembed, "bias", None)
+    assert isinstance(weight, torch.Tensor)
+    at = tokens.to(weight.device)
+    some = weight[at], None if bias is None else bias[at]
+    return {unembed: lambda x: nn.functional.linear(x, *some)}

@@ -145,7 +145,9 @@ FOUND = (
   measure m = kl(edited, clean)""",
     # what a run computes with is itself edited, and stands in an earlier stage
     """run other = forward(corrupt) { resid_mid[1, :] += noise(scale: 0.3, seed: 1) }
-  run edited[pos in {1, 3}] = forward(clean) { resid_post[0, pos] += other * 0.5 - self  resid_mid[-1, not last] *= 0.5 }
+  run edited[pos in {1, 3}] = forward(clean) { resid_post[0, pos] += other * 0.5 - self
+    resid_mid[-1, not last] *= 0.5
+  }
   measure m = logprob(edited, long)""",
     # edits that no cell changes carry a base of their own; one cell joins before it is whole
     """run fixed[layer, pos] = forward(clean) {

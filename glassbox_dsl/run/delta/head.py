@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from glassbox_dsl.run.delta.visits import Visits
 from glassbox_dsl.run.instrument import Instrument
+from glassbox_dsl.run.modules import only_tokens
 from glassbox_dsl.run.steps import Steps, hooked, identity, in_order, replaced
 from glassbox_dsl.vocabulary.keys import HEAD, SiteKey
 
@@ -59,10 +60,7 @@ class Head:
             modules.final_norm.module: lambda *_, **__: normed[:, None]
         }
         if vocabulary is not None:
-            weight, bias = modules.unembed.weight, getattr(modules.unembed, "bias", None)
-            assert isinstance(weight, Tensor)
-            some = weight[vocabulary], None if bias is None else bias[vocabulary]
-            forwards[modules.unembed] = lambda x: nn.functional.linear(x, *some)
+            forwards |= only_tokens(modules.unembed, vocabulary)
         with torch.inference_mode():
             return self._call(normed[:, None], forwards, logits=True)[:, 0]
 
