@@ -1,6 +1,6 @@
 """The whole program on one screen: text -> program -> resolved -> runs -> rows -> database -> pages.
 
-`check_file` runs the first stages and loads no weights; `run_file` runs them all.
+`check_file` and `explain_file` run the first stages and load no weights; `run_file` runs them all.
 """
 
 from __future__ import annotations
@@ -8,14 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.language.file import has_errors, read_program
 from glassbox_dsl.language.program import Program
+from glassbox_dsl.plan.limits import not_fetched, too_large
 from glassbox_dsl.plan.progress import Progress
 from glassbox_dsl.resolve.program import Resolved, resolve_facts, resolve_items
 
+if TYPE_CHECKING:
+    from glassbox_dsl.plan.program_plan import ProgramPlan
+
 COMPLETE, FINDINGS = 0, 1
+PACKS_BEFORE_A_RUN = 3
+"""Packs of each stage that are planned row by row before a run: enough to say what it will cost."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +46,54 @@ def check_file(path: Path) -> tuple[Diagnostic, ...]:
         found = (*diagnostics, *resolved.diagnostics)
         if has_errors(found):
             return found
-        return (*found, *resolve_items(resolved, only_cached=True).diagnostics)
+        found = (*found, *too_large(program, resolved.facts, {}))
+        if has_errors(found):
+            return found
+        items = resolve_items(resolved, only_cached=True)
+        return (*found, *items.diagnostics, *too_large(program, resolved.facts, items.tables))
     except Findings as findings:
         return (*diagnostics, *findings.diagnostics)
 
 
-def run_file(path: Path, db: Path, report_dir: Path | None, progress: Progress) -> RunOutcome:
-    """Run a file. Raises Findings for what stops it; nothing partial is left behind."""
+def explain_file(path: Path, memory: int | None = None) -> tuple[ProgramPlan, tuple[Diagnostic, ...]]:
+    """The plan of a file and its warnings; loads no weights. Raises Findings for what would stop a run.
+
+    `memory` is the budget in bytes; None: most of what is free.
+    """
+    from glassbox_dsl.plan.program_plan import plan_program
+
     program, diagnostics = read_program(path)
     if program is None:
         raise Findings(diagnostics)
     resolved = resolve_facts(program)
-    if has_errors(resolved.diagnostics):
-        raise Findings((*diagnostics, *resolved.diagnostics))
-    return _run(program, resolved, path, db, report_dir, progress, (*diagnostics, *resolved.diagnostics))
+    found = [*diagnostics, *resolved.diagnostics]
+    if not has_errors(found):
+        found += [*too_large(program, resolved.facts, {}), *not_fetched(program, resolved.files)]
+    if has_errors(found):
+        raise Findings(found)
+    items = resolve_items(resolved)
+    found += [*items.diagnostics, *too_large(program, resolved.facts, items.tables)]
+    if has_errors(found):
+        raise Findings(found)
+    return plan_program(program, resolved.facts, items.tables, memory), tuple(found)
+
+
+def run_file(
+    path: Path, db: Path, report_dir: Path | None, progress: Progress, memory: int | None = None
+) -> RunOutcome:
+    """Run a file. Raises Findings for what stops it; nothing partial is left behind.
+
+    `memory` is the budget in bytes; None: most of what is free.
+    """
+    program, diagnostics = read_program(path)
+    if program is None:
+        raise Findings(diagnostics)
+    resolved = resolve_facts(program)
+    warnings = (*diagnostics, *resolved.diagnostics)
+    found = warnings if has_errors(warnings) else (*warnings, *too_large(program, resolved.facts, {}))
+    if has_errors(found):
+        raise Findings(found)
+    return _run(program, resolved, path, db, report_dir, progress, warnings, memory)
 
 
 def _run(
@@ -63,7 +104,10 @@ def _run(
     report_dir: Path | None,
     progress: Progress,
     warnings: Sequence[Diagnostic],
+    memory: int | None,
 ) -> RunOutcome:
+    from glassbox_dsl.plan.actual import against_plan, note_speeds
+    from glassbox_dsl.plan.program_plan import plan_program
     from glassbox_dsl.report import check_folder, render_report
     from glassbox_dsl.run.fetch import prepare
     from glassbox_dsl.run.session import Session
@@ -76,16 +120,17 @@ def _run(
     progress.stage("models and data", None)
     files = {m.name: prepare(m, progress.say) for m in program.models if m.name in resolved.facts}
     tables = resolve_items(resolved, files=files)
-    warnings = [*warnings, *tables.diagnostics]
+    warnings = [*warnings, *tables.diagnostics, *too_large(program, resolved.facts, tables.tables)]
     if has_errors(warnings):
         raise Findings(warnings)
-    session = Session(program, resolved.facts, files, dict(tables.tables), progress)
+    plan = plan_program(program, resolved.facts, tables.tables, memory, PACKS_BEFORE_A_RUN)
+    session = Session(program, resolved.facts, files, dict(tables.tables), progress, plan)
     with Keeper(store, program, path, session) as keeper:
         for results in session.results():
             keeper.keep(results)
         keeper.close([*warnings, *session.problems])
     pages = render_report(db, report_dir, run_id=keeper.run_id) if report_dir is not None else ()
     exit_code = FINDINGS if keeper.failed else COMPLETE
-    return RunOutcome(
-        exit_code, db, tuple(pages), tuple(keeper.headlines), tuple([*warnings, *keeper.findings])
-    )
+    note_speeds(plan, session.tallies)
+    headlines = (*keeper.headlines, *against_plan(plan, session.tallies))
+    return RunOutcome(exit_code, db, tuple(pages), headlines, tuple([*warnings, *keeper.findings]))

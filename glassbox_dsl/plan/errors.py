@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.source import Span
+
+BUDGET = "GB546"
+"""The code of a memory budget that one cell exceeds."""
 
 
 def spans_differ(span: Span, rows: str) -> Diagnostic:
@@ -45,3 +50,40 @@ def fewer_members(span: Span, found: int, wanted: int, model: str) -> Diagnostic
         "GB543", f"`{model}` has {found} of the {wanted} cells asked for", span, "all of them are taken",
         "ask for fewer", severity="warning",
     )  # fmt: skip
+
+
+def too_many_cells(
+    span: Span, name: str, counts: tuple[int, int, int], factors: Sequence[str], model: str, exact: bool
+) -> Diagnostic:
+    """A sweep that nobody can wait for. `counts`: its own cells, those of the file, and how many are allowed."""
+    cells, total, largest = counts
+    others = f"; the file comes to {total:,}" if total > cells else ""
+    return Diagnostic(
+        "GB545",
+        f"`{name}` comes to {'' if exact else 'at least '}{cells:,} cells",
+        span,
+        f"{' x '.join(factors)} on `{model}`{others}; at most {largest:,} are made",
+        "name the members of an axis (`layer in {0, 50%, 100%}`), or draw fewer items",
+    )
+
+
+def budget_too_small(span: Span, cell: str, needed: str, parts: str, budget: str) -> Diagnostic:
+    """Less memory than one cell needs."""
+    return Diagnostic(
+        BUDGET,
+        f"one cell of a run needs {needed}, the budget is {budget}",
+        span,
+        f"{cell}: {parts}",
+        "give more with `--memory 8GiB`, shorten the prompts, or keep less of the run",
+    )
+
+
+def not_fetched(span: Span | None, model: str, id: str) -> Diagnostic:
+    """A plan needs tokens, and so the tokenizer."""
+    return Diagnostic(
+        "GB547",
+        f"the tokenizer of `{model}` is not on this machine yet",
+        span,
+        "how many tokens its prompts have is not known without it",
+        f"fetch it: `gbx models fetch {id}`" if id else "run the file once, which fetches it",
+    )

@@ -62,6 +62,10 @@ class Packing:
         for jobs in by_data.values():
             yield from self._packs(jobs)
 
+    def one(self, job: Job, cell: int, item: int) -> Pack:
+        """The pack of a single cell: the least that can be run."""
+        return self._pack([(job, np.array([cell]), np.array([item]))])
+
     def _packs(self, jobs: Sequence[Job]) -> Iterator[Pack]:
         n_items = jobs[0].setting.data.n_items
         size, start = 1, 0

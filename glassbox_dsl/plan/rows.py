@@ -15,6 +15,8 @@ from glassbox_dsl.vocabulary.axes import POSITION_AXES
 
 ROW = "row"
 """The dimension of what differs between the rows of a batch."""
+ROWS_AT_ONCE = 2**20
+"""Cells and items whose existence is looked at in one go, so that large sweeps need little room for it."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,21 @@ class RowMaker:
     def made(self, run: Run, extension: Extension) -> Mask:
         """Which cells exist for which items [cell, item]: swept positions must lie in the item's prompt."""
         n_cells, n_items = math.prod(self.shape(run)), self.setting.data.n_items
-        cells, items = np.repeat(np.arange(n_cells), n_items), np.tile(np.arange(n_items), n_cells)
-        exists = np.ones(n_cells * n_items, dtype=np.bool_)
+        step = max(1, ROWS_AT_ONCE // max(n_cells, 1))
+        blocks = [np.arange(i, min(i + step, n_items)) for i in range(0, n_items, step)]
+        none = np.zeros((n_cells, 0), dtype=np.bool_)
+        return np.concatenate([none, *(self._made(run, extension, n_cells, items) for items in blocks)], 1)
+
+    def _made(self, run: Run, extension: Extension, n_cells: int, some: Integers) -> Mask:
+        cells, items = np.repeat(np.arange(n_cells), len(some)), np.tile(some, n_cells)
+        exists = np.ones(len(cells), dtype=np.bool_)
         env = self.env(run, cells, items, extension)
         variants = self.setting.cell_variants(run).reshape(-1)[cells]
         for number, variant in enumerate(run.variants):
             exists &= (variants != number) | self._inside(run, variant, env)
         if extension is not None:
             exists &= (self.setting.answer_lengths(extension) > 1)[items]
-        return exists.reshape(n_cells, n_items)
+        return exists.reshape(n_cells, len(some))
 
     def _inside(self, run: Run, variant: RunVariant, env: Env) -> Mask:
         """Whether the swept positions of each row lie in its prompt, [row]."""

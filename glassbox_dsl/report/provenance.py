@@ -43,11 +43,17 @@ def making(material: Material, run: RunInfo, manifest: RunManifest) -> Section:
         ),
         *(Fact(f"seed of {name}", str(seed)) for name, seed in manifest.seeds.items()),
         *(
-            Fact(f"planned {name.replace('_', ' ')}", f"{count:,}")
+            Fact(f"planned {name.replace('_', ' ')}", f"{count:,}", came_to(manifest, name))
             for name, count in manifest.planned.items()
         ),
     ]
     return Section("Run", facts=tuple(facts))
+
+
+def came_to(manifest: RunManifest, name: str) -> str:
+    """What a count of the plan came to, once the run is over."""
+    actual = manifest.actual.get(name)
+    return "" if actual is None else f"came to {actual:,}"
 
 
 def model(row: ModelRow) -> Section:

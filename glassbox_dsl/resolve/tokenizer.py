@@ -36,6 +36,7 @@ class TextTokenizer:
     def __init__(self, folder: Path, *, bos: bool | None = None) -> None:
         self.folder = folder
         self.bos = bos
+        self._texts: dict[int, str] = {}
 
     # ------------------------------------------------------------ text to tokens
 
@@ -90,7 +91,9 @@ class TextTokenizer:
 
     def token_text(self, token: int) -> str:
         """The characters of a token as a person reads them: spaces as spaces, lone bytes as `\\xNN`."""
-        return self.token_bytes(token).decode("utf-8", errors="backslashreplace")
+        if token not in self._texts:
+            self._texts[token] = self.token_bytes(token).decode("utf-8", errors="backslashreplace")
+        return self._texts[token]
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token stands for in running text."""

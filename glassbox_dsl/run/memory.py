@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import gc
-import os
 
 import torch
 from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.plan.room import SHARE, free_bytes
 from glassbox_dsl.run import errors
 from glassbox_dsl.source import Span
-
-SHARE = 0.8
-"""At most this share of the free memory goes to one tensor."""
-
-
-def free_bytes() -> int:
-    """Memory that can be had without swapping."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) // 2
 
 
 def allocate(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.language.file import condition_name
-from glassbox_dsl.language.program import Experiment, Expr, Program, Reduce, Reference, Run, Value
-from glassbox_dsl.language.set_nodes import SetReference
+from glassbox_dsl.language.program import Experiment, Program
+from glassbox_dsl.plan.asked import demand_of, experiment_groups, values_asked
 from glassbox_dsl.plan.data_arrays import DataArrays
-from glassbox_dsl.plan.demand import Demand, demand, run_uses
+from glassbox_dsl.plan.demand import Demand
+from glassbox_dsl.plan.program_plan import ProgramPlan
 from glassbox_dsl.plan.progress import Progress
 from glassbox_dsl.plan.setting import Setting
+from glassbox_dsl.plan.tally import Tally
+from glassbox_dsl.plan.walking import everything
 from glassbox_dsl.resolve.cells import Sizes
 from glassbox_dsl.resolve.data import DataTable, Item
 from glassbox_dsl.resolve.facts import ModelFacts
@@ -28,8 +32,6 @@ from glassbox_dsl.run.measured import Claimed, Columns, Measured, Recorded
 from glassbox_dsl.run.set_values import RunValues
 from glassbox_dsl.run.trust import Check, verified
 from glassbox_dsl.run.weights import load_model
-from glassbox_dsl.syntax import nodes
-from glassbox_dsl.vocabulary.axes import ITEM
 
 FEWEST_ITEMS = 2
 PACK = " pack"
@@ -58,6 +60,7 @@ class Session:
     files: Mapping[str, ModelFiles]
     tables: dict[tuple[str, str], DataTable]
     progress: Progress
+    plan: ProgramPlan | None = None
     instruments: dict[str, Instrument] = field(default_factory=dict)
     checks: dict[str, tuple[Check, ...]] = field(default_factory=dict)
     contexts: dict[tuple[str, str, str], Context] = field(default_factory=dict)
@@ -65,6 +68,7 @@ class Session:
     pending: dict[tuple[str, str, str], RunMaker] = field(default_factory=dict)
     arrays: dict[tuple[str, str], DataArrays] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
+    tallies: dict[str, Tally] = field(default_factory=dict)
     executor: str = "delta"
 
     # ------------------------------------------------------------ everything
@@ -72,25 +76,12 @@ class Session:
     def results(self) -> Iterator[Results]:
         """Every wanted experiment in every context, one model after the other."""
         for model in [m.name for m in self.program.models]:
-            for group in self._groups(model):
+            for group in experiment_groups(self.program, model):
                 self._make([(e.name, model, d) for e in group for d in e.data if self.items(d, model)])
                 for experiment in group:
                     for data in experiment.data:
                         yield from self._context_results(experiment, model, data)
             self._forget(model)
-
-    def _groups(self, model: str) -> list[list[Experiment]]:
-        """The wanted experiments of a model: those that read none of the others are made together, then the rest."""
-        wanted = [e for e in self.program.experiments if e.wanted and model in e.models]
-        names = {e.name for e in wanted}
-        reads = {e.name: {r.experiment for r in _references(e)} & names - {e.name} for e in wanted}
-        groups: list[list[Experiment]] = []
-        done: set[str] = set()
-        while len(done) < len(wanted):
-            ready = [e for e in wanted if e.name not in done and reads[e.name] <= done]
-            groups.append(ready or [e for e in wanted if e.name not in done])
-            done |= {e.name for e in groups[-1]}
-        return groups
 
     def _context_results(self, experiment: Experiment, model: str, data: str) -> Iterator[Results]:
         if not self.items(data, model):
@@ -98,7 +89,7 @@ class Session:
         context = self.context(experiment.name, model, data)
         found = Results(context, self.executor_of(model)[0])
         columns = Columns(context)
-        for value in self._wanted(experiment, data):
+        for value in values_asked(self.program, experiment, data):
             if value.kind == "measure":
                 found.measured.append(columns.measure(value))
             elif value.kind == "record":
@@ -164,16 +155,18 @@ class Session:
             for context in made:
                 self._make_pending(key_of(context))
             return
-        together = DeltaMaker([(c, self._demand(c, c)) for c in made], self.progress)
+        rows = None if self.plan is None else self.plan.budget_rows(made[0].model)
+        together = DeltaMaker([(c, self._demand(c, c)) for c in made], self.progress, rows)
         self.makers |= dict.fromkeys(map(key_of, made), together)
         self.progress.stage(self._shown(made), together.rows_wanted())
+        began = perf_counter()
         together.make_all()
+        tally = self.tallies.setdefault(made[0].model, Tally())
+        tally.merge(together.tally)
+        tally.seconds += perf_counter() - began
 
     def _demand(self, context: Context, setting: Setting | None = None) -> Demand:
-        experiment, data = context.experiment, context.data_name
-        return demand(
-            experiment, self._read_here(experiment, data), setting, self._for_others(experiment, data)
-        )
+        return demand_of(self.program, context.experiment, context.data_name, setting)
 
     @staticmethod
     def _shown(contexts: Sequence[Context]) -> str:
@@ -182,69 +175,6 @@ class Session:
         several = len({c.data_name for c in contexts}) > 1
         data = ", ".join(dict.fromkeys(c.data_name for c in contexts)) if several else ""
         return f"{', '.join(names)} on {contexts[0].model}" + (f", {data}" if data else "")
-
-    @staticmethod
-    def _for_others(experiment: Experiment, data: str) -> list[Expr]:
-        """Reductions over runs that are all fixed to a data set: other data sets of the experiment read them."""
-        if len(experiment.data) < 2:
-            return []
-
-        def data_of(reduce: Reduce) -> set[str | None]:
-            return {experiment.run(u.run).data for u in run_uses(reduce.body, experiment, sets=False)}
-
-        found = [n for n in _everything(experiment) if isinstance(n, Reduce) and ITEM not in n.dims]
-        return [reduce for reduce in found if data_of(reduce) == {data}]
-
-    def _wanted(self, experiment: Experiment, data: str) -> list[Value]:
-        """What is asked of an experiment on a data set: all of it, or what others read."""
-        return [v for v in self._asked(experiment) if self._applies(v, experiment, data)]
-
-    def _read_here(self, experiment: Experiment, data: str) -> list[Value]:
-        """What needs runs on a data set: values about it, and those about another that read a run fixed to it."""
-        return [
-            v
-            for v in self._asked(experiment)
-            if self._applies(v, experiment, data)
-            or any(run.data == data for run in self._runs(v, experiment))
-        ]
-
-    def _asked(self, experiment: Experiment) -> list[Value]:
-        """What is asked of an experiment on any data set."""
-        if experiment.wanted or experiment.name.startswith("keep "):
-            chosen = [v for v in experiment.values if v.kind != "let"]
-        else:
-            read = {
-                r.name
-                for e in self.program.experiments
-                if e.wanted
-                for r in _references(e)
-                if r.experiment == experiment.name
-            }
-            chosen = [v for v in experiment.values if v.name in read]
-        if experiment.wanted:
-            others = {
-                r.name
-                for e in self.program.experiments
-                for r in _references(e)
-                if r.experiment == experiment.name
-            }
-            chosen += [
-                v for v in experiment.values if v.kind == "let" and v.name in others and e_differs(v, chosen)
-            ]
-        return chosen
-
-    @staticmethod
-    def _runs(value: Value, experiment: Experiment) -> list[Run]:
-        return [experiment.run(u.run) for v in value.variants for u in run_uses(v.value, experiment)]
-
-    def _applies(self, value: Value, experiment: Experiment, data: str) -> bool:
-        """Whether a value is about this data set: its runs have their prompts there."""
-        runs = self._runs(value, experiment)
-        fixed = [r.data for r in runs if r.data is not None]
-        if fixed and all(r.data is not None for r in runs):
-            return fixed[0] == data
-        spec = next(d for d in self.program.data if d.name == data)
-        return all(v.prompt in spec.prompts for r in runs if r.data is None for v in r.variants)
 
     # ------------------------------------------------------------ models and data
 
@@ -261,7 +191,7 @@ class Session:
 
     def _trust(self, model: str) -> None:
         """Refuse a model, or the sites of it that are used, where a check failed."""
-        used = {n.site for e in self.program.experiments for n in _everything(e) if hasattr(n, "site")}
+        used = {n.site for e in self.program.experiments for n in everything(e) if hasattr(n, "site")}
         for check in self.checks[model]:
             if not check.ok and not check.name.endswith(PACK) and (not check.site or check.site in used):
                 raise Findings(
@@ -336,21 +266,6 @@ def key_of(context: Context) -> tuple[str, str, str]:
     return (context.experiment.name, context.model, context.data_name)
 
 
-def _everything(node: nodes.Node) -> Iterator[nodes.Node]:
-    yield node
-    for child in nodes.children(node):
-        yield from _everything(child)
-
-
-def _references(experiment: Experiment) -> Iterator[Reference | SetReference]:
-    return (n for n in _everything(experiment) if isinstance(n, Reference | SetReference))
-
-
 def _crosses(experiment: Experiment) -> bool:
     """Whether anything in an experiment is about a model other than its own context's."""
-    return any(getattr(n, "model", None) is not None for n in _everything(experiment))
-
-
-def e_differs(value: Value, chosen: Sequence[Value]) -> bool:
-    """Whether a value is not chosen already."""
-    return all(value is not c for c in chosen)
+    return any(getattr(n, "model", None) is not None for n in everything(experiment))

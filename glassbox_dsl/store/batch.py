@@ -24,7 +24,7 @@ def insert_manifest(connection: DuckDBPyConnection, manifest: RunManifest) -> No
     insert_records(
         connection,
         "runs",
-        [{**manifest.model_dump(exclude={"sources", "versions", "platform"}), "started": started}],
+        [{**manifest.model_dump(exclude={"sources", "versions", "platform", "actual"}), "started": started}],
     )
     env = {"version": manifest.versions, "platform": manifest.platform}
     insert_records(
@@ -59,6 +59,8 @@ def insert_batch(
     _insert_items(connection, run, batch.items)
     measures = [{**m.model_dump(), "run_id": run, "is_ratio": m.kind == "ratio"} for m in fresh]
     insert_records(connection, "measures", measures)
+    actual = [{"run_id": run, "kind": "actual", "key": k, "value": str(n)} for k, n in batch.actual.items()]
+    insert_records(connection, "run_env", actual)
     _insert(connection, "receipts", run, batch.receipts)
     _insert(connection, "expectations", run, batch.expectations)
     _insert(connection, "verification", run, batch.checks)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language.program import Program
+from glassbox_dsl.plan.actual import came_to, planned
 from glassbox_dsl.store import receive
 from glassbox_dsl.store.rows import Batch
 from glassbox_dsl.store.writer import Store
@@ -38,7 +39,9 @@ class Keeper:
         self.run_id = ""
 
     def __enter__(self) -> Self:
-        manifest = receive.manifest(self.program, self.path, receive.command_line())
+        manifest = receive.manifest(
+            self.program, self.path, receive.command_line(), planned(self.session.plan)
+        )
         self.run_id = manifest.run_id
         self.store.begin(manifest)
         return self
@@ -103,5 +106,6 @@ class Keeper:
         self.failed = self.failed or any(p.severity == "error" for p in problems)
         if problems:
             self.store.flush(Batch(diagnostics=tuple(receive.diagnostic_row(p) for p in problems)))
+        self.store.flush(Batch(actual=came_to(self.session.tallies)))
         self.store.finish("failed" if self.void else "complete")
         self.closed = True

@@ -137,8 +137,8 @@ class Reader:
             for column, kind, value in zip(rows.columns, rows.types, rows.rows[0], strict=True)
         }
         facts["sources"] = self.specs(run)
-        facts["versions"] = {key: value for kind, key, value in env if kind == "version"}
-        facts["platform"] = {key: value for kind, key, value in env if kind == "platform"}
+        for field, kind in (("versions", "version"), ("platform", "platform"), ("actual", "actual")):
+            facts[field] = {key: value for k, key, value in env if k == kind}
         return RunManifest(**facts)
 
     def specs(self, run_id: str | None = None) -> tuple[SourceText, ...]:

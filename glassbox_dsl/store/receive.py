@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "tokenizers", "duckdb", "numpy", "safetensors")
 
 
-def manifest(program: Program, path: Path, command: str) -> RunManifest:
+def manifest(
+    program: Program, path: Path, command: str, planned: Mapping[str, int] | None = None
+) -> RunManifest:
     """What is known of a run before its first number."""
     seeds = {f"{d.name}.draw": d.draw.seed for d in program.data if d.draw is not None}
     return RunManifest(
@@ -64,6 +66,7 @@ def manifest(program: Program, path: Path, command: str) -> RunManifest:
         versions={"python": platform.python_version(), **{p: installed(p) for p in PACKAGES}},
         platform={"system": platform.system(), "machine": platform.machine()},
         seeds=seeds,
+        planned=planned or {},
         reports=reports(program),
     )
 

@@ -69,9 +69,9 @@ class RunManifest(Row):
 
     `file` is the absolute path of the .gbx file: runs with the same `file` are versions of one experiment.
     `versions`: python, torch, transformers, duckdb, numpy, ... `platform`: facts without host or user name
-    (system, machine, cpu count, GPU). `seeds`: by the name of what draws (`ioi.draw`). `planned`: cells,
-    climbs, token_layers, ... `reports`: the report blocks of the file as plain data, so that its pages can be
-    made again from the results alone.
+    (system, machine, cpu count, GPU). `seeds`: by the name of what draws (`ioi.draw`). `planned`: packs,
+    layer_calls, token_layers, ...; `actual`: what those came to, empty until the run is over. `reports`: the report
+    blocks of the file as plain data, so that its pages can be made again from the results alone.
     """
 
     run_id: str
@@ -85,6 +85,7 @@ class RunManifest(Row):
     platform: Mapping[str, str] = {}
     seeds: Mapping[str, int] = {}
     planned: Mapping[str, int] = {}
+    actual: Mapping[str, int] = {}
     reports: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -333,3 +334,4 @@ class Batch:
     expectations: tuple[ExpectationRow, ...] = ()
     checks: tuple[CheckRow, ...] = ()
     diagnostics: tuple[DiagnosticRow, ...] = ()
+    actual: Mapping[str, int] = field(default_factory=dict)

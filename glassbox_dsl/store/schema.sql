@@ -22,7 +22,7 @@ COMMENT ON COLUMN run_ends.status IS 'complete, failed, incomplete or interrupte
 
 CREATE TABLE run_env (run_id VARCHAR NOT NULL, kind VARCHAR NOT NULL, key VARCHAR NOT NULL, value VARCHAR NOT NULL);
 COMMENT ON TABLE run_env IS 'what a run ran on';
-COMMENT ON COLUMN run_env.kind IS 'version (of a package) or platform';
+COMMENT ON COLUMN run_env.kind IS 'version (of a package), platform, or actual (what the counts of the plan came to)';
 
 CREATE TABLE specs (run_id VARCHAR NOT NULL, ordinal INTEGER NOT NULL, path VARCHAR NOT NULL, sha256 VARCHAR NOT NULL, source VARCHAR NOT NULL);
 COMMENT ON TABLE specs IS 'the source texts of a run: ordinal 0 is the .gbx file, then its imports';

@@ -27,9 +27,11 @@ class Pipeline:
     outcome: Outcome = field(default_factory=Outcome)
     raises: BaseException | None = None
     called: tuple[object, ...] = ()
+    memory: int | None = None
 
-    def __call__(self, path, db, report_dir, progress):
+    def __call__(self, path, db, report_dir, progress, memory=None):
         self.called = (path, db, report_dir)
+        self.memory = memory
         progress.stage("patch_resid", 2)
         progress.advance(2)
         if self.raises:
@@ -51,6 +53,11 @@ def test_headlines_and_places_go_to_stdout_progress_to_stderr(pipeline, capsys):
     assert streams.out == "recovered 0.9 [0.8, 1.0]\nresults: results.duckdb\nreport:  out/ioi_page.html\n"
     assert "patch_resid: done" in streams.err
     assert pipeline.called == (Path("a.gbx"), Path("results.duckdb"), Path("out"))
+
+
+def test_the_memory_budget_is_handed_on_in_bytes(pipeline, capsys):
+    assert answer(["run", "a.gbx", "--quiet", "--memory", "8GiB"]) == 0
+    assert pipeline.memory == 8 * 2**30
 
 
 def test_quiet_leaves_stderr_empty(pipeline, capsys):

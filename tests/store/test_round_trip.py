@@ -56,6 +56,14 @@ def test_small_rows_come_back_equal(example: Path) -> None:
     assert run.finished is not None and run.finished >= run.started
 
 
+def test_what_a_plan_came_to_stands_beside_it(tmp_path: Path) -> None:
+    stored(tmp_path / "a.duckdb", Batch(actual={"packs": 5, "token_layers": 250_080}))
+    with open_reader(tmp_path / "a.duckdb") as reader:
+        manifest = reader.manifest()
+    assert manifest.planned["climbs"] == 2
+    assert manifest.actual == {"packs": 5, "token_layers": 250_080}
+
+
 def test_report_blocks_are_kept_as_they_are(tmp_path: Path) -> None:
     figure = {"kind": "heatmap", "source": ["e", "m"], "options": {"x": "pos"}}
     block = {"name": "page", "title": None, "items": [figure]}

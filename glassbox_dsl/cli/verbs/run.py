@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from glassbox_dsl.cli.memory import MEMORY, memory_budget
 from glassbox_dsl.cli.output import complain, say
 from glassbox_dsl.diagnostics import render
 
@@ -24,6 +25,7 @@ def run(
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the report of the run into this folder.")
     ] = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help=MEMORY)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Run the experiments of a file; results go to DuckDB, the report to a folder."""
@@ -34,7 +36,7 @@ def run(
     from glassbox_dsl.pipeline import run_file
 
     with watching(quiet) as progress:
-        outcome = run_file(file, db, report, progress)
+        outcome = run_file(file, db, report, progress, memory_budget(memory))
     for diagnostic in outcome.diagnostics:
         complain(render(diagnostic) + "\n")
     for line in outcome.headlines:

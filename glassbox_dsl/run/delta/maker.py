@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,13 +10,15 @@ import torch
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.program import Edit
 from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.demand import Demand, Wanted
 from glassbox_dsl.plan.jobs import Job
 from glassbox_dsl.plan.pack import Pack, Share
 from glassbox_dsl.plan.packing import Packing
 from glassbox_dsl.plan.progress import Progress
 from glassbox_dsl.plan.rows import RowMaker
-from glassbox_dsl.plan.setting import Extension
+from glassbox_dsl.plan.tally import Tally
+from glassbox_dsl.plan.work import Work
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context, RunResults
 from glassbox_dsl.run.delta.calls import LayerCalls
@@ -37,63 +39,24 @@ class DeltaMaker:
 
     contexts: Sequence[tuple[Context, Demand]]
     progress: Progress
-    jobs: dict[tuple[int, str, object], Job] = field(default_factory=dict)
-    recorded: dict[int, list[Job]] = field(default_factory=dict)
+    budget_rows: int | None = None
+    tally: Tally = field(default_factory=Tally)
     receipts: dict[tuple[int, str], dict[Edit, Receipt]] = field(default_factory=dict)
     takers: dict[int, TapTaker] = field(default_factory=dict)
     calls: dict[int, LayerCalls] = field(default_factory=dict)
+    work: Work = field(init=False)
 
     def __post_init__(self) -> None:
-        rank = 0
-        for context, demand in self.contexts:
-            stages = demand.stages()
-            for wanted in own_runs(context, demand):
-                for extension in (None, *self._extensions(context, demand)):
-                    self.jobs[(id(context), wanted.run.name, extension)] = Job(
-                        context, wanted, extension, rank
-                    )
-                self._record(context, wanted, None, stages)
-                rank += 1
-            for wanted, extension in self._extended(context, demand):
-                self._record(context, wanted, extension, stages)
+        self.work = Work(self.contexts)
 
     def make_all(self) -> None:
         """Every run, stage by stage."""
-        for stage in sorted(self.recorded):
-            self._stage(self.recorded[stage])
+        for jobs in self.work.stages:
+            self._stage(jobs)
 
     def rows_wanted(self) -> int | None:
         """How many cells there are to make, extensions not counted; None where sets from results decide."""
-        recorded = [job for jobs in self.recorded.values() for job in jobs]
-        if any(d.members_from is not None for job in recorded for d in job.run.dimensions):
-            return None
-        return sum(int(job.made.sum()) for job in recorded if job.extension is None)
-
-    # ------------------------------------------------------------ jobs
-
-    def _record(self, context: Context, wanted: Wanted, extension: Extension, stages: dict[str, int]) -> None:
-        job = self.jobs[(id(context), wanted.run.name, extension)]
-        jobs = self.recorded.setdefault(stages[wanted.run.name], [])
-        if job not in jobs:
-            jobs.append(job)
-
-    def _extensions(self, context: Context, demand: Demand) -> list[tuple[str, int]]:
-        """Every answer and alternative that is scored behind a prompt."""
-        answers = dict.fromkeys(a for w in demand.steps.values() for a in w.extensions)
-        counts = {answer: context.data.token_counts(answer) for answer in answers}
-        return [
-            (a, which) for a, n in counts.items() for which in range(n.shape[1]) if (n[:, which] > 1).any()
-        ]
-
-    def _extended(self, context: Context, demand: Demand) -> Iterator[tuple[Wanted, tuple[str, int]]]:
-        """Runs to be made with an answer behind the prompt, and those that their edits compute with."""
-        for wanted in own_runs(context, demand):
-            for extension in self._extensions(context, demand):
-                if extension[0] in wanted.extensions:
-                    for name in demand.computed_with(wanted):
-                        if (id(context), name, extension) in self.jobs:
-                            yield demand.steps[name], extension
-                    yield wanted, extension
+        return self.work.cells_wanted()
 
     # ------------------------------------------------------------ stages
 
@@ -101,7 +64,7 @@ class DeltaMaker:
         for job in jobs:
             self._prepare(job)
         context = self.contexts[0][0]
-        packing = Packing(context.sizes.facts, jobs, self.jobs)
+        packing = self.work.packing(jobs, self.budget_rows)
         for pack in packing.packs():
             self._climb(context, packing, pack, jobs)
             self.progress.advance(sum(len(s.cells) for s in pack.shares if s.job.extension is None))
@@ -120,6 +83,8 @@ class DeltaMaker:
             with torch.inference_mode():
                 TapRows(context.instrument, visits, self.takers).take(stream)
             visits.settle()
+            dtype = str(context.instrument.dtype).removeprefix("torch.")
+            self.tally.add(pack, ModelCost(context.sizes.facts, dtype))
             return
         except (RuntimeError, MemoryError) as problem:
             if not out_of_memory(problem):
@@ -158,7 +123,7 @@ class DeltaMaker:
     def _receipts(self, recorded: Sequence[Job]) -> Receipts:
         """Where each edit is counted: runs that are only made again for others to copy are not."""
         found: Receipts = {}
-        for job in self.jobs.values():
+        for job in self.work.jobs.values():
             receipts = self.receipts.get((id(job.setting), job.run.name)) if job in recorded else None
             for number, variant in enumerate(job.run.variants):
                 for place, edit in enumerate(variant.edits):
@@ -182,15 +147,6 @@ class DeltaMaker:
             if tap.answer in wanted.extensions and metrics()[tap.metric].several_tokens:
                 taker = self.takers.setdefault(id(context), TapTaker(context))
                 taps[tap] = taker.combined(wanted.run, tap, str(tap.answer))
-
-
-def own_runs(context: Context, demand: Demand) -> list[Wanted]:
-    """The demanded runs that belong to a context's model and data set."""
-    return [
-        w for w in demand.ordered()
-        if w.run.model in (None, context.model) and w.run.data in (None, context.data_name)
-        and all(v.prompt in context.data.items[0].prompts for v in w.run.variants)
-    ]  # fmt: skip
 
 
 def _context(job: Job) -> Context:

@@ -1,0 +1,115 @@
+"""Counting what a plan or a run does: packs, rows, token-layers, FLOPs. Both are counted here, so they compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from glassbox_dsl.plan.cost import ModelCost
+from glassbox_dsl.plan.jobs import Job
+from glassbox_dsl.plan.pack import Pack, Share
+from glassbox_dsl.plan.reads import logit_rows, reads_of_a_cell
+from glassbox_dsl.plan.rows import RowMaker
+
+
+@dataclass
+class Tally:
+    """Sums over packs. `noops` are cells whose edits provably change nothing; `passes` are
+    cells with those that have an answer behind their prompt, `prompts` the prompts of each pack.
+
+    `peak_rows` and `peak_bytes` are those of the largest pack; `seconds` is 0 for a plan.
+    """
+
+    packs: int = 0
+    layer_calls: int = 0
+    prompts: int = 0
+    passes: int = 0
+    cells: int = 0
+    noops: int = 0
+    rows: int = 0
+    token_layers: int = 0
+    flops: int = 0
+    peak_rows: int = 0
+    peak_bytes: int = 0
+    seconds: float = 0.0
+
+    def add(self, pack: Pack, cost: ModelCost) -> None:
+        """Count one pack."""
+        read = logit_rows(pack)
+        self.packs += 1
+        self.layer_calls += len(pack.floors) - 1
+        self.prompts += len(pack.tokens)
+        self.passes += sum(len(s.cells) for s in pack.shares)
+        self.cells += sum(len(s.cells) for s in pack.shares if s.job.extension is None)
+        self.noops += sum(noops_of(pack, s) for s in pack.shares if s.job.extension is None)
+        self.rows += pack.n_rows
+        self.token_layers += pack.token_layers
+        self.flops += climb_flops(pack, cost)
+        self.flops += cost.logit_flops(read.wide) + cost.logit_flops(read.few, read.tokens)
+        self.peak_rows = max(self.peak_rows, pack.n_rows)
+        room = pack.n_rows * cost.row_bytes(pack.longest) + cost.logit_bytes(read.wide)
+        self.peak_bytes = max(self.peak_bytes, room)
+
+    def merge(self, other: Tally, times: float = 1.0) -> None:
+        """Add the sums of another, `times` over; the largest stays the largest."""
+        for name in (
+            "packs",
+            "layer_calls",
+            "prompts",
+            "passes",
+            "cells",
+            "noops",
+            "rows",
+            "token_layers",
+            "flops",
+        ):
+            setattr(self, name, getattr(self, name) + round(getattr(other, name) * times))
+        self.seconds += other.seconds * times
+        self.peak_rows = max(self.peak_rows, other.peak_rows)
+        self.peak_bytes = max(self.peak_bytes, other.peak_bytes)
+
+
+def climb_flops(pack: Pack, cost: ModelCost) -> int:
+    """The layers of a climb."""
+    keys: dict[int | None, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
+    flops = 0
+    for layer, floor in enumerate(pack.floors[:-1]):
+        window = cost.facts.windows[layer]
+        if window not in keys:
+            seen = pack.positions + 1
+            keys[window] = np.cumsum(seen if window is None else np.minimum(seen, window))
+        seen_keys = int(keys[window][floor.n_rows - 1]) if floor.n_rows else 0
+        flops += cost.layer_flops * floor.n_rows + cost.key_flops * seen_keys
+    return flops
+
+
+def noops_of(pack: Pack, share: Share) -> int:
+    """How many cells of a share have edits and yet are their prompts: every edit was proven to change nothing."""
+    run = share.job.run
+    edited = np.array([bool(v.edits) for v in run.variants])
+    variants = share.job.setting.cell_variants(run).reshape(-1)[share.cells]
+    _, roots = np.unique(pack.root, return_index=True)  # a prompt stands before the cells above it
+    return int((edited[variants] & np.isin(share.owners, roots)).sum())
+
+
+@dataclass
+class Naive:
+    """One full forward pass for every cell and item: what the plan is measured against."""
+
+    passes: int = 0
+    token_layers: int = 0
+    flops: int = 0
+
+    def add(self, job: Job, cost: ModelCost) -> None:
+        """Count the passes of one job."""
+        places, everywhere = reads_of_a_cell(job)
+        lengths = RowMaker(job.setting).lengths(job.run, job.extension)
+        variants = job.setting.cell_variants(job.run).reshape(-1)
+        for number in range(len(job.run.variants)):
+            times = job.made[variants == number].sum(0)
+            tokens = int((lengths[number] * times).sum())
+            self.passes += int(times.sum())
+            self.token_layers += tokens * cost.facts.n_layers
+            self.flops += cost.pass_flops(lengths[number], times)
+            self.flops += cost.logit_flops(tokens if everywhere else places * int(times.sum()))

@@ -1,0 +1,24 @@
+"""Walks over the tree of a program. Loads no numpy: `gbx check` uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from glassbox_dsl.language.program import Experiment, Reference
+from glassbox_dsl.language.set_nodes import SetReference
+from glassbox_dsl.syntax import nodes
+
+CONDITIONS = "keep "
+"""How the names of experiments begin that hold the conditions of a data set."""
+
+
+def everything(node: nodes.Node) -> Iterator[nodes.Node]:
+    """A node and all below it."""
+    yield node
+    for child in nodes.children(node):
+        yield from everything(child)
+
+
+def references(experiment: Experiment) -> Iterator[Reference | SetReference]:
+    """Everything that an experiment reads of values by name, its own and others'."""
+    return (n for n in everything(experiment) if isinstance(n, Reference | SetReference))
