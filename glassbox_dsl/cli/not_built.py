@@ -14,7 +14,6 @@ NOT_BUILT = {
     "init": "start a project from a worked example",
     "fmt": "format .gbx files",
     "explain": "show the plan of a file and what it will cost",
-    "resume": "go on with an interrupted run",
     "figure": "write one figure as PDF, SVG or PNG",
     "diff": "compare two runs",
     "families": "list the model families",

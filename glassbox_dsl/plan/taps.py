@@ -68,7 +68,9 @@ def _of_items_only(value: Expr) -> bool:
 
 def _reads_runs(value: Node) -> bool:
     """Whether a token comes out of a run: that run must be whole before the token is scored."""
-    return isinstance(value, RunUse | Reference | SetReference) or any(_reads_runs(child) for child in children(value))
+    return isinstance(value, RunUse | Reference | SetReference) or any(
+        _reads_runs(child) for child in children(value)
+    )
 
 
 def logits_of(run: RunUse, at: Index | None, call: MetricCall) -> SiteRead:

@@ -135,7 +135,11 @@ def _numbered(node: nodes.Node, experiment: Experiment, dimensions: tuple[Dimens
         value = experiment.value(node.kind, node.name)
         for variant in value.variants:
             yield from _numbered(variant.value, experiment, value.dimensions)
-    inner = (*dimensions, *node.over) if isinstance(node, Reduce | OverDimension | Where | Largest) else dimensions
+    inner = (
+        (*dimensions, *node.over)
+        if isinstance(node, Reduce | OverDimension | Where | Largest)
+        else dimensions
+    )
     for child in nodes.children(node):
         yield from _numbered(child, experiment, inner)
 

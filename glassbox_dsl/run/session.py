@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.language.file import condition_name
-from glassbox_dsl.language.program import Experiment, Expr, Program, Reduce, Reference, Run, Value
-from glassbox_dsl.language.set_nodes import SetReference
+from glassbox_dsl.language.program import Experiment, Expr, Program, Reduce, Run, Value
+from glassbox_dsl.plan.content import Contents
+from glassbox_dsl.plan.contexts import FEWEST_ITEMS, Key, everything, groups, references, without
 from glassbox_dsl.plan.data_arrays import DataArrays
 from glassbox_dsl.plan.demand import Demand, demand, run_uses
 from glassbox_dsl.plan.progress import Progress
 from glassbox_dsl.plan.setting import Setting
+from glassbox_dsl.plan.shelf import Shelf
 from glassbox_dsl.resolve.cells import Sizes
 from glassbox_dsl.resolve.data import DataTable, Item
 from glassbox_dsl.resolve.facts import ModelFacts
@@ -24,14 +26,13 @@ from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.execute import RunMaker
 from glassbox_dsl.run.instrument import Instrument
+from glassbox_dsl.run.known import Known
 from glassbox_dsl.run.measured import Claimed, Columns, Measured, Recorded
 from glassbox_dsl.run.set_values import RunValues
 from glassbox_dsl.run.trust import Check, verified
 from glassbox_dsl.run.weights import load_model
-from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import ITEM
 
-FEWEST_ITEMS = 2
 PACK = " pack"
 """How the checks end that only the delta executor has to pass."""
 
@@ -51,7 +52,11 @@ class Results:
 
 @dataclass
 class Session:
-    """Evaluates a program. `tables` are keyed by (data, model); contexts are made when first needed."""
+    """Evaluates a program. `tables` are keyed by (data, model); contexts are made when first needed.
+
+    `contents` and `shelf` keep single numbers between runs; contexts of `reused` are known whole, and only made where
+    another one reads them; `dropped` has the items that conditions dropped, where that is known.
+    """
 
     program: Program
     facts: Mapping[str, ModelFacts]
@@ -66,31 +71,26 @@ class Session:
     arrays: dict[tuple[str, str], DataArrays] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
     executor: str = "delta"
+    contents: Contents | None = None
+    shelf: Shelf | None = None
+    reused: Set[Key] = frozenset()
+    dropped: Mapping[tuple[str, str], Mapping[int, str]] = field(default_factory=dict)
 
     # ------------------------------------------------------------ everything
 
-    def results(self) -> Iterator[Results]:
-        """Every wanted experiment in every context, one model after the other."""
+    def results(self) -> Iterator[Results | Key]:
+        """Every wanted experiment in every context, one model after the other; only its key where it is reused."""
         for model in [m.name for m in self.program.models]:
-            for group in self._groups(model):
-                self._make([(e.name, model, d) for e in group for d in e.data if self.items(d, model)])
+            for group in groups(self.program, model):
+                keys = [(e.name, model, d) for e in group for d in e.data if self.items(d, model)]
+                self._make([key for key in keys if key not in self.reused])
                 for experiment in group:
                     for data in experiment.data:
-                        yield from self._context_results(experiment, model, data)
+                        if (key := (experiment.name, model, data)) in self.reused:
+                            yield key
+                        else:
+                            yield from self._context_results(experiment, model, data)
             self._forget(model)
-
-    def _groups(self, model: str) -> list[list[Experiment]]:
-        """The wanted experiments of a model: those that read none of the others are made together, then the rest."""
-        wanted = [e for e in self.program.experiments if e.wanted and model in e.models]
-        names = {e.name for e in wanted}
-        reads = {e.name: {r.experiment for r in _references(e)} & names - {e.name} for e in wanted}
-        groups: list[list[Experiment]] = []
-        done: set[str] = set()
-        while len(done) < len(wanted):
-            ready = [e for e in wanted if e.name not in done and reads[e.name] <= done]
-            groups.append(ready or [e for e in wanted if e.name not in done])
-            done |= {e.name for e in groups[-1]}
-        return groups
 
     def _context_results(self, experiment: Experiment, model: str, data: str) -> Iterator[Results]:
         if not self.items(data, model):
@@ -164,7 +164,8 @@ class Session:
             for context in made:
                 self._make_pending(key_of(context))
             return
-        together = DeltaMaker([(c, self._demand(c, c)) for c in made], self.progress)
+        known = Known(self.contents, self.shelf) if self.contents and self.shelf else None
+        together = DeltaMaker([(c, self._demand(c, c)) for c in made], self.progress, known)
         self.makers |= dict.fromkeys(map(key_of, made), together)
         self.progress.stage(self._shown(made), together.rows_wanted())
         together.make_all()
@@ -192,7 +193,7 @@ class Session:
         def data_of(reduce: Reduce) -> set[str | None]:
             return {experiment.run(u.run).data for u in run_uses(reduce.body, experiment, sets=False)}
 
-        found = [n for n in _everything(experiment) if isinstance(n, Reduce) and ITEM not in n.dims]
+        found = [n for n in everything(experiment) if isinstance(n, Reduce) and ITEM not in n.dims]
         return [reduce for reduce in found if data_of(reduce) == {data}]
 
     def _wanted(self, experiment: Experiment, data: str) -> list[Value]:
@@ -217,7 +218,7 @@ class Session:
                 r.name
                 for e in self.program.experiments
                 if e.wanted
-                for r in _references(e)
+                for r in references(e)
                 if r.experiment == experiment.name
             }
             chosen = [v for v in experiment.values if v.name in read]
@@ -225,7 +226,7 @@ class Session:
             others = {
                 r.name
                 for e in self.program.experiments
-                for r in _references(e)
+                for r in references(e)
                 if r.experiment == experiment.name
             }
             chosen += [
@@ -261,7 +262,7 @@ class Session:
 
     def _trust(self, model: str) -> None:
         """Refuse a model, or the sites of it that are used, where a check failed."""
-        used = {n.site for e in self.program.experiments for n in _everything(e) if hasattr(n, "site")}
+        used = {n.site for e in self.program.experiments for n in everything(e) if hasattr(n, "site")}
         for check in self.checks[model]:
             if not check.ok and not check.name.endswith(PACK) and (not check.site or check.site in used):
                 raise Findings(
@@ -310,25 +311,23 @@ class Session:
         conditions = next((e for e in self.program.experiments if e.name == condition_name(data)), None)
         if conditions is None or model not in conditions.models:
             return
+        dropped = self.dropped.get((data, model))
+        if dropped is None:
+            dropped = self._dropped(conditions, model, data)
+        self.tables[(data, model)] = without(self.tables[(data, model)], dropped)
+        self.arrays[(data, model)] = DataArrays(self.tables[(data, model)])
+
+    def _dropped(self, conditions: Experiment, model: str, data: str) -> dict[int, str]:
+        """The items, by number, for which a condition does not hold, with its text."""
         context = self.context(conditions.name, model, data)
         columns = Columns(context)
-        table = self.tables[(data, model)]
         dropped: dict[int, str] = {}
         for value in conditions.values:
             if value.kind == "expect":
                 for item, holds in zip(context.data.items, columns.truth(value), strict=True):
                     if not holds:
                         dropped.setdefault(item.number, value.text)
-        items = tuple(
-            i.model_copy(update={"kept": False, "dropped_by": dropped[i.number]})
-            if i.number in dropped
-            else i
-            for i in table.items
-        )
-        self.tables[(data, model)] = table.model_copy(
-            update={"items": items, "n_kept": sum(i.kept for i in items)}
-        )
-        self.arrays[(data, model)] = DataArrays(self.tables[(data, model)])
+        return dropped
 
 
 def key_of(context: Context) -> tuple[str, str, str]:
@@ -336,19 +335,9 @@ def key_of(context: Context) -> tuple[str, str, str]:
     return (context.experiment.name, context.model, context.data_name)
 
 
-def _everything(node: nodes.Node) -> Iterator[nodes.Node]:
-    yield node
-    for child in nodes.children(node):
-        yield from _everything(child)
-
-
-def _references(experiment: Experiment) -> Iterator[Reference | SetReference]:
-    return (n for n in _everything(experiment) if isinstance(n, Reference | SetReference))
-
-
 def _crosses(experiment: Experiment) -> bool:
     """Whether anything in an experiment is about a model other than its own context's."""
-    return any(getattr(n, "model", None) is not None for n in _everything(experiment))
+    return any(getattr(n, "model", None) is not None for n in everything(experiment))
 
 
 def e_differs(value: Value, chosen: Sequence[Value]) -> bool:

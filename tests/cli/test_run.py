@@ -28,7 +28,8 @@ class Pipeline:
     raises: BaseException | None = None
     called: tuple[object, ...] = ()
 
-    def __call__(self, path, db, report_dir, progress):
+    def __call__(self, path, db, report_dir, progress, fresh):
+        self.fresh = fresh
         self.called = (path, db, report_dir)
         progress.stage("patch_resid", 2)
         progress.advance(2)
