@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,13 @@ from glassbox_dsl.language.file import has_errors, read_program
 from glassbox_dsl.language.program import Program
 from glassbox_dsl.plan.limits import not_fetched, too_large
 from glassbox_dsl.plan.progress import Progress
-from glassbox_dsl.resolve.program import Resolved, resolve_facts, resolve_items
+from glassbox_dsl.resolve.program import Resolved, ResolvedItems, resolve_facts, resolve_items
+
+if TYPE_CHECKING:
+    from glassbox_dsl.resolve.sources import ModelFiles
+    from glassbox_dsl.run.session import Session
+    from glassbox_dsl.store.known import Archive
+    from glassbox_dsl.store.recall import Recall
 
 if TYPE_CHECKING:
     from glassbox_dsl.plan.program_plan import ProgramPlan
@@ -79,11 +85,17 @@ def explain_file(path: Path, memory: int | None = None) -> tuple[ProgramPlan, tu
 
 
 def run_file(
-    path: Path, db: Path, report_dir: Path | None, progress: Progress, memory: int | None = None
+    path: Path,
+    db: Path,
+    report_dir: Path | None,
+    progress: Progress,
+    fresh: bool = False,
+    memory: int | None = None,
 ) -> RunOutcome:
-    """Run a file. Raises Findings for what stops it; nothing partial is left behind.
+    """Run a file; what the results file knows already is not computed again, unless `fresh`.
 
-    `memory` is the budget in bytes; None: most of what is free.
+    `memory` is the budget in bytes; None: most of what is free. Raises Findings for what stops it; what was computed
+    until then is kept.
     """
     program, diagnostics = read_program(path)
     if program is None:
@@ -93,7 +105,7 @@ def run_file(
     found = warnings if has_errors(warnings) else (*warnings, *too_large(program, resolved.facts, {}))
     if has_errors(found):
         raise Findings(found)
-    return _run(program, resolved, path, db, report_dir, progress, warnings, memory)
+    return _run(program, resolved, path, db, report_dir, progress, warnings, fresh, memory)
 
 
 def _run(
@@ -104,14 +116,16 @@ def _run(
     report_dir: Path | None,
     progress: Progress,
     warnings: Sequence[Diagnostic],
+    fresh: bool,
     memory: int | None,
 ) -> RunOutcome:
     from glassbox_dsl.plan.actual import against_plan, note_speeds
     from glassbox_dsl.plan.program_plan import plan_program
     from glassbox_dsl.report import check_folder, render_report
     from glassbox_dsl.run.fetch import prepare
-    from glassbox_dsl.run.session import Session
     from glassbox_dsl.store.keep import Keeper
+    from glassbox_dsl.store.known import Archive
+    from glassbox_dsl.store.recall import recall
     from glassbox_dsl.store.writer import Store
 
     if report_dir is not None:
@@ -123,14 +137,39 @@ def _run(
     warnings = [*warnings, *tables.diagnostics, *too_large(program, resolved.facts, tables.tables)]
     if has_errors(warnings):
         raise Findings(warnings)
-    plan = plan_program(program, resolved.facts, tables.tables, memory, PACKS_BEFORE_A_RUN)
-    session = Session(program, resolved.facts, files, dict(tables.tables), progress, plan)
-    with Keeper(store, program, path, session) as keeper:
-        for results in session.results():
+    archive = Archive(store, fresh)
+    known = recall(program, files, resolved.facts, tables.tables, archive)
+    session = plan = None
+    if not known.complete:
+        plan = plan_program(program, resolved.facts, tables.tables, memory, PACKS_BEFORE_A_RUN)
+        session = _session(program, resolved, files, tables, progress, known, archive, plan)
+    with Keeper(archive, program, path, session, known) as keeper:
+        for results in session.results() if session is not None else known.reused():
             keeper.keep(results)
-        keeper.close([*warnings, *session.problems])
+        keeper.close([*warnings, *(session.problems if session is not None else known.problems)])
     pages = render_report(db, report_dir, run_id=keeper.run_id) if report_dir is not None else ()
     exit_code = FINDINGS if keeper.failed else COMPLETE
-    note_speeds(plan, session.tallies)
-    headlines = (*keeper.headlines, *against_plan(plan, session.tallies))
+    headlines = tuple(keeper.headlines)
+    if session is not None and plan is not None:
+        note_speeds(plan, session.tallies)
+        headlines += tuple(against_plan(plan, session.tallies))
     return RunOutcome(exit_code, db, tuple(pages), headlines, tuple([*warnings, *keeper.findings]))
+
+
+def _session(
+    program: Program,
+    resolved: Resolved,
+    files: Mapping[str, ModelFiles],
+    tables: ResolvedItems,
+    progress: Progress,
+    known: Recall,
+    archive: Archive,
+    plan: ProgramPlan,
+) -> Session:
+    """What computes; importing it takes seconds, which a file of which everything is known need not wait."""
+    from glassbox_dsl.run.session import Session
+
+    return Session(
+        program, resolved.facts, files, dict(tables.tables), progress, plan,
+        contents=known.contents, shelf=archive, reused=known.past.keys(), dropped=known.dropped,
+    )  # fmt: skip

@@ -13,7 +13,6 @@ from glassbox_dsl.cli.output import complain
 NOT_BUILT = {
     "init": "start a project from a worked example",
     "fmt": "format .gbx files",
-    "resume": "go on with an interrupted run",
     "figure": "write one figure as PDF, SVG or PNG",
     "diff": "compare two runs",
     "families": "list the model families",

@@ -35,6 +35,7 @@ class PackBuilder:
     edited: list[EditedCells] = field(default_factory=list)
     shares: list[Share] = field(default_factory=list)
     proven: defaultdict[tuple[Job, int, int], int] = field(default_factory=lambda: defaultdict(int))
+    proven_cells: list[tuple[tuple[Job, int, int], Integers, Integers]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.owners = Owners(self.top)
@@ -56,7 +57,8 @@ class PackBuilder:
     def finish(self) -> Pack:
         """The pack of everything added."""
         self.edited.sort(key=lambda e: e.job.rank)
-        return stacked(self.owners, self.edited, tuple(self.shares), dict(self.proven))
+        pack = stacked(self.owners, self.edited, tuple(self.shares), dict(self.proven))
+        return replace(pack, proven_cells=tuple(self.proven_cells))
 
     # ------------------------------------------------------------ owners
 
@@ -149,7 +151,9 @@ class PackBuilder:
         for touch in kept:
             stays[touch.part][touch.number] = True
         for part in was:
-            self.proven[part.key] += int((was[part] & ~stays[part]).sum())
+            gone = was[part] & ~stays[part]
+            self.proven[part.key] += int(gone.sum())
+            self.proven_cells.append((part.key, part.cells[gone], part.items[gone]))
 
     def _without_proven(self, touch: Touch, bases: Integers, reached: Integers) -> Touch:
         """A touch without the pairs that set a value to itself: an unedited source over the same tokens."""

@@ -132,6 +132,7 @@ class Pack:
     floors: tuple[Floor, ...]
     shares: tuple[Share, ...]
     proven: dict[tuple[Job, int, int], int] = field(default_factory=dict)
+    proven_cells: tuple[tuple[tuple[Job, int, int], Integers, Integers], ...] = ()
 
     @property
     def n_rows(self) -> int:

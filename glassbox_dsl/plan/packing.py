@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from glassbox_dsl.language.program import Depth
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.build_pack import Jobs, PackBuilder
 from glassbox_dsl.plan.jobs import Job
-from glassbox_dsl.plan.named import Integers
+from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.pack import Pack
 from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.vocabulary.keys import HEAD
@@ -29,6 +29,8 @@ class Packing:
     jobs: Sequence[Job]
     every: Jobs
     budget_rows: int | None = None
+    left: Mapping[Job, Mask] = field(default_factory=dict)
+    """Which cells [cell, item] of a job are still to be made, where that is not all of them."""
 
     @property
     def rows(self) -> int:
@@ -71,7 +73,7 @@ class Packing:
         size, start = 1, 0
         while start < n_items:
             items = np.arange(start, min(start + size, n_items))
-            cells = [(job, *_cells(job, items)) for job in jobs]
+            cells = [(job, *self._cells(job, items)) for job in jobs]
             if not any(len(some) for _, some, _ in cells):
                 start += len(items)
                 continue
@@ -90,7 +92,7 @@ class Packing:
     def _by_cells(self, jobs: Sequence[Job], items: Integers, n_rows: int) -> Iterator[Pack]:
         """One item's cells in several packs; its prompts are run again in each."""
         parts = -(-n_rows // self.rows)
-        cells = [(job, *_cells(job, items)) for job in jobs]
+        cells = [(job, *self._cells(job, items)) for job in jobs]
         for part in range(parts):
             mine = [(job, c[part::parts], i[part::parts]) for job, c, i in cells]
             if any(len(some) for _, some, _ in mine):
@@ -110,18 +112,17 @@ class Packing:
         full = [part for part in parts if any(len(c) for _, c, _ in part)]
         return [self._pack(part) for part in full] if len(full) > 1 else []
 
+    def _cells(self, job: Job, items: Integers) -> tuple[Integers, Integers]:
+        """The cells of a job that are to be made for some items."""
+        cells, place = np.nonzero(self.left.get(job, job.made)[:, items])
+        return cells, items[place]
+
     def _pack(self, cells: Sequence[tuple[Job, Integers, Integers]]) -> Pack:
         builder = PackBuilder(self.facts.n_layers, self.top, self.every)
         for job, some, items in cells:
             if len(some):
                 builder.add(job, some, items)
         return builder.finish()
-
-
-def _cells(job: Job, items: Integers) -> tuple[Integers, Integers]:
-    """The cells of a job that exist for some items."""
-    cells, place = np.nonzero(job.made[:, items])
-    return cells, items[place]
 
 
 def _layer(layer: int | Depth, n_layers: int) -> int:

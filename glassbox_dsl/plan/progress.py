@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 
+class Stopped(BaseException):
+    """The process was asked to end: what is done is kept, and the run can be resumed."""
+
+
 class Progress(Protocol):
     """Receives the events of a run; one stage is open at a time."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from glassbox_dsl.plan.demand import Demand, Wanted
 from glassbox_dsl.plan.jobs import Job
+from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.plan.packing import Packing
 from glassbox_dsl.plan.setting import Extension, Setting
 
@@ -41,9 +42,11 @@ class Work:
         """The jobs to be made, by stage."""
         return [self.recorded[stage] for stage in sorted(self.recorded)]
 
-    def packing(self, jobs: Sequence[Job], budget_rows: int | None = None) -> Packing:
-        """How the jobs of a stage are put into packs."""
-        return Packing(jobs[0].setting.sizes.facts, jobs, self.jobs, budget_rows)
+    def packing(
+        self, jobs: Sequence[Job], budget_rows: int | None = None, left: Mapping[Job, Mask] | None = None
+    ) -> Packing:
+        """How the jobs of a stage are put into packs; `left` says which cells are still to be made, if not all."""
+        return Packing(jobs[0].setting.sizes.facts, jobs, self.jobs, budget_rows, left or {})
 
     def cells_wanted(self) -> int | None:
         """How many cells there are to make, extensions not counted; None where sets from results decide."""

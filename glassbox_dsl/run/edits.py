@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from glassbox_dsl.language.program import Edit, RunVariant
@@ -32,6 +34,7 @@ class Receipt:
 
     `fired` counts writes (an edit of many layers writes several times in a row), `fired_rows` rows; `proven` rows
     whose edit was proven to change nothing and was not run; `total` and `relative` sum distances over writes.
+    Where there is a `log`, every write is noted in it too: cells, items, distances, relative ones, whether it moved.
     """
 
     edit: Edit
@@ -42,6 +45,13 @@ class Receipt:
     largest: float = 0.0
     total: float = 0.0
     relative: float = 0.0
+    log: list[tuple[NDArray[Any], ...]] | None = None
+    rows: tuple[Integers, Integers] | None = None
+
+    def about(self, cells: Integers, items: Integers) -> Receipt:
+        """The same receipt; the next write is about these cells [row] and items [row]."""
+        self.rows = cells, items
+        return self
 
     def add(self, fired: Tensor, distance: Tensor, size: Tensor) -> None:
         """Count one write: which rows [row] it fired on, and the norms of the change and of the value before."""
@@ -53,6 +63,10 @@ class Receipt:
         self.total += float(distance[fired].sum())
         self.relative += float(relative[fired].sum())
         self.largest = max(self.largest, float(distance[fired].max()))
+        if self.log is not None and self.rows is not None:
+            cells, items = (rows[fired.numpy()] for rows in self.rows)
+            far, share = distance[fired].numpy(), relative[fired].numpy()
+            self.log.append((cells, items, far, share, share > MOVED))
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -10,11 +10,14 @@ from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.language.file import condition_name
 from glassbox_dsl.language.program import Experiment, Program
 from glassbox_dsl.plan.asked import demand_of, experiment_groups, values_asked
+from glassbox_dsl.plan.content import Contents
+from glassbox_dsl.plan.contexts import FEWEST_ITEMS, Key, without
 from glassbox_dsl.plan.data_arrays import DataArrays
 from glassbox_dsl.plan.demand import Demand
 from glassbox_dsl.plan.program_plan import ProgramPlan
 from glassbox_dsl.plan.progress import Progress
 from glassbox_dsl.plan.setting import Setting
+from glassbox_dsl.plan.shelf import Shelf
 from glassbox_dsl.plan.tally import Tally
 from glassbox_dsl.plan.walking import everything
 from glassbox_dsl.resolve.cells import Sizes
@@ -28,12 +31,12 @@ from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.execute import RunMaker
 from glassbox_dsl.run.instrument import Instrument
+from glassbox_dsl.run.known import Known
 from glassbox_dsl.run.measured import Claimed, Columns, Measured, Recorded
 from glassbox_dsl.run.set_values import RunValues
 from glassbox_dsl.run.trust import Check, verified
 from glassbox_dsl.run.weights import load_model
 
-FEWEST_ITEMS = 2
 PACK = " pack"
 """How the checks end that only the delta executor has to pass."""
 
@@ -53,7 +56,11 @@ class Results:
 
 @dataclass
 class Session:
-    """Evaluates a program. `tables` are keyed by (data, model); contexts are made when first needed."""
+    """Evaluates a program. `tables` are keyed by (data, model); contexts are made when first needed.
+
+    `contents` and `shelf` keep single numbers between runs; contexts of `reused` are known whole, and only made where
+    another one reads them; `dropped` has the items that conditions dropped, where that is known.
+    """
 
     program: Program
     facts: Mapping[str, ModelFacts]
@@ -70,17 +77,25 @@ class Session:
     problems: list[Diagnostic] = field(default_factory=list)
     tallies: dict[str, Tally] = field(default_factory=dict)
     executor: str = "delta"
+    contents: Contents | None = None
+    shelf: Shelf | None = None
+    reused: Set[Key] = frozenset()
+    dropped: Mapping[tuple[str, str], Mapping[int, str]] = field(default_factory=dict)
 
     # ------------------------------------------------------------ everything
 
-    def results(self) -> Iterator[Results]:
-        """Every wanted experiment in every context, one model after the other."""
+    def results(self) -> Iterator[Results | Key]:
+        """Every wanted experiment in every context, one model after the other; only its key where it is reused."""
         for model in [m.name for m in self.program.models]:
             for group in experiment_groups(self.program, model):
-                self._make([(e.name, model, d) for e in group for d in e.data if self.items(d, model)])
+                keys = [(e.name, model, d) for e in group for d in e.data if self.items(d, model)]
+                self._make([key for key in keys if key not in self.reused])
                 for experiment in group:
                     for data in experiment.data:
-                        yield from self._context_results(experiment, model, data)
+                        if (key := (experiment.name, model, data)) in self.reused:
+                            yield key
+                        else:
+                            yield from self._context_results(experiment, model, data)
             self._forget(model)
 
     def _context_results(self, experiment: Experiment, model: str, data: str) -> Iterator[Results]:
@@ -156,7 +171,8 @@ class Session:
                 self._make_pending(key_of(context))
             return
         rows = None if self.plan is None else self.plan.budget_rows(made[0].model)
-        together = DeltaMaker([(c, self._demand(c, c)) for c in made], self.progress, rows)
+        known = Known(self.contents, self.shelf) if self.contents and self.shelf else None
+        together = DeltaMaker([(c, self._demand(c, c)) for c in made], self.progress, rows, known=known)
         self.makers |= dict.fromkeys(map(key_of, made), together)
         self.progress.stage(self._shown(made), together.rows_wanted())
         began = perf_counter()
@@ -240,25 +256,23 @@ class Session:
         conditions = next((e for e in self.program.experiments if e.name == condition_name(data)), None)
         if conditions is None or model not in conditions.models:
             return
+        dropped = self.dropped.get((data, model))
+        if dropped is None:
+            dropped = self._dropped(conditions, model, data)
+        self.tables[(data, model)] = without(self.tables[(data, model)], dropped)
+        self.arrays[(data, model)] = DataArrays(self.tables[(data, model)])
+
+    def _dropped(self, conditions: Experiment, model: str, data: str) -> dict[int, str]:
+        """The items, by number, for which a condition does not hold, with its text."""
         context = self.context(conditions.name, model, data)
         columns = Columns(context)
-        table = self.tables[(data, model)]
         dropped: dict[int, str] = {}
         for value in conditions.values:
             if value.kind == "expect":
                 for item, holds in zip(context.data.items, columns.truth(value), strict=True):
                     if not holds:
                         dropped.setdefault(item.number, value.text)
-        items = tuple(
-            i.model_copy(update={"kept": False, "dropped_by": dropped[i.number]})
-            if i.number in dropped
-            else i
-            for i in table.items
-        )
-        self.tables[(data, model)] = table.model_copy(
-            update={"items": items, "n_kept": sum(i.kept for i in items)}
-        )
-        self.arrays[(data, model)] = DataArrays(self.tables[(data, model)])
+        return dropped
 
 
 def key_of(context: Context) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 from duckdb import DuckDBPyConnection
 
 from glassbox_dsl.diagnostics import InternalError
+from glassbox_dsl.plan.shelf import Readings
 from glassbox_dsl.store.file import utc_now
 from glassbox_dsl.store.insert import insert_columns, insert_measure_rows, insert_records, insert_tensors
 from glassbox_dsl.store.rows import Batch, ItemRow, MeasureRow, Row, RunManifest
@@ -53,8 +54,12 @@ def insert_batch(
     batch: Batch,
     fresh: Sequence[MeasureRow],
     known: Measures,
+    copied: Mapping[str, int] | None = None,
 ) -> None:
-    """Everything of a batch, with its row in `flushes`. `fresh`: definitions not in the store yet."""
+    """Everything of a batch, with its row in `flushes`. `fresh`: definitions not in the store yet.
+
+    `copied`: rows by table that the same transaction has copied from another run.
+    """
     _insert(connection, "models", run, batch.models)
     _insert_items(connection, run, batch.items)
     measures = [{**m.model_dump(), "run_id": run, "is_ratio": m.kind == "ratio"} for m in fresh]
@@ -68,12 +73,42 @@ def insert_batch(
     insert_records(
         connection, "cells", [{**c.model_dump(), "run_id": run, "flush": flush} for c in batch.cells]
     )
+    insert_records(
+        connection, "contexts", [{**c.model_dump(), "run_id": run, "flush": flush} for c in batch.contexts]
+    )
+    _insert_readings(connection, run, flush, batch.readings)
     measurements, lens = _insert_numbers(connection, run, batch, known)
     insert_tensors(connection, run, batch.tensors)
+    written = {
+        "cells": len(batch.cells),
+        "measurements": measurements,
+        "lens": lens,
+        "tensors": len(batch.tensors),
+    }
     connection.execute(
         "INSERT INTO main.flushes VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [run, flush, utc_now(), len(batch.cells), measurements, lens, len(batch.tensors)],
+        [run, flush, utc_now(), *(n + (copied or {}).get(t, 0) for t, n in written.items())],
     )
+
+
+def _insert_readings(
+    connection: DuckDBPyConnection, run: str, flush: int, readings: Sequence[Readings]
+) -> None:
+    """Readings: those of one name in one row."""
+    by_name: dict[str, list[Readings]] = {}
+    for found in readings:
+        by_name.setdefault(f"{found.name}/{found.numbers.shape[1]}", []).append(found)
+    records = []
+    for some in by_name.values():
+        keys, numbers = (np.concatenate(a) for a in ([r.keys for r in some], [r.numbers for r in some]))
+        records.append(
+            {
+                **{"run_id": run, "flush": flush, "reading": some[0].name, "n": len(keys)},
+                **{"width": numbers.shape[1], "keys": keys.astype("<u8").tobytes()},
+                "numbers": numbers.astype("<f4").tobytes(),
+            }
+        )
+    insert_records(connection, "readings", records)
 
 
 def _insert(connection: DuckDBPyConnection, table: str, run: str, rows: Iterable[Row]) -> None:

@@ -130,6 +130,25 @@ def too_many_variables(experiment: str, measure: str, found: int, room: int) -> 
     )
 
 
+def file_changed(file: str) -> Diagnostic:
+    """The file of an interrupted run is another one now."""
+    return Diagnostic(
+        "GB613",
+        f"`{file}` has changed since its run was interrupted",
+        severity="warning",
+        help="this is a new run; what did not change is not computed again",
+    )
+
+
+def file_gone(file: str, db: str) -> Diagnostic:
+    """The file of an interrupted run cannot be read."""
+    return Diagnostic(
+        "GB614",
+        f"`{file}`, whose run was interrupted, cannot be read",
+        help=f'its text is in the results: gbx query {db} "SELECT source FROM main.specs WHERE ordinal = 0"',
+    )
+
+
 def bad_sql(sql: str, offset: int | None, reason: str, hint: str) -> Diagnostic:
     """DuckDB does not accept the statement."""
     return Diagnostic("GB620", "the query is not valid", span=_place(sql, offset), label=reason, help=hint)

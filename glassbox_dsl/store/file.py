@@ -24,10 +24,12 @@ from glassbox_dsl.resources import PACKAGE
 from glassbox_dsl.store import errors
 from glassbox_dsl.store.layout import literal
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 STORAGE_VERSION: Final = "v1.5.0"
 ATTACHED: Final = '"glassbox-results"'
 SCHEMA: Final = PACKAGE / "store" / "schema.sql"
+UPGRADES: Final = {2: PACKAGE / "store" / "upgrade_2.sql"}
+"""What each later version added; it may run again on a file that has it."""
 _STEP_SECONDS: Final = 0.02
 _DAMAGE: Final = (
     duckdb.PermissionException,  # a view in it reaches outside
@@ -99,6 +101,8 @@ def create(path: Path, glassbox: str) -> None:
     try:
         with _attached(temporary, "READ_WRITE", 0.0, versioned=False) as connection:
             connection.execute(SCHEMA.read_text(encoding="utf-8"))
+            for upgrade_to in UPGRADES.values():
+                connection.execute(upgrade_to.read_text(encoding="utf-8"))
             connection.execute(
                 "INSERT INTO main.store_version VALUES (?, ?, ?, ?)",
                 [SCHEMA_VERSION, glassbox, duckdb.__version__, utc_now()],
@@ -111,6 +115,18 @@ def create(path: Path, glassbox: str) -> None:
     finally:
         for left in (temporary, temporary.with_name(temporary.name + ".wal")):
             left.unlink(missing_ok=True)
+
+
+def upgrade(connection: DuckDBPyConnection, glassbox: str) -> None:
+    """Bring an older store to this version: tables are added, none is changed."""
+    ((found,),) = connection.execute("SELECT max(version) FROM main.store_version").fetchall()
+    for version, path in UPGRADES.items():
+        if version > found:
+            connection.execute(path.read_text(encoding="utf-8"))
+            connection.execute(
+                "INSERT INTO main.store_version VALUES (?, ?, ?, ?)",
+                [version, glassbox, duckdb.__version__, utc_now()],
+            )
 
 
 def probe(path: Path) -> None:

@@ -7,28 +7,38 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from glassbox_dsl.diagnostics import Diagnostic
-from glassbox_dsl.language.program import Program
+from glassbox_dsl.diagnostics import Diagnostic, InternalError
+from glassbox_dsl.language.file import condition_name
+from glassbox_dsl.language.program import Experiment, Program
 from glassbox_dsl.plan.actual import came_to, planned
+from glassbox_dsl.plan.contexts import Key
+from glassbox_dsl.plan.progress import Stopped
 from glassbox_dsl.store import receive
-from glassbox_dsl.store.rows import Batch
-from glassbox_dsl.store.writer import Store
+from glassbox_dsl.store.known import Archive
+from glassbox_dsl.store.rows import Batch, ContextRow, EndStatus, MeasureRow
+from glassbox_dsl.store.writer import Reused
 
 if TYPE_CHECKING:
     from glassbox_dsl.run.session import Results, Session
+    from glassbox_dsl.store.recall import Recall
 
 
 class Keeper:
     """One run of a file in a store.
 
-    `failed` once a claim is broken (the numbers stand) or the run is `void`: an edit never moved anything.
+    `session` is None when everything is known (see `recall`). `failed` once a claim is broken (the numbers stand) or
+    the run is `void`: an edit never moved anything.
     """
 
-    def __init__(self, store: Store, program: Program, path: Path, session: Session) -> None:
-        self.store = store
+    def __init__(
+        self, archive: Archive, program: Program, path: Path, session: Session | None, recall: Recall
+    ) -> None:
+        self.archive = archive
+        self.store = archive.store
         self.program = program
         self.path = path
         self.session = session
+        self.recall = recall
         self.headlines: list[str] = []
         self.findings: list[Diagnostic] = []
         self.failed = False
@@ -40,7 +50,10 @@ class Keeper:
 
     def __enter__(self) -> Self:
         manifest = receive.manifest(
-            self.program, self.path, receive.command_line(), planned(self.session.plan)
+            self.program,
+            self.path,
+            receive.command_line(),
+            planned(self.session.plan if self.session is not None else None),
         )
         self.run_id = manifest.run_id
         self.store.begin(manifest)
@@ -51,27 +64,64 @@ class Keeper:
     ) -> None:
         if self.closed:
             return
-        self.store.finish(
-            "interrupted" if kind is not None and issubclass(kind, KeyboardInterrupt) else "failed"
-        )
+        status: EndStatus = "failed"
+        if kind is not None and issubclass(kind, KeyboardInterrupt | Stopped):
+            status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "incomplete"
+        self.archive.flush()
+        self.store.finish(status)
 
-    def keep(self, results: Results) -> None:
-        """Store one context's results in one transaction."""
-        self._introduce(results.context.model)
-        self._items(results.context.data_name, results.context.model)
-        batch = receive.context_batch(results, self._token_texts(results))
-        self.store.flush(batch)
-        self.headlines += receive.headlines(results)
+    # ------------------------------------------------------------ contexts
+
+    def keep(self, results: Results | Key) -> None:
+        """Store one context's results in one transaction; a key stands for a context that is known."""
+        if isinstance(results, tuple):
+            self._reuse(results)
+            return
+        context = results.context
+        self._introduce(context.model)
+        self._items(context.data_name, context.model)
+        key = (context.experiment.name, context.model, context.data_name)
+        headlines, failed = tuple(receive.headlines(results)), not all(c.holds for c in results.claimed)
+        content = self.recall.keys.get(key)
+        row = None if content is None else _context_row(content, key, failed, headlines)
+        finished = () if row is None or results.diagnostics else (row,)
+        self.archive.flush()
+        self.store.flush(receive.context_batch(results, self._token_texts(results), content or "", finished))
+        self.headlines += headlines
         self.findings += results.diagnostics
         self.void = self.void or bool(results.diagnostics)
-        self.failed = self.failed or self.void or not all(c.holds for c in results.claimed)
+        self.failed = self.failed or self.void or failed
+
+    def _reuse(self, key: Key) -> None:
+        """Copy a known context from the run that finished it."""
+        past = self.recall.past[key]
+        name, model, data = key
+        experiment = next(e for e in self.program.experiments if e.name == name)
+        row = _context_row(past.key, key, past.failed, past.headlines).model_copy(
+            update={"reused_from": past.run_id}
+        )
+        measures = tuple(_present(m, experiment) for m in self.archive.measures(past, name))
+        lines = _lines(experiment)
+        fresh = model not in self.known, (data, model) not in self.known_data
+        self.store.reuse(Reused(past.run_id, key, row, measures, lines, *fresh))
+        self.known.add(model)
+        self.known_data.add((data, model))
+        self.headlines += past.headlines
+        self.failed = self.failed or past.failed
+
+    # ------------------------------------------------------------ what results are about
+
+    def _made(self) -> Session:
+        if self.session is None:
+            raise InternalError("results came without a session")
+        return self.session
 
     def _token_texts(self, results: Results) -> dict[int, str]:
         """The texts of the tokens that `top` found."""
         from glassbox_dsl.resolve.tokenizer import TextTokenizer
 
         ids = {int(i) for m in results.measured if m.top is not None for i in m.top["token_id"]}
-        folder = self.session.files[results.context.model].tokenizer
+        folder = self._made().files[results.context.model].tokenizer
         if not ids or folder is None:
             return {}
         tokenizer = TextTokenizer(folder)
@@ -81,7 +131,7 @@ class Keeper:
         if model in self.known:
             return
         self.known.add(model)
-        session = self.session
+        session = self._made()
         row = receive.model_row(
             model,
             self.program,
@@ -98,14 +148,41 @@ class Keeper:
         from glassbox_dsl.run.measured import label_at
 
         self.known_data.add((data, model))
-        self.store.flush(Batch(items=receive.item_rows(self.session.tables[(data, model)], label_at)))
+        condition = (condition_name(data), model, data)
+        content = self.recall.keys.get(condition)
+        settled = () if content is None else (_context_row(content, condition, False, ()),)
+        rows = receive.item_rows(self._made().tables[(data, model)], label_at)
+        self.store.flush(Batch(items=rows, contexts=settled))
 
     def close(self, problems: Sequence[Diagnostic]) -> None:
         """End the run: its summaries are made and the views point at it."""
         self.findings += [p for p in problems if p.severity == "error"]
         self.failed = self.failed or any(p.severity == "error" for p in problems)
+        self.archive.flush()
         if problems:
             self.store.flush(Batch(diagnostics=tuple(receive.diagnostic_row(p) for p in problems)))
-        self.store.flush(Batch(actual=came_to(self.session.tallies)))
+        if self.session is not None:
+            self.store.flush(Batch(actual=came_to(self.session.tallies)))
         self.store.finish("failed" if self.void else "complete")
         self.closed = True
+
+
+def _context_row(content: str, key: Key, failed: bool, headlines: tuple[str, ...]) -> ContextRow:
+    experiment, model, data = key
+    return ContextRow(
+        key=content, experiment=experiment, model=model, data=data, failed=failed, headlines=headlines
+    )
+
+
+def _present(measure: MeasureRow, experiment: Experiment) -> MeasureRow:
+    """The definition of a measure with what the file says of it now."""
+    value = experiment.value("measure", measure.measure)
+    now = {"title": experiment.title or "", "source": " ".join(value.span.text.split())}
+    return measure.model_copy(update={**now, "line": value.span.source.place(value.span.start)[0]})
+
+
+def _lines(experiment: Experiment) -> dict[str, int]:
+    """The lines on which the claims (by text) and the edits (by run and text) of an experiment stand now."""
+    claims = {v.text: v.span for v in experiment.values if v.kind == "expect"}
+    edits = {f"{r.name}: {e.text}": e.span for r in experiment.runs for v in r.variants for e in v.edits}
+    return {text: span.source.place(span.start)[0] for text, span in (claims | edits).items()}

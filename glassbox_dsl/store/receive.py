@@ -22,6 +22,7 @@ from glassbox_dsl.store.rows import (
     Batch,
     CellRow,
     CheckRow,
+    ContextRow,
     DiagnosticRow,
     ExpectationRow,
     ItemRow,
@@ -155,8 +156,13 @@ def _item(item: Item, table: DataTable, label_at: Callable[..., str | None]) -> 
     )
 
 
-def context_batch(results: Results, tokens: Mapping[int, str]) -> Batch:
-    """Everything of one context, for one flush; `tokens` gives the texts of the tokens that `top` found."""
+def context_batch(
+    results: Results, tokens: Mapping[int, str], content: str = "", finished: tuple[ContextRow, ...] = ()
+) -> Batch:
+    """Everything of one context, for one flush; `tokens` gives the texts of the tokens that `top` found.
+
+    `content` is the content key of the context, and `finished` its row where later runs may reuse it.
+    """
     experiment = results.context.experiment.name
     return Batch(
         measures=tuple(measure_row(results, m) for m in results.measured),
@@ -164,7 +170,8 @@ def context_batch(results: Results, tokens: Mapping[int, str]) -> Batch:
         tensors=tuple(tensor(experiment, r) for r in results.recorded),
         expectations=tuple(expectation(experiment, c) for c in results.claimed),
         receipts=tuple(_receipts(results)),
-        cells=tuple(_cells(results)),
+        cells=tuple(_cells(results, content)),
+        contexts=finished,
         diagnostics=tuple(diagnostic_row(d) for d in results.diagnostics),
     )
 
@@ -281,12 +288,12 @@ def _receipts(results: Results) -> Iterator[ReceiptRow]:
         )
 
 
-def _cells(results: Results) -> Iterator[CellRow]:
+def _cells(results: Results, content: str) -> Iterator[CellRow]:
     context = results.context
     for (run, extension), made in context.results.items():
         behind = f"+{extension[0]}#{extension[1]}" if extension is not None else ""
         key = hashlib.sha256(
-            f"{context.experiment.name}/{run}{behind}/{context.model}/{context.data_name}".encode()
+            f"{content}/{context.experiment.name}/{run}{behind}/{context.model}/{context.data_name}".encode()
         ).hexdigest()
         yield CellRow(
             key=key,

@@ -28,6 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from glassbox_dsl.plan.shelf import Readings
+
 MISSING: Final = -1
 
 EndStatus = Literal["complete", "failed", "incomplete", "interrupted"]
@@ -311,6 +313,18 @@ class CellRow(Row):
     error: str = ""
 
 
+class ContextRow(Row):
+    """A context that is finished, by its content key; `reused_from` is the run whose rows were copied."""
+
+    key: str
+    experiment: str
+    model: str
+    data: str
+    reused_from: str | None = None
+    failed: bool = False
+    headlines: tuple[str, ...] = ()
+
+
 class DiagnosticRow(Row):
     """A warning or error shown during the run; `text` as it was rendered."""
 
@@ -335,3 +349,5 @@ class Batch:
     checks: tuple[CheckRow, ...] = ()
     diagnostics: tuple[DiagnosticRow, ...] = ()
     actual: Mapping[str, int] = field(default_factory=dict)
+    contexts: tuple[ContextRow, ...] = ()
+    readings: tuple[Readings, ...] = ()

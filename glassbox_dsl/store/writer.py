@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -16,15 +17,37 @@ from typing import Final
 from duckdb import DuckDBPyConnection
 
 from glassbox_dsl.diagnostics import InternalError
+from glassbox_dsl.plan.contexts import Key
 from glassbox_dsl.store import views
 from glassbox_dsl.store.batch import insert_batch, insert_manifest
-from glassbox_dsl.store.file import create, probe, reading, utc_now, writing
+from glassbox_dsl.store.copying import (
+    Lines,
+    copy_context,
+    copy_items,
+    copy_model,
+    copy_summaries,
+    same_contexts,
+)
+from glassbox_dsl.store.file import create, probe, reading, upgrade, utc_now, writing
 from glassbox_dsl.store.layout import place
-from glassbox_dsl.store.rows import Batch, EndStatus, MeasureRow, RunManifest
+from glassbox_dsl.store.rows import Batch, ContextRow, EndStatus, MeasureRow, RunManifest
 from glassbox_dsl.store.summary_rows import insert_summaries, read_summaries
 
 CLAIM_SECONDS: Final = 2.0
 FLUSH_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Reused:
+    """A finished context of the run `source`, with its measures and the lines of its statements as they are now."""
+
+    source: str
+    context: Key
+    row: ContextRow
+    measures: tuple[MeasureRow, ...]
+    lines: Lines
+    with_model: bool
+    with_items: bool
 
 
 class Store:
@@ -40,6 +63,7 @@ class Store:
         self._manifest: RunManifest | None = None
         self._measures: dict[tuple[str, str], MeasureRow] = {}
         self._flushes = 0
+        self._sources: set[str] = set()
 
     @classmethod
     def create_or_open(cls, path: str | Path, glassbox: str = "") -> Store:
@@ -66,8 +90,9 @@ class Store:
         if not self.path.exists():
             create(self.path, self._glassbox or manifest.glassbox)
         with self._transaction() as connection:
+            upgrade(connection, self._glassbox or manifest.glassbox)
             insert_manifest(connection, manifest)
-        self._manifest, self._measures, self._flushes = manifest, {}, 0
+        self._manifest, self._measures, self._flushes, self._sources = manifest, {}, 0, set[str]()
 
     def flush(self, batch: Batch) -> None:
         """Store a batch: one transaction, all of it or nothing.
@@ -85,13 +110,35 @@ class Store:
         self._measures = known
         self._flushes += 1
 
+    def reuse(self, reused: Reused) -> None:
+        """Copy a context that an earlier run has finished, in one transaction."""
+        run, (_, model, data) = self._started().run_id, reused.context
+        with self._transaction() as connection:
+            if reused.with_model:
+                copy_model(connection, reused.source, run, model)
+            if reused.with_items:
+                copy_items(connection, reused.source, run, data, model)
+            counts = copy_context(connection, reused.source, run, self._flushes, reused.context, reused.lines)
+            fresh = tuple(m for m in reused.measures if (m.experiment, m.measure) not in self._measures)
+            self._measures = self._measures | {(m.experiment, m.measure): m for m in fresh}
+            insert_batch(
+                connection, run, self._flushes, Batch(contexts=(reused.row,)), fresh, self._measures, counts
+            )
+        self._sources.add(reused.source)
+        self._flushes += 1
+
     def finish(self, status: EndStatus) -> None:
         """Compute the summaries, store how the run ended, and (status "complete") point the views at it."""
         manifest = self._started()
         with reading(self.path, FLUSH_SECONDS) as connection:
-            summaries = read_summaries(connection, manifest.run_id, tuple(self._measures.values()))
+            source = min(self._sources, default="")
+            copied = len(self._sources) == 1 and same_contexts(connection, source, manifest.run_id)
+            measures = () if copied else tuple(self._measures.values())
+            summaries = read_summaries(connection, manifest.run_id, measures)
         seconds = (datetime.now(UTC) - manifest.started).total_seconds()
         with self._transaction() as connection:
+            if copied:
+                copy_summaries(connection, source, manifest.run_id)
             insert_summaries(connection, manifest.run_id, summaries)
             connection.execute(
                 "INSERT INTO main.run_ends VALUES (?, ?, ?, ?)", [manifest.run_id, status, utc_now(), seconds]

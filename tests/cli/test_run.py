@@ -29,7 +29,8 @@ class Pipeline:
     called: tuple[object, ...] = ()
     memory: int | None = None
 
-    def __call__(self, path, db, report_dir, progress, memory=None):
+    def __call__(self, path, db, report_dir, progress, fresh=False, memory=None):
+        self.fresh = fresh
         self.called = (path, db, report_dir)
         self.memory = memory
         progress.stage("patch_resid", 2)

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from glassbox_dsl.cli.memory import MEMORY, memory_budget
-from glassbox_dsl.cli.output import complain, say
-from glassbox_dsl.diagnostics import render
+from glassbox_dsl.cli.running import run_and_tell
 
 
 def register(app: typer.Typer) -> None:
@@ -25,23 +24,11 @@ def run(
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the report of the run into this folder.")
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Compute everything again, whatever the DuckDB file knows.")
+    ] = False,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help=MEMORY)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Run the experiments of a file; results go to DuckDB, the report to a folder."""
-    from glassbox_dsl.run.fetch import require_run_extra
-
-    require_run_extra()  # the pipeline's later stages cannot even be imported without it
-    from glassbox_dsl.cli.progress import watching
-    from glassbox_dsl.pipeline import run_file
-
-    with watching(quiet) as progress:
-        outcome = run_file(file, db, report, progress, memory_budget(memory))
-    for diagnostic in outcome.diagnostics:
-        complain(render(diagnostic) + "\n")
-    for line in outcome.headlines:
-        say(line)
-    say(f"results: {outcome.db}")
-    for page in outcome.reports:
-        say(f"report:  {page}")
-    raise typer.Exit(outcome.exit_code)
+    run_and_tell(file, db, report, quiet, fresh, memory_budget(memory))

@@ -13,6 +13,7 @@ from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.demand import Demand, Wanted
 from glassbox_dsl.plan.jobs import Job
+from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.plan.pack import Pack, Share
 from glassbox_dsl.plan.packing import Packing
 from glassbox_dsl.plan.progress import Progress
@@ -27,6 +28,7 @@ from glassbox_dsl.run.delta.tap_rows import TapRows
 from glassbox_dsl.run.delta.visits import Kept, Visits
 from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.keeping import Keeping
+from glassbox_dsl.run.known import Known
 from glassbox_dsl.run.memory import out_of_memory, release
 from glassbox_dsl.run.take_taps import TapTaker
 
@@ -41,6 +43,7 @@ class DeltaMaker:
     progress: Progress
     budget_rows: int | None = None
     tally: Tally = field(default_factory=Tally)
+    known: Known | None = None
     receipts: dict[tuple[int, str], dict[Edit, Receipt]] = field(default_factory=dict)
     takers: dict[int, TapTaker] = field(default_factory=dict)
     calls: dict[int, LayerCalls] = field(default_factory=dict)
@@ -63,10 +66,15 @@ class DeltaMaker:
     def _stage(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             self._prepare(job)
+        if self.known is not None:
+            self.known.look_up(jobs)
+            for job in jobs:
+                self.known.begin(job, _context(job).results[job.key])
         context = self.contexts[0][0]
-        packing = self.work.packing(jobs, self.budget_rows)
+        receipts = self._receipts(jobs)
+        packing = self.work.packing(jobs, self.budget_rows, self._left(jobs))
         for pack in packing.packs():
-            self._climb(context, packing, pack, jobs)
+            self._climb(context, packing, pack, receipts)
             self.progress.advance(sum(len(s.cells) for s in pack.shares if s.job.extension is None))
         for job in jobs:
             self._keeping(job).finish(_context(job).results[job.key], job.wanted)
@@ -74,17 +82,19 @@ class DeltaMaker:
             if job.extension is None:
                 self._combine(_context(job), job.wanted)
 
-    def _climb(self, context: Context, packing: Packing, pack: Pack, jobs: Sequence[Job]) -> None:
+    def _climb(self, context: Context, packing: Packing, pack: Pack, receipts: Receipts) -> None:
         """Run one pack; in halves where memory does not suffice."""
         kept = [self._kept(share) for share in pack.shares]
         try:
-            visits = Visits(pack, kept, self._receipts(jobs), context.instrument.device)
+            visits = Visits(pack, kept, receipts, context.instrument.device)
             stream = Climb(context.instrument, self._calls(context, pack.longest), pack, visits).run()
             with torch.inference_mode():
                 TapRows(context.instrument, visits, self.takers).take(stream)
             visits.settle()
             dtype = str(context.instrument.dtype).removeprefix("torch.")
             self.tally.add(pack, ModelCost(context.sizes.facts, dtype))
+            if self.known is not None:
+                self.known.note(pack, receipts)
             return
         except (RuntimeError, MemoryError) as problem:
             if not out_of_memory(problem):
@@ -92,6 +102,8 @@ class DeltaMaker:
             reason = str(problem)
         # Outside of the handler: while an exception lives, so do the tensors of its frames.
         release(context.instrument.device)
+        for receipt in receipts.values():
+            receipt.log = None if receipt.log is None else []
         halves = packing.halves(pack)
         if not halves:
             share = pack.shares[0]
@@ -99,7 +111,7 @@ class DeltaMaker:
                 [errors.one_cell_too_large(share.job.run.span, share.job.run.name, pack.n_rows, reason)]
             )
         for half in halves:
-            self._climb(context, packing, half, jobs)
+            self._climb(context, packing, half, receipts)
 
     @staticmethod
     def _kept(share: Share) -> Kept:
@@ -120,6 +132,15 @@ class DeltaMaker:
         )
         self._keeping(job).prepare(results, job.wanted, job.extension)
 
+    def _left(self, jobs: Sequence[Job]) -> dict[Job, Mask]:
+        """Which cells of each job are still to be made; those that are known already are counted as done."""
+        if self.known is None:
+            return {}
+        plain = {job: self.work.jobs[(id(job.setting), job.run.name, None)] for job in jobs}
+        left = {job: self.known.left(job, plain[job]) for job in jobs}
+        self.progress.advance(sum(int((j.made & ~m).sum()) for j, m in left.items() if j.extension is None))
+        return left
+
     def _receipts(self, recorded: Sequence[Job]) -> Receipts:
         """Where each edit is counted: runs that are only made again for others to copy are not."""
         found: Receipts = {}
@@ -128,12 +149,19 @@ class DeltaMaker:
             for number, variant in enumerate(job.run.variants):
                 for place, edit in enumerate(variant.edits):
                     counted = receipts is not None and job.extension is None
-                    found[(job, number, place)] = receipts[edit] if receipts and counted else Receipt(edit)
+                    receipt = receipts[edit] if receipts and counted else Receipt(edit)
+                    if self.known is not None and counted and receipt.log is None:
+                        receipt.log = []
+                    found[(job, number, place)] = receipt
         return found
 
     def receipts_of(self, context: Context) -> dict[str, dict[Edit, Receipt]]:
         """The receipts of a context, by run."""
-        return {run: receipts for (home, run), receipts in self.receipts.items() if home == id(context)}
+        found = {run: receipts for (home, run), receipts in self.receipts.items() if home == id(context)}
+        for run in found if self.known is not None else ():
+            by_cell = self.known.receipts_of(self.work.jobs[(id(context), run, None)]) if self.known else None
+            found[run] = by_cell or found[run]
+        return found
 
     def _calls(self, context: Context, length: int) -> LayerCalls:
         if length not in self.calls:
@@ -147,6 +175,9 @@ class DeltaMaker:
             if tap.answer in wanted.extensions and metrics()[tap.metric].several_tokens:
                 taker = self.takers.setdefault(id(context), TapTaker(context))
                 taps[tap] = taker.combined(wanted.run, tap, str(tap.answer))
+                if self.known is not None:
+                    job = self.work.jobs[(id(context), wanted.run.name, None)]
+                    self.known.combine(job, tap, context.results[job.key])
 
 
 def _context(job: Job) -> Context:

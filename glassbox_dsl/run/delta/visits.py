@@ -142,7 +142,7 @@ class Visits:
         assert isinstance(context, Context)
         cells, items = part.cells[write.number], part.items[write.number]
         env = RowMaker(context).env(job.run, cells, items, job.extension)
-        receipt = self.receipts[part.key]
+        receipt = self.receipts[part.key].about(cells, items)
         batch = EditBatch(context, part.variant, env, {part.edit: receipt})
         at = self._at(self.tensor(write.rows))
         own = torch.from_numpy(write.own).to(self.device) & (at >= 0)
@@ -158,7 +158,9 @@ class Visits:
         """After the climb: fill in the receipts."""
         for moved in self.moves:
             distance, size = moved.distance.cpu(), moved.size.cpu()
-            self.receipts[moved.part.key].add(torch.ones(len(distance), dtype=torch.bool), distance, size)
+            rows = moved.part.cells[moved.number], moved.part.items[moved.number]
+            receipt = self.receipts[moved.part.key].about(*rows)
+            receipt.add(torch.ones(len(distance), dtype=torch.bool), distance, size)
             fired = self.fired.setdefault(moved.part, np.zeros(len(moved.part.cells), dtype=np.bool_))
             fired[moved.number] = True
         for part, fired in self.fired.items():

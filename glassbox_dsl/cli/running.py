@@ -1,0 +1,60 @@
+"""Running a file from the command line, for `gbx run` and `gbx resume`."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from glassbox_dsl.cli import exits
+from glassbox_dsl.cli.output import complain, say
+from glassbox_dsl.diagnostics import render
+from glassbox_dsl.plan.progress import Stopped
+
+
+def run_and_tell(
+    file: Path, db: Path, report: Path | None, quiet: bool, fresh: bool = False, memory: int | None = None
+) -> NoReturn:
+    """Run a file, say what came of it, and leave with its exit code."""
+    from glassbox_dsl.run.fetch import require_run_extra
+
+    require_run_extra()  # the pipeline's later stages cannot even be imported without it
+    from glassbox_dsl.cli.progress import watching
+    from glassbox_dsl.pipeline import run_file
+
+    try:
+        with stopping_in_order(), watching(quiet) as progress:
+            outcome = run_file(file, db, report, progress, fresh, memory)
+    except Stopped:
+        complain(f"stopped; what was computed is in {db}, and `gbx resume {db}` goes on from there")
+        raise typer.Exit(exits.INCOMPLETE) from None
+    for diagnostic in outcome.diagnostics:
+        complain(render(diagnostic) + "\n")
+    for line in outcome.headlines:
+        say(line)
+    say(f"results: {outcome.db}")
+    for page in outcome.reports:
+        say(f"report:  {page}")
+    raise typer.Exit(outcome.exit_code)
+
+
+@contextmanager
+def stopping_in_order() -> Iterator[None]:
+    """Within, a request to end (SIGTERM, as batch systems send it) is raised as `Stopped`."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        raise Stopped
+
+    before = None
+    with suppress(ValueError):  # not in the main thread
+        before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)

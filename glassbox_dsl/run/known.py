@@ -1,0 +1,232 @@
+"""What earlier runs have computed: fills it in before a stage, and hands on what each pack adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from glassbox_dsl.language.program import Edit
+from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.content import Contents, JobKeys, Keys
+from glassbox_dsl.plan.jobs import Job
+from glassbox_dsl.plan.named import Integers, Mask
+from glassbox_dsl.plan.pack import Pack
+from glassbox_dsl.plan.shelf import Readings, Shelf
+from glassbox_dsl.plan.taps import Tap
+from glassbox_dsl.run.context import Context, RunResults
+from glassbox_dsl.run.edits import Receipt
+
+RECEIPT = 6
+"""Numbers of a receipt in one cell: writes, those that moved, distance, relative and largest distance, proven."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass
+class Ledger:
+    """One job: its keys, what was `known` [cell, item] of it, and its edits' receipts [cell, item, RECEIPT]."""
+
+    job: Job
+    keys: JobKeys
+    known: Mask
+    receipts: dict[Edit, Floats] = field(default_factory=dict)
+    combined: dict[Tap, tuple[Mask, Floats]] = field(default_factory=dict)
+
+
+@dataclass
+class Known:
+    """Readings of the jobs of one maker. `contents` names them; `shelf` keeps them."""
+
+    contents: Contents
+    shelf: Shelf
+    found: dict[str, list[Readings]] = field(default_factory=dict)
+    ledgers: dict[Job, Ledger] = field(default_factory=dict)
+
+    def look_up(self, jobs: Sequence[Job]) -> None:
+        """Fetch what is known of some jobs, all at once."""
+        for job in jobs:
+            keys = self.contents.of_job(job) if job.extension is None else None
+            if keys is not None:
+                empty = np.zeros(job.made.shape, dtype=np.bool_)
+                self.ledgers[job] = Ledger(job, keys, empty)
+        ledgers = [self.ledgers[job] for job in jobs if job in self.ledgers]
+        names = sorted({name for ledger in ledgers for name in ledger.keys.names.values()} - set(self.found))
+        self.found |= {name: [] for name in names}
+        for readings in self.shelf.find(names) if names else ():
+            self.found[readings.name].append(readings)
+
+    def begin(self, job: Job, results: RunResults) -> None:
+        """Fill in what is known of a job; `left` then says what is still to be made of it."""
+        ledger = self.ledgers.get(job)
+        if ledger is None:
+            return
+        ledger.receipts = {
+            e: np.full((*job.made.shape, RECEIPT), np.nan, np.float32)
+            for v in job.run.variants
+            for e in v.edits
+        }
+        known = job.made.copy()
+        for (number, what), name in ledger.keys.names.items():
+            cells, items = np.nonzero(job.made & (ledger.keys.variants == number)[:, None])
+            hit, numbers = self._match(name, ledger.keys.of(number, what, cells, items))
+            known[cells[~hit], items[~hit]] = False
+            cells, items = cells[hit], items[hit]
+            if isinstance(what, Tap):
+                self._fill(ledger, what, results, cells, items, numbers)
+            else:
+                ledger.receipts[what][cells, items] = fitted(numbers, RECEIPT)
+        ledger.known = known
+
+    def left(self, job: Job, plain: Job | None) -> Mask:
+        """Which cells [cell, item] are still to be made; `plain` is the job without an answer behind its prompt."""
+        ledger = self.ledgers.get(plain) if plain is not None else None
+        if ledger is None or job.wanted.layers:
+            return job.made
+        return job.made & ~ledger.known
+
+    def _match(self, name: str, wanted: Keys) -> tuple[Mask, Floats]:
+        """Which keys [n, 2] are known, and the numbers [hit, width] of those; of equal ones the newest counts."""
+        hit = np.zeros(len(wanted), dtype=np.bool_)
+        numbers: Floats = np.zeros((len(wanted), 0), dtype=np.float32)
+        for readings in self.found.get(name, ()):
+            order = np.argsort(readings.keys[:, 0], kind="stable")
+            first = readings.keys[order, 0]
+            at = np.searchsorted(first, wanted[:, 0]).clip(max=max(len(first) - 1, 0))
+            there = (readings.keys[order[at]] == wanted).all(1) if len(first) else hit & False
+            if there.any():
+                width = max(numbers.shape[1], readings.numbers.shape[1])
+                numbers = fitted(numbers, width)
+                numbers[there] = fitted(readings.numbers[order[at[there]]], width)
+                hit |= there
+        return hit, numbers[hit]
+
+    @staticmethod
+    def _fill(
+        ledger: Ledger, tap: Tap, results: RunResults, cells: Integers, items: Integers, numbers: Floats
+    ) -> None:
+        data = results.taps[tap].data
+        if scored_apart(ledger.job, tap):
+            mask, kept = ledger.combined.setdefault(
+                tap,
+                (
+                    np.zeros(ledger.job.made.shape, np.bool_),
+                    np.full(ledger.job.made.shape, np.nan, np.float32),
+                ),
+            )
+            mask[cells, items], kept[cells, items] = True, fitted(numbers, 1)[:, 0]
+            return
+        width = data[0, 0].numel()
+        shaped = torch.from_numpy(fitted(numbers, width)).reshape(-1, *data.shape[2:])
+        data[torch.from_numpy(cells), torch.from_numpy(items)] = shaped
+
+    # ------------------------------------------------------------ what a pack adds
+
+    def note(self, pack: Pack, receipts: dict[tuple[object, int, int], Receipt]) -> None:
+        """Keep what a pack gave, its receipts emptied of what they noted."""
+        for (job, number, place), receipt in receipts.items():
+            ledger = self.ledgers.get(job) if isinstance(job, Job) else None
+            if ledger is not None and ledger.receipts and receipt.log:
+                edit = ledger.job.run.variants[number].edits[place]
+                self._log(ledger.receipts[edit], receipt)
+        for (job, number, place), cells, items in pack.proven_cells:
+            ledger = self.ledgers.get(job)
+            if ledger is not None and ledger.receipts:
+                table = ledger.receipts[job.run.variants[number].edits[place]]
+                table[cells, items] = np.nan_to_num(table[cells, items])
+                table[cells, items, -1] = 1
+        shares = [(self.ledgers[s.job], s) for s in pack.shares if s.job in self.ledgers]
+        self.shelf.put([r for ledger, s in shares for r in self._readings(ledger, s.cells, s.items)])
+
+    @staticmethod
+    def _log(table: Floats, receipt: Receipt) -> None:
+        """The writes that a receipt noted, cell by cell; a cell that was made before is counted anew."""
+        log, receipt.log = receipt.log or [], []
+        cells, items = (np.concatenate([entry[i] for entry in log]) for i in (0, 1))
+        distance, relative, moved = (np.concatenate([entry[i] for entry in log]) for i in (2, 3, 4))
+        table[cells, items] = 0
+        for column, amount in enumerate((np.ones_like(distance), moved, distance, relative)):
+            np.add.at(table[..., column], (cells, items), amount)
+        np.maximum.at(table[..., 4], (cells, items), distance)
+
+    def _readings(self, ledger: Ledger, cells: Integers, items: Integers) -> Iterator[Readings]:
+        context = ledger.job.setting
+        assert isinstance(context, Context)
+        results = context.results[ledger.job.key]
+        variants = ledger.keys.variants[cells]
+        for (number, what), name in ledger.keys.names.items():
+            mine = variants == number
+            where = cells[mine], items[mine]
+            if not mine.any() or (isinstance(what, Tap) and scored_apart(ledger.job, what)):
+                continue
+            if isinstance(what, Tap):
+                numbers = (
+                    results.taps[what].data[torch.from_numpy(where[0]), torch.from_numpy(where[1])].numpy()
+                )
+            else:
+                numbers = np.nan_to_num(ledger.receipts[what][where])
+            yield Readings(
+                name, ledger.keys.of(number, what, *where), numbers.reshape(len(where[0]), -1).copy()
+            )
+
+    def combine(self, job: Job, tap: Tap, results: RunResults) -> None:
+        """A metric of answers of several tokens, once it is whole: known ones are put back, new ones kept."""
+        ledger = self.ledgers.get(job)
+        if ledger is None or not scored_apart(job, tap):
+            return
+        value = results.taps[tap]
+        data = value.data.float().clone()
+        mask, kept = ledger.combined.get(tap, (np.zeros(job.made.shape, np.bool_), None))
+        if kept is not None:
+            data[torch.from_numpy(mask)] = torch.from_numpy(kept[mask])
+            results.taps[tap] = replace(value, data=data)
+        found = []
+        for number in range(len(job.run.variants)):
+            new = job.made & ~mask & (ledger.keys.variants == number)[:, None]
+            cells, items = np.nonzero(new)
+            if len(cells):
+                keys = ledger.keys.of(number, tap, cells, items)
+                found.append(Readings(ledger.keys.names[number, tap], keys, data.numpy()[new][:, None]))
+        self.shelf.put(found)
+
+    # ------------------------------------------------------------ receipts
+
+    def receipts_of(self, job: Job) -> dict[Edit, Receipt] | None:
+        """The receipts of a job over all its cells, known and new; None where none were kept by cell."""
+        ledger = self.ledgers.get(job)
+        if ledger is None:
+            return None
+        return {edit: summed(edit, table[job.made]) for edit, table in ledger.receipts.items()}
+
+
+def summed(edit: Edit, rows: Floats) -> Receipt:
+    """The receipt of an edit from its numbers in each cell [n, RECEIPT]."""
+    numbers = np.nan_to_num(rows.astype(np.float64))
+    writes, moved, total, relative, largest, proven = numbers.T
+    return Receipt(
+        edit,
+        fired=int(writes.sum()),
+        fired_rows=int((writes > 0).sum()),
+        moved=int(moved.sum()),
+        proven=int(proven.sum()),
+        largest=float(largest.max(initial=0.0)),
+        total=float(total.sum()),
+        relative=float(relative.sum()),
+    )
+
+
+def scored_apart(job: Job, tap: Tap) -> bool:
+    """Whether a metric is put together from passes with the answer behind the prompt, after all packs."""
+    if tap.answer is None or not metrics()[tap.metric].several_tokens:
+        return False
+    return bool((job.setting.data.token_counts(tap.answer) > 1).any())
+
+
+def fitted(numbers: Floats, width: int) -> Floats:
+    """Rows [n, any width] in another width: positions that a longer data set has are missing, NaN."""
+    found: Floats = np.full((len(numbers), width), np.nan, dtype=np.float32)
+    found[:, : numbers.shape[1]] = numbers[:, :width]
+    return found

@@ -1,0 +1,111 @@
+"""A run that was interrupted or killed anywhere goes on where it stopped, and ends as one that was not."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+
+from glassbox_dsl import pipeline
+from glassbox_dsl.cli.app import answer
+from glassbox_dsl.plan import packing
+from glassbox_dsl.plan.progress import Silent, Stopped
+from glassbox_dsl.store import known
+from glassbox_dsl.store.unfinished import unfinished
+from tests.resume.conftest import EXPERIMENTS, assert_same, data, rows, status
+
+TEXT = data() + EXPERIMENTS
+
+
+@pytest.fixture
+def small_packs(monkeypatch):
+    """Many packs, each written at once."""
+    monkeypatch.setattr(packing, "ROWS", 40)
+    monkeypatch.setattr(known, "EVERY_SECONDS", 0.0)
+
+
+def test_after_ctrl_c_only_the_rest_is_computed(gbx, made, tmp_path, small_packs):
+    db = tmp_path / "r.duckdb"
+    whole = gbx(TEXT, db="whole.duckdb").cells
+    made.stop_at = made.packs // 2
+    with pytest.raises(KeyboardInterrupt):
+        gbx(TEXT)
+    done, made.stop_at = set(made.cells), -1
+    assert status(db) == ["interrupted"] and done < set(whole)
+    rest = gbx(TEXT).cells
+    # `named` is scored with answers of several tokens, which stand once the whole stage is made
+    assert {run for run, _, _ in done & set(rest)} <= {"clean", "corrupt", "named"}
+    assert done | set(rest) == set(whole)
+    assert status(db) == ["interrupted", "complete"]
+    assert_same(rows(db), rows(tmp_path / "whole.duckdb"))
+
+
+def test_what_is_older_than_a_second_survives_kill_9(gbx, tmp_path, small_packs, monkeypatch):
+    gbx(TEXT, db="whole.duckdb")
+    torch.set_num_threads(1)
+    slow = packing.Packing.packs
+
+    def slowly(self):
+        for pack in slow(self):
+            time.sleep(0.01)
+            yield pack
+
+    monkeypatch.setattr(packing.Packing, "packs", slowly)
+    draw, db, path = random.Random(0), tmp_path / "r.duckdb", tmp_path / "test.gbx"
+    fork = multiprocessing.get_context("fork")
+    for _ in range(4):
+        child = fork.Process(target=pipeline.run_file, args=(path, db, None, Silent()))
+        child.start()
+        child.join(draw.uniform(0.3, 1.5))
+        if child.is_alive():
+            os.kill(child.pid, signal.SIGKILL)
+        child.join()
+    gbx(TEXT)
+    assert status(db)[-1] == "complete"
+    assert_same(rows(db), rows(tmp_path / "whole.duckdb"))
+
+
+def test_resume_finds_the_file_and_says_when_it_has_changed(gbx, made, tmp_path, small_packs, capsys):
+    db, path = tmp_path / "r.duckdb", tmp_path / "test.gbx"
+    made.stop_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        gbx(TEXT)
+    made.stop_at = -1
+    assert unfinished(db) == (path, ())
+    path.write_text(path.read_text() + "# more\n")
+    assert answer(["resume", str(db)]) == 0
+    assert "GB613" in capsys.readouterr().err
+    assert answer(["resume", str(db)]) == 0
+    assert "nothing to resume" in capsys.readouterr().out
+
+
+def test_resume_without_the_file_says_so(gbx, made, tmp_path, capsys):
+    made.stop_at = 0
+    with pytest.raises(KeyboardInterrupt):
+        gbx(TEXT)
+    (tmp_path / "test.gbx").unlink()
+    assert answer(["resume", str(tmp_path / "r.duckdb")]) == 1
+    assert "GB614" in capsys.readouterr().err
+
+
+def test_a_request_to_end_leaves_a_run_that_can_be_resumed(monkeypatch, capsys):
+    def stopped(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+
+    monkeypatch.setattr(pipeline, "run_file", stopped)
+    assert answer(["run", "a.gbx", "--quiet"]) == 3
+    assert "gbx resume results.duckdb" in capsys.readouterr().err
+
+
+def test_a_stopped_run_is_incomplete(gbx, tmp_path, monkeypatch):
+    def stop(*_):
+        raise Stopped
+
+    monkeypatch.setattr("glassbox_dsl.run.delta.maker.Climb.run", stop)
+    with pytest.raises(Stopped):
+        gbx(TEXT)
+    assert status(tmp_path / "r.duckdb") == ["incomplete"]
