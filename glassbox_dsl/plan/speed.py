@@ -14,8 +14,8 @@ from glassbox_dsl.vocabulary.models import ModelSource
 FILE = "speed.json"
 ASSUMED = {"cpu": 1.5e10, "cuda": 2e13}
 """FLOP/s taken before a first run: for each processor core, and for a GPU."""
-LEAST_SECONDS = 0.5
-"""A run that climbs for less says nothing about the speed of large ones."""
+LEAST_SECONDS, LEAST_FLOPS = 0.5, 10**11
+"""A run that climbs for less, or a tiny model, says nothing about the speed of large ones."""
 GPU = "/dev/nvidia0"
 
 
@@ -55,7 +55,7 @@ def speed_of(device: str, dtype: str) -> Speed:
 
 def note_speed(device: str, dtype: str, flops: int, seconds: float) -> None:
     """Remember the speed of a run; a cache that cannot be written is no failure."""
-    if seconds < LEAST_SECONDS or flops <= 0:
+    if seconds < LEAST_SECONDS or flops < LEAST_FLOPS:
         return
     content = {"format": 1, "flops_per_second": {**_read(), f"{device} {dtype}": flops / seconds}}
     path = cache_folder() / FILE
