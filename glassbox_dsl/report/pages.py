@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path, PurePath
 
 from glassbox_dsl.diagnostics import Findings
@@ -15,17 +14,17 @@ from glassbox_dsl.report.assemble import page
 from glassbox_dsl.report.material import Material
 from glassbox_dsl.report.render import render_page
 from glassbox_dsl.report.spec import PageSpec, default_page
-from glassbox_dsl.store.query import query
+from glassbox_dsl.store.query import querying
 from glassbox_dsl.store.reader import open_reader
 from glassbox_dsl.store.rows import RunManifest
 
 
 def write_pages(db: Path, out: Path, report: str | None, run_id: str | None) -> tuple[Path, ...]:
     """See `glassbox_dsl.report.render_report`."""
-    with open_reader(db) as reader:
+    with open_reader(db) as reader, querying(db) as ask:
         run = reader.run(run_id)
         manifest = reader.manifest(run.run_id)
-        material = Material(reader, run.run_id, partial(query, db))
+        material = Material(reader, run.run_id, lambda sql: ask(sql, None))
         specs = page_specs(manifest, material)
         if report is not None:
             chosen = [spec for spec in specs if spec.name == report]

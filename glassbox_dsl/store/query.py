@@ -8,6 +8,8 @@ let through at all.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -39,16 +41,36 @@ def query(
     Raises Findings: the file (GB600, GB603 ... GB608), the statement (GB620, GB621, GB624), its limits
     (GB622, GB623).
     """
+    with querying(path, seconds, memory, threads) as ask:
+        return ask(sql, limit)
+
+
+Ask = Callable[[str, int | None], Table]
+"""The answer to one statement; at most so many rows."""
+
+
+@contextmanager
+def querying(
+    path: str | Path, seconds: float = SECONDS, memory: str = MEMORY, threads: int = 2
+) -> Iterator[Ask]:
+    """`query` for many statements on one file, which is opened once."""
     with reading(Path(path).resolve()) as connection:
         harden(connection, seconds, memory, threads)
-        _check(connection, sql)
-        try:
-            return _table(connection, sql, limit)
-        except (duckdb.CatalogException, duckdb.PermissionException) as problem:  # the user's, not the file's
-            raise Findings([_explained(sql, problem, seconds)]) from None
-        except duckdb.Error as problem:
-            damage = broken(Path(path), "READ_ONLY", problem)
-            raise Findings([damage or _explained(sql, problem, seconds)]) from None
+
+        def ask(sql: str, limit: int | None = None) -> Table:
+            _check(connection, sql)
+            try:
+                return _table(connection, sql, limit)
+            except (
+                duckdb.CatalogException,
+                duckdb.PermissionException,
+            ) as problem:  # the user's, not the file's
+                raise Findings([_explained(sql, problem, seconds)]) from None
+            except duckdb.Error as problem:
+                damage = broken(Path(path), "READ_ONLY", problem)
+                raise Findings([damage or _explained(sql, problem, seconds)]) from None
+
+        yield ask
 
 
 def _check(connection: DuckDBPyConnection, sql: str) -> None:
