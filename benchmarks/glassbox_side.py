@@ -97,7 +97,7 @@ class Glassbox:
         assert measured.item is not None
         item = torch.searchsorted(numbers, torch.as_tensor(measured.item).long())
         other = next(name for name in columns if name != "layer")
-        cell = torch.searchsorted(torch.tensor(self.task.cells), columns[other])
+        cell = torch.searchsorted(torch.tensor(self.task.cells), columns[other].contiguous())
         found = torch.full((len(numbers), self.task.n_layers, len(self.task.cells)), torch.nan)
         found[item, columns["layer"], cell] = torch.as_tensor(measured.numbers).float()
         return found
