@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from glassbox_dsl.plan.shelf import Readings
 from glassbox_dsl.store.rows import (
     MISSING,
     AnswerRow,
     Batch,
     CellRow,
     CheckRow,
+    ContextRow,
     DiagnosticRow,
     EndStatus,
     ExpectationRow,
@@ -132,7 +134,11 @@ def write_example(
     store.flush(Batch(models=MODELS, items=items(), measures=MEASURES, checks=CHECKS))
     for model in LAYERS:
         store.flush(numbers(rng, model))
-    store.flush(Batch(expectations=EXPECTATIONS, diagnostics=DIAGNOSTICS))
+    known = Readings("0f" * 16, np.zeros((2, 2), np.uint64), np.ones((2, 1), np.float32))
+    done = ContextRow(key="f0" * 16, experiment="patch_resid", model="smol", data="ioi", headlines=("a",))
+    store.flush(
+        Batch(expectations=EXPECTATIONS, diagnostics=DIAGNOSTICS, readings=(known,), contexts=(done,))
+    )
     store.finish(status)
     return run
 

@@ -261,7 +261,7 @@ def test_every_table_and_its_meaning_is_documented_and_filled(example: Path) -> 
         keys = direct.execute("FROM duckdb_constraints() WHERE constraint_type <> 'NOT NULL'").fetchall()
         indexes = direct.execute("FROM duckdb_indexes()").fetchall()
     assert keys == [] and indexes == []
-    assert len(tables) == 20
+    assert len(tables) == 22
     assert [name for name, comment, _ in tables if not comment] == []
     assert [name for name, _, size in tables if size == 0] == []
     assert version is not None and version[0]["storage_version"].startswith("v1.5")
