@@ -52,9 +52,6 @@ def check_file(path: Path) -> tuple[Diagnostic, ...]:
         found = (*diagnostics, *resolved.diagnostics)
         if has_errors(found):
             return found
-        found = (*found, *too_large(program, resolved.facts, {}))
-        if has_errors(found):
-            return found
         items = resolve_items(resolved, only_cached=True)
         return (*found, *items.diagnostics, *too_large(program, resolved.facts, items.tables))
     except Findings as findings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydantic import BaseModel, ConfigDict
 
@@ -68,7 +69,12 @@ class Sizes:
 
 def whole_rows(axis: str, sizes: Sizes) -> tuple[Row, ...]:
     """Every cell of an axis."""
-    return tuple((Cell(text=str(i), at=i),) for i in range(sizes.of(axis)))
+    return _numbered(sizes.of(axis))
+
+
+@lru_cache(maxsize=64)
+def _numbered(n: int) -> tuple[Row, ...]:
+    return tuple((Cell(text=str(i), at=i),) for i in range(n))
 
 
 def resolve_dimension(dimension: Dimension, sizes: Sizes) -> tuple[tuple[Row, ...], tuple[Diagnostic, ...]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SLOW_BYTES = 1 << 20
 _SCHEME = 1  # to be raised when the same question has another answer than before
-_MOST_ANSWERS = 20_000
+_MOST_ANSWERS = 3_000
 _LONGEST_TEXT = 4096
 _FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -117,7 +117,8 @@ class Backend:
         fresh = self.memory.with_suffix(f".{os.getpid()}")
         with suppress(OSError):
             self.memory.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps(self._known), "utf-8")
+            newest = list(self._known.items())[-_MOST_ANSWERS:]
+            fresh.write_text(json.dumps(dict(newest)), "utf-8")
             fresh.replace(self.memory)
             self._news = False
 
@@ -126,7 +127,7 @@ class Backend:
             known: T = self._known[question]
             return known
         answer = ask()
-        if self.memory is not None and len(self._known) < _MOST_ANSWERS:
+        if self.memory is not None:
             self._known[question] = answer
             self._news = True
         return answer

@@ -460,12 +460,16 @@ class File(Node):
     declarations: tuple[Statement, ...]
 
 
-def children(node: Node) -> list[Node]:
-    """The nodes directly below a node, in the order of their fields."""
-    found: list[Node] = []
-    for name in node._fields:
-        found += _nodes_in(getattr(node, name))
-    return found
+def children(node: Node) -> tuple[Node, ...]:
+    """The nodes directly below a node, in the order of their fields; found once, since a node never changes."""
+    known: tuple[Node, ...] | None = node.__dict__.get(_BELOW)
+    if known is None:
+        known = tuple(found for name in node._fields for found in _nodes_in(node.__dict__[name]))
+        node.__dict__[_BELOW] = known
+    return known
+
+
+_BELOW = "_below"  # no field: it is neither compared nor copied
 
 
 def _nodes_in(value: Any) -> list[Node]:
