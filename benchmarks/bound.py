@@ -49,7 +49,8 @@ def _seconds(product: Callable[[Tensor], Tensor], entered: Tensor, clock: Clock)
 def patched_rows(task: Task) -> list[int]:
     """The rows of each layer in residual patching: both prompts, and each cell from its position on.
 
-    A cell left of the first token that differs, or at layer 0 on an equal token, changes nothing and has no rows.
+    What the prompts begin with alike counts once. A cell left of the first token that differs, or at layer 0 on an
+    equal token, changes nothing and has no rows.
     """
     length = task.base.shape[1]
     rows, own = [], 0
@@ -59,5 +60,5 @@ def patched_rows(task: Task) -> list[int]:
         for position in task.cells:
             matters = differs if layer == 0 else changed
             own += int(matters[:, position].sum()) * (length - position)
-        rows.append(2 * task.base.numel() + own)
+        rows.append(task.base.numel() + int(changed.sum()) + own)
     return rows
