@@ -5,7 +5,8 @@ from __future__ import annotations
 from glassbox_dsl.language.program import Experiment, Expr, Program, Reduce, Run, Value
 from glassbox_dsl.plan.demand import Demand, demand, run_uses
 from glassbox_dsl.plan.setting import Setting
-from glassbox_dsl.plan.walking import CONDITIONS, everything, references
+from glassbox_dsl.plan.walking import CONDITIONS, references
+from glassbox_dsl.syntax.nodes import everything
 from glassbox_dsl.vocabulary.axes import ITEM
 
 

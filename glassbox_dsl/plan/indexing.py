@@ -44,6 +44,11 @@ class Binding:
     dimension: str
     cells: tuple[Cell, ...] | None = None
 
+    @property
+    def has_sets(self) -> bool:
+        """Whether some member is a span, range or set that is used whole."""
+        return any(c.whole for c in self.cells or ())
+
     def codes(self, n: int) -> tuple[str, ...]:
         """What identifies each cell where two families meet; `n` of them where a number is its own index."""
         return tuple(map(str, range(n))) if self.cells is None else tuple(c.key for c in self.cells)
@@ -211,7 +216,7 @@ class Indexer:
                 return combine(lambda c, a, b: (c >= a) & (c < b), coordinate, low, high)
             case SetIndex():
                 return self.contains(index.members, [coordinate], env, prompt)
-            case Swept(variable=name) if self._has_sets(env.variables[name]):
+            case Swept(variable=name) if env.variables[name].has_sets:
                 return self._set_member(env.variables[name], coordinate, axis, env, prompt)
         return self._equal(coordinate, self.point(index, axis, env, prompt))
 
@@ -233,10 +238,6 @@ class Indexer:
         for part in parts:
             result = combine(np.logical_or, result, part)
         return result
-
-    @staticmethod
-    def _has_sets(binding: Binding) -> bool:
-        return binding.cells is not None and any(c.whole for c in binding.cells)
 
     def _set_member(self, binding: Binding, coordinate: Named, axis: str, env: Env, prompt: str) -> Named:
         assert binding.cells is not None

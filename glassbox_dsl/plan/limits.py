@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language.program import Dimension, Experiment, Program, Run, RunUse, Value
 from glassbox_dsl.plan import errors
-from glassbox_dsl.plan.walking import CONDITIONS, everything
+from glassbox_dsl.plan.walking import CONDITIONS
 from glassbox_dsl.resolve.cells import Sizes, resolve_dimension
 from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.sources import ModelFiles
+from glassbox_dsl.syntax.nodes import everything
 
 if TYPE_CHECKING:
     from glassbox_dsl.resolve.data import DataTable

@@ -52,7 +52,7 @@ class Packing:
                 return n
             site = sites()[name]
             behind = 0 if name in ("embed", "resid_pre") else 1
-            numbers = [n - 1] if layers is None else [_layer(layer, n) for layer in layers]
+            numbers = [n - 1] if layers is None else [layer_number(layer, n) for layer in layers]
             found = max([found, *(number + behind for number in numbers)]) if site.has_layer else found
         return min(found, n)
 
@@ -125,7 +125,8 @@ class Packing:
         return builder.finish()
 
 
-def _layer(layer: int | Depth, n_layers: int) -> int:
+def layer_number(layer: int | Depth, n_layers: int) -> int:
+    """The layer that a written index or depth names; it may lie outside."""
     if isinstance(layer, int):
         return layer + n_layers if layer < 0 else layer
     return int(layer.value / 100 * (n_layers - 1) + 0.5)

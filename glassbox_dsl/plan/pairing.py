@@ -31,7 +31,7 @@ def sweeps_sets(index: Index, env: Env) -> bool:
     """Whether an index is a variable some of whose members are spans, ranges or sets used whole."""
     if not isinstance(index, Swept) or index.variable not in env.variables:
         return False
-    return any(c.whole for c in env.variables[index.variable].cells or ())
+    return env.variables[index.variable].has_sets
 
 
 def _names_positions(index: Index) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -104,13 +104,6 @@ class Setting:
             for variable, cells in zip(dimension.variables, self.cells_of(dimension), strict=True):
                 found[variable.name] = Binding(ids, dimension.name, None if whole else cells)
         return found
-
-    def variant_of(self, run: Run | Value, cell: Mapping[str, str]) -> int:
-        """Which variant of a declaration a choice of names selects."""
-        for number, variant in enumerate(run.variants):
-            if all(cell.get(name) == text for name, text in variant.when):
-                return number
-        raise KeyError(f"{run.name} has no variant for {dict(cell)}")
 
     def cell_variants(self, run: Run | Value) -> Integers:
         """The variant of every cell of a declaration, in the shape of its dimensions."""

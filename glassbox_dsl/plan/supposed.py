@@ -14,9 +14,9 @@ from glassbox_dsl.plan.data_arrays import DataArrays
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.plan.setting import Setting
-from glassbox_dsl.plan.walking import everything
 from glassbox_dsl.resolve.cells import Sizes
 from glassbox_dsl.resolve.facts import ModelFacts
+from glassbox_dsl.syntax.nodes import everything
 
 SUPPOSED = (
     "sets from results are not known before a run: of a condition, every second cell is counted as a member"

@@ -12,13 +12,6 @@ CONDITIONS = "keep "
 """How the names of experiments begin that hold the conditions of a data set."""
 
 
-def everything(node: nodes.Node) -> Iterator[nodes.Node]:
-    """A node and all below it."""
-    yield node
-    for child in nodes.children(node):
-        yield from everything(child)
-
-
 def references(experiment: Experiment) -> Iterator[Reference | SetReference]:
     """Everything that an experiment reads of values by name, its own and others'."""
-    return (n for n in everything(experiment) if isinstance(n, Reference | SetReference))
+    return (n for n in nodes.everything(experiment) if isinstance(n, Reference | SetReference))

@@ -72,7 +72,7 @@ def check_experiment(
 
 def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[Diagnostic]:
     """Sites that the family lacks, with its reason."""
-    for node in _everything(experiment):
+    for node in nodes.everything(experiment):
         if isinstance(node, SiteRead | Edit) and node.site in facts.absent:
             place = _site_place(node.span, node.site)
             yield errors.absent_site(place, node.site, facts.family, facts.absent[node.site])
@@ -82,13 +82,6 @@ def _site_place(span: Span, site: str) -> Span:
     """Where a site is named in the text of what reads or writes it; all of that where a variable stands for it."""
     at = span.text.find(site)
     return span if at < 0 else Span(span.source, span.start + at, span.start + at + len(site))
-
-
-def _everything(node: nodes.Node) -> Iterator[nodes.Node]:
-    """A node and all below it."""
-    yield node
-    for child in nodes.children(node):
-        yield from _everything(child)
 
 
 def _domains(experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:

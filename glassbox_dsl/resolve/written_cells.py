@@ -99,7 +99,7 @@ class WrittenCells:
     def _behind(self, node: InContext, reading: _Reading) -> Iterator[Diagnostic]:
         """`mean(x)[alpha: 7]`: the families below that leave alpha free must have that cell."""
         wanted = dict(node.where)
-        for inner in _everything(node.body):
+        for inner in nodes.everything(node.body):
             family = self._family(inner)
             if family is None:
                 continue
@@ -212,9 +212,3 @@ def _same_value(cell: Cell, index: ByValue) -> bool:
 
 def _tuple(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
-
-
-def _everything(node: nodes.Node) -> Iterator[nodes.Node]:
-    yield node
-    for child in nodes.children(node):
-        yield from _everything(child)

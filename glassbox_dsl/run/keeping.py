@@ -12,6 +12,7 @@ from glassbox_dsl.language.program import Depth
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.demand import Wanted
 from glassbox_dsl.plan.named import Integers, Mask
+from glassbox_dsl.plan.packing import layer_number
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.setting import Extension
 from glassbox_dsl.plan.taps import Tap
@@ -68,13 +69,7 @@ class Keeping:
 
     def _layer_numbers(self, layers: set[int | Depth]) -> set[int]:
         n = self.context.sizes.facts.n_layers
-        numbers = {
-            (layer + n if layer < 0 else layer)
-            if isinstance(layer, int)
-            else int(layer.value / 100 * (n - 1) + 0.5)
-            for layer in layers
-        }
-        return {layer for layer in numbers if 0 <= layer < n}
+        return {number for layer in layers if 0 <= (number := layer_number(layer, n)) < n}
 
     def _empty_tap(self, tap: Tap, n_cells: int, n_items: int, longest: int) -> Named:
         shape = metrics()[tap.metric].shape

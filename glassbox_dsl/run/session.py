@@ -19,7 +19,6 @@ from glassbox_dsl.plan.progress import Progress
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.plan.shelf import Shelf
 from glassbox_dsl.plan.tally import Tally
-from glassbox_dsl.plan.walking import everything
 from glassbox_dsl.resolve.cells import Sizes
 from glassbox_dsl.resolve.data import DataTable, Item
 from glassbox_dsl.resolve.facts import ModelFacts
@@ -36,6 +35,7 @@ from glassbox_dsl.run.measured import Claimed, Columns, Measured, Recorded
 from glassbox_dsl.run.set_values import RunValues
 from glassbox_dsl.run.trust import Check, verified
 from glassbox_dsl.run.weights import load_model
+from glassbox_dsl.syntax.nodes import everything
 
 PACK = " pack"
 """How the checks end that only the delta executor has to pass."""

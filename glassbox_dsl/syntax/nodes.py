@@ -6,6 +6,7 @@ and parsed again equals itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, NoReturn, Self, dataclass_transform
 
 from glassbox_dsl.source import Span
@@ -467,6 +468,13 @@ def children(node: Node) -> tuple[Node, ...]:
         known = tuple(found for name in node._fields for found in _nodes_in(node.__dict__[name]))
         node.__dict__[_BELOW] = known
     return known
+
+
+def everything(node: Node) -> Iterator[Node]:
+    """A node and all nodes below it."""
+    yield node
+    for child in children(node):
+        yield from everything(child)
 
 
 _BELOW = "_below"  # no field: it is neither compared nor copied

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan import lowering
 from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.pack import CellEdit, EditPart, Floor, Pack, RowCopy, Share, Write
+from glassbox_dsl.plan.packing import reads_patterns
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.run.context import Context, RunResults, Stored
 from glassbox_dsl.run.edits import EditBatch, Receipt
@@ -60,7 +62,7 @@ class Visits:
         for kept in self.kept:
             for site, stored in kept.results.sites.items():
                 reads |= {SiteKey(site, layer) for layer in stored.layers or (None,)}
-            if kept.share.job.extension is None and self._patterns(kept):
+            if kept.share.job.extension is None and reads_patterns(kept.share.job):
                 reads |= {SiteKey("attn.pattern", layer) for layer in range(len(self.pack.floors) - 1)}
         return reads, writes
 
@@ -194,8 +196,6 @@ class Visits:
         values = rows[found.clamp(min=0)]
         missing = (found < 0).reshape(*found.shape, *[1] * (values.ndim - 2))
         values = torch.where(missing, 0, values).movedim(1, 1 + axis).float().cpu()
-        if "key" in sites()[key.site].axes:
-            values = values[..., : stored.data.shape[-1]]
         where: list[Tensor | int | slice] = [torch.from_numpy(share.cells), torch.from_numpy(share.items)]
         if stored.layers is not None:
             where.append(stored.layers.index(key.layer or 0))
@@ -225,13 +225,10 @@ class Visits:
             return np.take_along_axis(rowof, at[:, None].clip(0, rowof.shape[1] - 1), 1)
         return rowof[:, :places]
 
-    def _patterns(self, kept: Kept) -> bool:
-        return any(metrics()[tap.metric].shape == "pattern" for tap in kept.share.job.wanted.taps)
-
     def _score_patterns(self, kept: Kept, key: SiteKey, rows: Tensor) -> None:
         """Metrics of patterns, over cells whose prompts have one length."""
         job, share, layer = kept.share.job, kept.share, key.layer
-        if not self._patterns(kept):
+        if not reads_patterns(kept.share.job):
             return
         assert layer is not None
         lengths = self.pack.lengths_of(share.owners)
@@ -265,8 +262,7 @@ def positions_of(kept: Kept, index: object) -> Integers:
 
 def row_axis(site: str) -> int:
     """The place of the axis along which rows lie, among a site's axes without `layer`."""
-    axes = [a for a in sites()[site].axes if a != "layer"]
-    return axes.index("query") if "query" in axes else axes.index("pos")
+    return [a for a in sites()[site].axes if a != "layer"].index(lowering.row_axis(site))
 
 
 __all__ = ["Kept", "Visits", "Write", "positions_of", "row_axis"]
