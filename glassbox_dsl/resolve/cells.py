@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pydantic import BaseModel, ConfigDict
-
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language.program import (
     AnyOf,
@@ -27,14 +25,14 @@ from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 
 
-class Cell(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Cell:
     """What a variable stands for in one cell.
 
     Exactly one of: `at` (an index on its axis), `number`, `index` (a position that differs between items; `nth`
     picks one of several), `whole` (all positions or cells of an index at once); none of them for a name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=True)
     text: str
     at: int | None = None
     number: float | None = None
