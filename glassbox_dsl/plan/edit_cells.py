@@ -50,7 +50,9 @@ def touched_layers(setting: Setting, edit: Edit, variant: RunVariant, env: Env) 
     )
     data = chosen.spread((ROW, *axes[:width]))[0]
     inner = tuple(range(2, data.ndim))
-    return np.broadcast_to(data.any(inner), (len(env.item.data), setting.sizes.facts.n_layers))
+    facts = setting.sizes.facts
+    there = np.isin(np.arange(facts.n_layers), facts.layers_with(edit.site))
+    return np.broadcast_to(data.any(inner), (len(env.item.data), facts.n_layers)) & there
 
 
 def first_layers(setting: Setting, variant: RunVariant, env: Env) -> Integers:
@@ -59,7 +61,7 @@ def first_layers(setting: Setting, variant: RunVariant, env: Env) -> Integers:
     first = np.full(n_rows, n_layers)
     for edit in variant.edits:
         if not sites()[edit.site].has_layer:
-            own = np.full(n_rows, 0 if edit.site == "embed" else n_layers)
+            own = np.full(n_rows, 0 if edit.site in ("embed", "pos_embed") else n_layers)
         else:
             touched = touched_layers(setting, edit, variant, env)
             own = np.where(touched.any(1), touched.argmax(1), n_layers)

@@ -8,6 +8,8 @@ from glassbox_dsl.plan.jobs import Job
 
 def executor_of(job: Job, stage: int) -> tuple[str, str]:
     """The executor of a run and the reason, before the model has been checked (which happens when it loads)."""
+    if (why := job.setting.sizes.facts.own_attention) is not None:
+        return "hooked", why
     edits = [edit for variant in job.run.variants for edit in variant.edits]
     copied = [read for edit in edits if (read := copied_read(edit, job.run, job.setting)) is not None]
     if not edits:

@@ -100,7 +100,7 @@ def _touch(
 ) -> Touch:
     edit, setting = part.edit, part.job.setting
     inner = [a for a in sites()[edit.site].axes if a != "layer"]
-    lengths = {a: longest if a in ("pos", "query", "key") else setting.sizes.of(a) for a in inner}
+    lengths = {a: longest if a in ("pos", "query", "key") else setting.sizes.of(a, edit.site) for a in inner}
     coordinates = written_coordinates(edit, layer, lengths)
     env = edit_env(setting, part.variant, env, coordinates)
     axis = row_axis(edit.site)

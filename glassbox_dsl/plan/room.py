@@ -95,9 +95,9 @@ def site_shape(
     sizes = [facts.feature_size(name) or 1] if site.feature else []
     for axis in site.axes:
         if axis == "layer":
-            sizes.append(facts.n_layers if layers is None else len(layers))
+            sizes.append(len(facts.layers_with(name)) if layers is None else len(layers))
         elif axis in POSITION_AXES:
             sizes.append(1 if axis == "pos" and one_position else longest)
         else:
-            sizes.append(facts.axis_size(axis) or 1)
+            sizes.append(facts.axis_size(axis, name) or 1)
     return sizes

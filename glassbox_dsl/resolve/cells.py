@@ -58,11 +58,11 @@ class Sizes:
     longest: int
     model: str
 
-    def of(self, axis: str) -> int:
-        """How many cells an axis has at most."""
+    def of(self, axis: str, site: str | None = None) -> int:
+        """How many cells an axis (of one site) has at most."""
         if axis == ITEM:
             return self.n_items
-        return self.longest if axis in POSITION_AXES else self.facts.axis_size(axis) or 0
+        return self.longest if axis in POSITION_AXES else self.facts.axis_size(axis, site) or 0
 
 
 def whole_rows(axis: str, sizes: Sizes) -> tuple[Row, ...]:

@@ -73,9 +73,13 @@ def check_experiment(
 def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[Diagnostic]:
     """Sites that the family lacks, with its reason."""
     for node in nodes.everything(experiment):
-        if isinstance(node, SiteRead | Edit) and node.site in facts.absent:
-            place = _site_place(node.span, node.site)
+        if not isinstance(node, SiteRead | Edit):
+            continue
+        place = _site_place(node.span, node.site)
+        if node.site in facts.absent:
             yield errors.absent_site(place, node.site, facts.family, facts.absent[node.site])
+        elif isinstance(node, Edit) and node.site in facts.read_only:
+            yield errors.read_only_site(place, node.site, facts.family, facts.read_only[node.site])
 
 
 def _site_place(span: Span, site: str) -> Span:
@@ -106,7 +110,7 @@ def _run(run: Run, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]
         return  # said already: the family has no cell
     for variant in run.variants:
         for edit in variant.edits:
-            if edit.site in sizes.facts.absent:
+            if edit.site in sizes.facts.absent or edit.site in sizes.facts.read_only:
                 continue
             if not _touches(edit, families, sizes):
                 yield errors.touches_nothing(edit.span, sizes.model)

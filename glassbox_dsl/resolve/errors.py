@@ -19,6 +19,14 @@ def absent_site(span: Span, site: str, family: str, reason: str) -> Diagnostic:
     return Diagnostic("GB303", f"family `{family}` has no site `{site}`", span, reason, help_)
 
 
+def read_only_site(span: Span, site: str, family: str, reason: str) -> Diagnostic:
+    """A site that can be read on a model's family, but not written."""
+    return Diagnostic(
+        "GB306", f"`{site}` of family `{family}` can be read, not written", span, reason,
+        "write `attn.out`, `mlp.in` or `resid_post`, or leave the model out: `models NAME, NAME`",
+    )  # fmt: skip
+
+
 def member_outside(span: Span, axis: str, model: str, size: int) -> Diagnostic:
     """A member of a domain that a model does not have."""
     return Diagnostic(

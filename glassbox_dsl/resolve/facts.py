@@ -6,23 +6,44 @@ a right-looking number from a model that is run differently from how it was trai
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.resolve import model_errors as errors
-from glassbox_dsl.resolve.families import FactKey, Family, Windows, common_keys, families, family_of
+from glassbox_dsl.resolve.families import (
+    DENSE_SITES,
+    EXPERT_SITES,
+    Experts,
+    FactKey,
+    Family,
+    Windows,
+    chosen_variants,
+    common_keys,
+    families,
+    family,
+    family_of,
+)
 from glassbox_dsl.source import Span
 from glassbox_dsl.vocabulary.sites import sites
 
-HEAD_WIDE = frozenset({"attn.q", "attn.k", "attn.v", "attn.z", "attn.q_pre", "attn.k_pre"})
-"""Sites whose feature axis has the width of a head."""
+KEY_WIDE = frozenset({"attn.q", "attn.k", "attn.q_pre", "attn.k_pre"})
+"""Sites whose feature axis has the width of a head's queries and keys."""
+VALUE_WIDE = frozenset({"attn.v", "attn.z"})
+"""Sites whose feature axis has the width of a head's values: the same, but in latent attention."""
+OPTIONAL = frozenset({"n_experts", "n_expert_neurons", "experts_per_token"})
+"""Facts that only some families have."""
 
 
 class ModelFacts(BaseModel):
-    """What a config tells of a model. `windows[l]` is how many keys a query of layer l sees; None for all."""
+    """What a config tells of a model. `windows[l]` is how many keys a query of layer l sees; None for all.
+
+    `experts_in[l]`: layer l has experts in the place of an MLP. `absent` and `read_only` give the reason for each site;
+    `variants` are those of the family file that the config wants; `own_attention`: why rows of it cannot be packed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     family: str
@@ -32,21 +53,34 @@ class ModelFacts(BaseModel):
     n_kv_heads: int
     d_model: int
     d_head: int
+    d_value: int
     n_neurons: int
     vocab_size: int
     max_positions: int
     windows: tuple[int | None, ...]
     tied_embeddings: bool
     absent: dict[str, str]
+    read_only: dict[str, str] = {}
+    variants: tuple[int, ...] = ()
+    n_experts: int = 0
+    n_expert_neurons: int = 0
+    experts_per_token: int = 0
+    experts_in: tuple[bool, ...] = ()
+    own_attention: str | None = None
 
-    def axis_size(self, axis: str) -> int | None:
-        """The length of an axis of sites; None where the model does not fix it (positions) or lacks it."""
+    def axis_size(self, axis: str, site: str | None = None) -> int | None:
+        """The length of an axis of sites; None where the model does not fix it (positions) or lacks it.
+
+        Neurons of experts and of an MLP may differ in number: without a site, the larger one.
+        """
+        neurons = max(self.n_neurons, self.n_expert_neurons) if site is None else self.n_neurons
         lengths = {
             "layer": self.n_layers,
             "head": self.n_heads,
             "kv_head": self.n_kv_heads,
-            "neuron": self.n_neurons,
+            "neuron": self.n_expert_neurons if site in EXPERT_SITES else neurons,
             "vocab": self.vocab_size,
+            "expert": self.n_experts or None,
         }
         return lengths.get(axis)
 
@@ -57,42 +91,93 @@ class ModelFacts(BaseModel):
             return None
         if feature == "vocab":
             return self.vocab_size
-        return self.d_head if site in HEAD_WIDE else self.d_model
+        if site in VALUE_WIDE:
+            return self.d_value
+        return self.d_head if site in KEY_WIDE else self.d_model
+
+    def writable(self, site: str) -> bool:
+        """Whether this version can write a site of the model."""
+        known = sites()[site]
+        return known.built and known.write and site not in self.absent and site not in self.read_only
+
+    def layers_with(self, site: str) -> tuple[int, ...]:
+        """The layers that have a site of layers."""
+        return self._layers_with[site in EXPERT_SITES, site in DENSE_SITES]
+
+    @cached_property
+    def _layers_with(self) -> dict[tuple[bool, bool], tuple[int, ...]]:
+        every = range(self.n_layers)
+        routed = tuple(layer for layer in every if self.experts_in and self.experts_in[layer])
+        dense = tuple(layer for layer in every if not (self.experts_in and self.experts_in[layer]))
+        return {(True, False): routed, (False, True): dense, (False, False): tuple(every)}
 
 
 def facts_from_config(config: dict[str, Any], shown: str, span: Span | None = None) -> ModelFacts:
     """The facts of a config. `shown` is how messages call the model. Raises Findings with every problem."""
     model_type = config.get("model_type")
-    family = family_of(model_type) if isinstance(model_type, str) else None
-    if family is None:
+    base = family_of(model_type) if isinstance(model_type, str) else None
+    if base is None:
         known = [name for f in families() for name in f.model_types]
         raise Findings([errors.unknown_model_type(model_type, known, shown, span)])
-    problems = [*_unknown_keys(config, family, shown, span), *_refused_values(config, family, shown, span)]
+    variants = chosen_variants(config, base.name)
+    described = family(base.name, variants)
+    part = text_part(config, described)
+    problems = [
+        *_unknown_keys(config, part, described, shown, span),
+        *_refused_values(part, described, shown, span),
+    ]
     values: dict[str, int] = {}
-    for name, fact in family.facts.items():
-        value = _read(config, fact, values)
+    for name, fact in described.facts.items():
+        value = _read(described, part, fact, values)
+        if value is None and name in OPTIONAL:
+            continue
         if not isinstance(value, int) or (value < 1 and not isinstance(value, bool)):
             problems.append(errors.bad_fact(fact.keys, value, shown, span))
         else:
             values[name] = value
     if problems:
         raise Findings(problems)
+    values.setdefault("d_value", values["d_head"])
+    routed = _expert_layers(described, part, values["n_layers"])
     return ModelFacts(
-        family=family.name,
+        family=described.name,
         model_type=str(model_type),
-        windows=_windows(config, family.windows, values["n_layers"]),
-        absent=dict(family.absent),
+        windows=_windows(described, part, values["n_layers"]),
+        absent=_absent(described, routed),
+        read_only=dict(described.read_only),
+        variants=variants,
+        experts_in=routed,
+        own_attention=described.layer.own_attention,
         **values,
     )
 
 
-def _read(config: dict[str, Any], fact: FactKey, known: dict[str, int]) -> Any:
+def text_part(config: dict[str, Any], of: Family) -> dict[str, Any]:
+    """The table of a config that describes the language model."""
+    part = config.get(of.model.config) if of.model.config is not None else config
+    return part if isinstance(part, dict) else {}
+
+
+def _absent(of: Family, routed: tuple[bool, ...]) -> dict[str, str]:
+    """Sites that no layer has, with the reason."""
+    absent = dict(of.absent)
+    if routed and all(routed):
+        why = f"every layer of {of.name} is a mixture of experts, which have neurons of their own: `expert.post`"
+        absent |= dict.fromkeys(DENSE_SITES, why)
+    if of.experts is not None and not any(routed):
+        absent |= dict.fromkeys(EXPERT_SITES, f"no layer of this {of.name} model is a mixture of experts")
+    return absent
+
+
+def _read(of: Family, config: Mapping[str, Any], fact: FactKey, known: dict[str, int]) -> Any:
     """A fact from its key, or from facts already known (the order of the file), or its default."""
-    for key in fact.keys:
-        if config.get(key) is not None:
-            return config[key]
+    if (found := of.value(config, *fact.keys)) is not None:
+        return found
     if fact.same_as is not None:
         return known.get(fact.same_as)
+    if fact.sum:
+        added = [of.value(config, key) for key in fact.sum]
+        return sum(added) if all(isinstance(n, int) for n in added) else None
     parts = [known.get(part) if isinstance(part, str) else part for part in fact.product or fact.quotient]
     if parts and None not in parts:
         first, second = parts
@@ -101,38 +186,76 @@ def _read(config: dict[str, Any], fact: FactKey, known: dict[str, int]) -> Any:
     return fact.default
 
 
-def _windows(config: dict[str, Any], windows: Windows | None, n_layers: int) -> tuple[int | None, ...]:
-    if windows is None:
+def _windows(of: Family, config: Mapping[str, Any], n_layers: int) -> tuple[int | None, ...]:
+    windows = of.windows
+    size = None if windows is None else _read(of, config, windows.size, {})
+    if windows is None or not size or (windows.only_if is not None and not of.value(config, windows.only_if)):
         return (None,) * n_layers
-    size = _read(config, windows.size, {})
-    types = config.get(windows.types)
+    types = None if windows.types is None else of.value(config, windows.types)
     if types is not None:
         return tuple(size if kind == windows.local else None for kind in types[:n_layers])
-    every = _read(config, windows.full_every, {})
-    return tuple(size if (layer + 1) % every else None for layer in range(n_layers))
+    every = None if windows.full_every is None else _read(of, config, windows.full_every, {})
+    first = 0 if windows.from_layer is None else of.value(config, windows.from_layer) or 0
+    slides = [layer >= first and (not every or (layer + 1) % every != 0) for layer in range(n_layers)]
+    return tuple(size if local else None for local in slides)
+
+
+def _expert_layers(of: Family, config: Mapping[str, Any], n_layers: int) -> tuple[bool, ...]:
+    """Whether each layer has experts; empty where the family has none."""
+    if of.experts is None:
+        return ()
+    rule = of.experts.layers
+    first = 0 if rule.first is None else of.value(config, rule.first) or 0
+    step = 1 if rule.step is None else of.value(config, rule.step) or 1
+    dense = () if rule.dense is None else of.value(config, rule.dense) or ()
+    return tuple(
+        layer >= first and (layer + 1) % step == 0 and layer not in dense for layer in range(n_layers)
+    )
 
 
 def _unknown_keys(
-    config: dict[str, Any], family: Family, shown: str, span: Span | None
+    config: dict[str, Any], part: dict[str, Any], of: Family, shown: str, span: Span | None
 ) -> Iterator[Diagnostic]:
     common = common_keys()
-    known = {*common.harmless, *common.fixed, *family.config.handled, *family.config.harmless}
-    known |= {key.split(".")[0] for key in family.config.fixed}
-    for fact in family.facts.values():
-        known |= set(fact.keys)
-    if family.windows is not None:
-        known |= {family.windows.types, *family.windows.size.keys, *family.windows.full_every.keys}
-    for key, value in config.items():
-        if key not in known and value is not None:
-            yield errors.unknown_config_key(key, value, family.name, shown, span)
+    known = {*common.harmless, *common.fixed, *_keys_of(of)}
+    around = {*common.harmless, *common.fixed, *of.config.around, str(of.model.config)}
+    tables = [(part, known)] if part is config else [(config, around), (part, known)]
+    for table, allowed in tables:
+        for key, value in table.items():
+            if key not in allowed and value is not None:
+                yield errors.unknown_config_key(key, value, of.name, shown, span)
+
+
+def _keys_of(of: Family) -> Iterator[str]:
+    """Every config key that a family file names, without what stands in tables."""
+    yield from of.config.handled
+    yield from of.config.harmless
+    yield from (key.split(".")[0] for key in (*of.config.fixed, *of.config.equal, *of.config.equal.values()))
+    yield from (key.split(".")[0] for fact in of.facts.values() for key in (*fact.keys, *fact.sum))
+    yield from (spot.times for spot in of.sites.values() if spot.times is not None)
+    if of.windows is not None:
+        yield from _window_keys(of.windows)
+    if of.experts is not None:
+        rule: Experts = of.experts
+        yield from (k for k in (rule.layers.first, rule.layers.step, rule.layers.dense) if k is not None)
+
+
+def _window_keys(windows: Windows) -> Iterator[str]:
+    yield from windows.size.keys
+    yield from () if windows.full_every is None else windows.full_every.keys
+    yield from (k for k in (windows.types, windows.only_if, windows.from_layer) if k is not None)
 
 
 def _refused_values(
-    config: dict[str, Any], family: Family, shown: str, span: Span | None
+    config: dict[str, Any], of: Family, shown: str, span: Span | None
 ) -> Iterator[Diagnostic]:
-    for path, allowed in (common_keys().fixed | family.config.fixed).items():
+    for path, allowed in (common_keys().fixed | of.config.fixed).items():
         value: Any = config
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         if value is not None and value not in allowed:
-            yield errors.refused_config_value(path, value, allowed, family.name, shown, span)
+            yield errors.refused_config_value(path, value, allowed, of.name, shown, span)
+    for path, other in of.config.equal.items():
+        value, same = of.value(config, path), of.value(config, other)
+        if value is not None and value != same:
+            yield errors.refused_config_value(path, value, (same,), of.name, shown, span)

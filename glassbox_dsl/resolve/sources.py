@@ -230,16 +230,20 @@ def _tiny(source: ModelSource) -> ModelFiles:
     )
 
 
-def tiny_config(of: Family, layers: int | None = None, vocab_size: int | None = None) -> dict[str, Any]:
-    """The config of a family's tiny model, with another depth or vocabulary if asked for."""
-    config = {"model_type": of.model_types[0], **of.tiny}
+def tiny_config(
+    of: Family, layers: int | None = None, vocab_size: int | None = None, more: str | None = None
+) -> dict[str, Any]:
+    """The config of a family's tiny model, with another depth or vocabulary, or one of `tiny_more`, if asked for."""
+    config = {**of.tiny, **({} if more is None else of.tiny_more[more])}
     if layers is not None:
         config[_key(of, config, "n_layers")] = layers
         if of.windows is not None and of.windows.types in config:
             config[of.windows.types] = list(islice(cycle(config[of.windows.types]), layers))
     if vocab_size is not None:
         config[_key(of, config, "vocab_size")] = vocab_size
-    return config
+    if of.model.config is not None:
+        config = {**of.tiny_around, of.model.config: config}
+    return {"model_type": of.model_types[0], **config}
 
 
 def _key(of: Family, config: dict[str, Any], fact: str) -> str:

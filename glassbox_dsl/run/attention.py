@@ -39,7 +39,10 @@ class Tap:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What one call of the attention function is given: [batch, head, pos, d_head]; `mask` is added to scores."""
+    """What one call of the attention function is given: [batch, head, pos, d_head]; `mask` is added to scores.
+
+    `sinks` [head] are scores of a key that holds nothing, where a model has one for each head.
+    """
 
     query: torch.Tensor
     key: torch.Tensor
@@ -47,6 +50,7 @@ class Inputs:
     mask: torch.Tensor | None
     scaling: float
     softcap: float | None
+    sinks: torch.Tensor | None = None
 
     def turned(self, scores: torch.Tensor) -> torch.Tensor:
         """Products of queries and keys, scaled and capped."""
@@ -91,6 +95,7 @@ def attend(
     scaling: float | None = None,
     dropout: float = 0.0,
     softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention of query [batch, head, pos, d_head] to key and value [batch, kv_head, pos, d_head].
@@ -101,7 +106,7 @@ def attend(
     tap = (_taps.get() or {}).get(module, _NOTHING)
     query, key, value = tap("attn.q", query), tap("attn.k", key), tap("attn.v", value)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    inputs = Inputs(query, key, value, attention_mask, scale, softcap)
+    inputs = Inputs(query, key, value, attention_mask, scale, softcap, s_aux)
     mix = _mix.get()
     if mix is not None:
         return tap("attn.z", mix(tap, inputs)).transpose(1, 2), torch.empty(0)
@@ -120,8 +125,22 @@ def _pattern(tap: Tap, inputs: Inputs) -> torch.Tensor:
         scores = scores + inputs.mask
     if "attn.scores" in tap.wanted:
         scores = visit_scores(tap, scores, inputs.mask)
-    pattern = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(inputs.query.dtype)
-    return tap("attn.pattern", pattern)
+    sinks = None if inputs.sinks is None else inputs.sinks.view(1, -1, 1, 1)
+    return tap("attn.pattern", softmax(scores, inputs.query.dtype, sinks))
+
+
+def softmax(scores: torch.Tensor, dtype: torch.dtype, sinks: torch.Tensor | None = None) -> torch.Tensor:
+    """As `eager` does: in float32, then in the dtype of the queries.
+
+    With `sinks`, of one width where scores have keys, one more key takes its share of each row and is dropped
+    (gpt-oss, in the dtype of the scores).
+    """
+    if sinks is None:
+        return nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(dtype)
+    every = torch.cat([scores, sinks.expand(*scores.shape[:-1], 1)], dim=-1)
+    every = every - every.max(dim=-1, keepdim=True).values
+    shares = nn.functional.softmax(every, dim=-1, dtype=every.dtype)
+    return shares[..., :-1].to(dtype)
 
 
 def _repeat(heads: torch.Tensor, group: int) -> torch.Tensor:

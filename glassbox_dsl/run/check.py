@@ -7,6 +7,8 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from glassbox_dsl.resolve.facts import ModelFacts
+
 FLOAT_NOISE: Final = 1e-5
 """Share of a value's size that float32 arithmetic in another order may move it by."""
 HALF_NOISE: Final = 5e-2
@@ -31,6 +33,11 @@ def check(name: str, value: Tensor | float, tolerance: float, detail: str, site:
     return Check(
         name=name, site=site, value=number, tolerance=tolerance, ok=number <= tolerance, detail=detail
     )
+
+
+def nearest(facts: ModelFacts, site: str, layer: int) -> int:
+    """The layer nearest to one that has a site."""
+    return min(facts.layers_with(site), key=lambda other: abs(other - layer))
 
 
 def furthest(found: Tensor, wanted: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -18,9 +18,8 @@ from torch import nn
 from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.families import Family
-from glassbox_dsl.run.attention import tapped
 from glassbox_dsl.run.modules import ModelModules, find_modules, only_tokens
-from glassbox_dsl.run.steps import Step, Steps, boundary, hooked, identity, in_order, replaced
+from glassbox_dsl.run.steps import Step, Steps, Visit, boundary, identity, identity_item, in_order, replaced
 from glassbox_dsl.vocabulary.keys import HEAD, STREAM, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
@@ -100,15 +99,25 @@ class Instrument:
         assert isinstance(weight, torch.Tensor)
         return weight.detach()[token_ids.to(weight.device)]
 
+    def steps(
+        self, keys: Sequence[SiteKey], written: Collection[SiteKey], visit: Visit, shape: tuple[int, int]
+    ) -> Steps:
+        """Where a pass on values of (batch, pos) has to be opened for some keys, in forward order."""
+        config = self.model.config
+        part = self.family.model.config
+        text: Any = config if part is None else getattr(config, part)
+        n_kv = self.facts.n_kv_heads
+        return Steps(self.modules, self.family, keys, written, visit, shape, text, n_kv)
+
     def _check(self, key: SiteKey, first: int) -> None:
         site = sites().get(key.site)
         if site is None or not site.built or key.site in self.facts.absent:
             raise ValueError(f"no site {key.site} in family {self.family.name}")
         if site.has_layer != (key.layer is not None):
             raise ValueError(f"{key.site} {'needs a' if site.has_layer else 'has no'} layer")
-        if key.layer is not None and not 0 <= key.layer < self.facts.n_layers:
+        if key.layer is not None and key.layer not in self.facts.layers_with(key.site):
             raise ValueError(f"{key.site} has no layer {key.layer}")
-        below = boundary(key) if key.site in STREAM else key.layer
+        below = boundary(key) if key.site in STREAM else 0 if key.site == "pos_embed" else key.layer
         if below is not None and below < first:
             raise ValueError(f"{key.site} of layer {key.layer} lies below the start, layer {first}")
 
@@ -149,10 +158,11 @@ class _Pass:
         if not wants_logits or logit_positions is not None:
             keep = torch.tensor(list(logit_positions or ()) if wants_logits else [], dtype=torch.long)
             keep = keep.to(ids.device)
-        steps = Steps(self.modules, self.instrument.family, self.keys, self.writes.keys(), self.visit)
+        steps = self.instrument.steps(self.keys, self.writes.keys(), self.visit, (ids.shape[0], ids.shape[1]))
         self._plan_streams(steps)
-        skipped = dict.fromkeys(self._skipped_layers(), identity)
-        with torch.inference_mode(), tapped(steps.taps), replaced(skipped), hooked(steps.before, steps.after):
+        stub = identity_item if self.instrument.family.layer.tuple_item else identity
+        skipped: dict[nn.Module, Callable[..., Any]] = dict.fromkeys(self._skipped_layers(), stub)
+        with torch.inference_mode(), replaced(skipped), steps.opened():
             output = self.instrument.model(
                 ids.to(self.instrument.device), use_cache=False, return_dict=True, logits_to_keep=keep
             )

@@ -42,9 +42,9 @@ class Keeping:
             kept = None
             if site.has_layer:
                 kept = (
-                    tuple(range(facts.n_layers))
+                    facts.layers_with(name)
                     if layers is None
-                    else tuple(sorted(self._layer_numbers(layers)))
+                    else tuple(sorted(self._layer_numbers(layers) & set(facts.layers_with(name))))
                 )
             position = wanted.positions.get(name)
             sizes = []
@@ -54,7 +54,7 @@ class Keeping:
                 elif axis in POSITION_AXES:
                     sizes.append(1 if axis == "pos" and position is not None else longest)
                 else:
-                    sizes.append(self.context.sizes.of(axis))
+                    sizes.append(self.context.sizes.of(axis, name))
             width = (facts.feature_size(name),) if site.feature else ()
             data = allocate(
                 f"{wanted.run.name}.{name}",

@@ -58,13 +58,15 @@ class OutProjection:
 
 @dataclass(frozen=True)
 class LayerModules:
-    """One layer: `at` goes by the paths of the family file, `norms` by site."""
+    """One layer: `at` goes by the paths of the family file, `norms` by site; a router and experts where it has them."""
 
     layer: nn.Module
     attention: nn.Module
     out_proj: OutProjection
     at: dict[str, nn.Module]
     norms: dict[str, NormModule]
+    router: nn.Module | None = None
+    experts: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class ModelModules:
     layers: tuple[LayerModules, ...]
     final_norm: NormModule
     unembed: nn.Module
+    positions: nn.Module | None = None
 
 
 def find_modules(model: nn.Module, family: Family, facts: ModelFacts) -> ModelModules:
@@ -86,9 +89,10 @@ def find_modules(model: nn.Module, family: Family, facts: ModelFacts) -> ModelMo
     if unembed is None:
         raise Findings([errors.module_missing(family.name, "output embeddings", type(model).__name__)])
     return ModelModules(
-        layers=tuple(_layer(layer, family, facts, find) for layer in layers),
+        layers=tuple(_layer(number, layer, family, facts, find) for number, layer in enumerate(layers)),
         final_norm=_norm(find(model, family.model.final_norm.module), family.model.final_norm),
         unembed=unembed,
+        positions=None if family.model.positions is None else find(model, family.model.positions),
     )
 
 
@@ -106,16 +110,22 @@ def _finder(model: nn.Module, family: Family) -> Find:
 
 
 def _norm(module: nn.Module, norm: Norm) -> NormModule:
-    return NormModule(module=module, kind=norm.kind, eps=float(getattr(module, norm.eps)))
+    eps = norm.eps if isinstance(norm.eps, float) else float(getattr(module, norm.eps))
+    return NormModule(module=module, kind=norm.kind, eps=eps)
 
 
-def _layer(layer: nn.Module, family: Family, facts: ModelFacts, find: Find) -> LayerModules:
+def _layer(number: int, layer: nn.Module, family: Family, facts: ModelFacts, find: Find) -> LayerModules:
+    spots = [s for site, s in family.sites.items() if s.module and number in facts.layers_with(site)]
+    paths = dict.fromkeys(p for s in spots for p in (s.module, s.gate, s.norm) if p is not None)
+    routed = family.experts is not None and number in facts.layers_with("router.logits")
     return LayerModules(
         layer=layer,
         attention=find(layer, family.layer.attention),
         out_proj=OutProjection(find(layer, family.layer.out_proj), facts.n_heads),
-        at={spot.module: find(layer, spot.module) for spot in family.sites.values()},
+        at={path: find(layer, path) for path in paths},
         norms={site: _norm(find(layer, norm.module), norm) for site, norm in family.norms.items()},
+        router=find(layer, family.experts.router) if routed and family.experts else None,
+        experts=find(layer, family.experts.experts) if routed and family.experts else None,
     )
 
 

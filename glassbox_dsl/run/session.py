@@ -218,6 +218,8 @@ class Session:
         """Which executor runs a model, and why not the other."""
         if self.executor == "hooked":
             return "hooked", "asked for"
+        if (why := self.facts[model].own_attention) is not None:
+            return "hooked", why
         failed = [c for c in self.checks.get(model, ()) if not c.ok and c.name.endswith(PACK)]
         if failed:
             worst = failed[0]

@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from glassbox_dsl.resolve.families import Family
-from glassbox_dsl.run.attention import Tap
-from glassbox_dsl.run.modules import ModelModules, NormModule, OutProjection
-from glassbox_dsl.vocabulary.keys import CORE, HEAD, ORDER, STREAM, SiteKey
+from glassbox_dsl.resolve.families import Family, Spot
+from glassbox_dsl.run.attention import Tap, tapped
+from glassbox_dsl.run.experts import ExpertTap, experts_tapped, opened_router
+from glassbox_dsl.run.modules import LayerModules, ModelModules, NormModule, OutProjection
+from glassbox_dsl.run.own_attention import opened_attention
+from glassbox_dsl.vocabulary.keys import CORE, EXPERTS, HEAD, ORDER, STREAM, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -28,33 +30,90 @@ Visit = Callable[[SiteKey, torch.Tensor], torch.Tensor]
 
 
 @dataclass
+class Port:
+    """What one module gets from a norm that others read too: the norm's input, and its output for this module."""
+
+    entered: torch.Tensor
+
+
+@dataclass
 class Steps:
-    """The steps for a set of keys, by module; the stream between layers is left to the executor."""
+    """The steps for a set of keys, by module; the stream between layers is left to the executor.
+
+    `shape` is (batch, pos) of the values at hand: some modules are given rows [batch * pos, dim].
+    """
 
     modules: ModelModules
     family: Family
     keys: Sequence[SiteKey]
     written: Collection[SiteKey]
     visit: Visit
+    shape: tuple[int, int] = (1, 1)
+    config: Any = None
+    n_kv: int = 1
     before: defaultdict[nn.Module, list[Step]] = field(default_factory=lambda: defaultdict(list))
     after: defaultdict[nn.Module, list[Step]] = field(default_factory=lambda: defaultdict(list))
     taps: dict[nn.Module, Tap] = field(default_factory=dict)
+    experts: dict[nn.Module, ExpertTap] = field(default_factory=dict)
+    forwards: dict[nn.Module, Callable[..., Any]] = field(default_factory=dict)
+    ports: dict[tuple[nn.Module, str], Port] = field(default_factory=dict)
+    entering: dict[nn.Module, Step] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         mids = [key for key in self.written if key.site == "resid_mid"]
         for key in self.keys:
             if key.site in HEAD:
                 self._plan_head(key)
-            elif key.site not in STREAM | CORE and key not in mids:
+            elif key.site not in STREAM | CORE | EXPERTS and key not in mids:
                 self._plan_layer(key)
         for key in mids:
             self._plan_written_mid(key)
-        for layer in {key.layer for key in self.keys if key.site in CORE and key.layer is not None}:
-            self.taps[self.modules.layers[layer].attention] = self._tap(layer)
+        for layer in self._layers_of(CORE):
+            self._plan_attention(layer)
+        for layer in self._layers_of(EXPERTS):
+            self._plan_experts(layer)
 
-    def _tap(self, layer: int) -> Tap:
-        wanted = frozenset(key.site for key in self.keys if key.layer == layer)
-        return Tap(layer, wanted, lambda site, value: self.visit(SiteKey(site, layer), value))
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Keep all steps in place while it is open."""
+        with (
+            tapped(self.taps),
+            experts_tapped(self.experts),
+            replaced(self.forwards),
+            hooked(self._before(), self.after),
+        ):
+            yield
+
+    def _before(self) -> dict[nn.Module, list[Step]]:
+        """The steps before modules; what looks at the stream that enters a layer comes behind what writes it."""
+        found = {module: [*steps] for module, steps in self.before.items()}
+        for module, step in self.entering.items():
+            found.setdefault(module, []).append(step)
+        return found
+
+    def _layers_of(self, wanted: Collection[str]) -> set[int]:
+        return {key.layer for key in self.keys if key.site in wanted and key.layer is not None}
+
+    def _wanted(self, layer: int) -> frozenset[str]:
+        return frozenset(key.site for key in self.keys if key.layer == layer)
+
+    def _plan_attention(self, layer: int) -> None:
+        modules = self.modules.layers[layer]
+        tap = Tap(layer, self._wanted(layer), lambda site, value: self.visit(SiteKey(site, layer), value))
+        if self.family.layer.own_attention is None:
+            self.taps[modules.attention] = tap
+        else:
+            n_heads = modules.out_proj.n_heads
+            self.forwards[modules.attention] = opened_attention(modules.attention, tap, n_heads, self.n_kv)
+
+    def _plan_experts(self, layer: int) -> None:
+        experts = self.modules.layers[layer].experts
+        assert experts is not None
+        self.experts[experts] = ExpertTap(
+            self._wanted(layer),
+            lambda site, value: self.visit(SiteKey(site, layer), value),
+            lambda: self.shape,
+        )
 
     def _plan_head(self, key: SiteKey) -> None:
         norm = self.modules.final_norm
@@ -64,15 +123,21 @@ class Steps:
             self.after[norm.module].append(lambda _, output: self.visit(key, output))
 
     def _plan_layer(self, key: SiteKey) -> None:
+        if key.site == "pos_embed":
+            self._plan_positions(key)
+            return
         assert key.layer is not None
         layer = self.modules.layers[key.layer]
         if key.site in layer.norms:
-            norm = layer.norms[key.site]
-            self.after[norm.module].append(self._scale_step(key, norm))
+            self._plan_scale(key, layer)
         elif key.site == "attn.result":
             self.after[layer.out_proj.module].append(self._result_step(key, layer.out_proj))
+        elif key.site == "router.logits":
+            self._plan_router(key, layer)
+        elif self.family.sites[key.site].sum:
+            self._plan_sum(key, layer)
         else:
-            self._steps_at(key).append(self._spot_step(key))
+            self._steps_at(key).append(self._folded(self._spot_step(key, layer)))
 
     def _steps_at(self, key: SiteKey) -> list[Step]:
         """The steps where the family file says the site stands."""
@@ -81,10 +146,61 @@ class Steps:
         module = self.modules.layers[key.layer].at[spot.module]
         return self.before[module] if spot.side == "in" else self.after[module]
 
-    def _spot_step(self, key: SiteKey) -> Step:
+    # ------------------------------------------------------------ one spot
+
+    def _folded(self, step: Step) -> Step:
+        """A step on [batch, pos, dim] where the module may be given rows [batch * pos, dim]."""
+
+        def run(entered: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            if value.ndim != 2:
+                return step(entered, value)
+            wide = value.view(*self.shape, -1)
+            after = step(entered.view(*self.shape, -1), wide)
+            return value if after is wide else after.reshape(value.shape)
+
+        return run
+
+    def _spot_step(self, key: SiteKey, layer: LayerModules) -> Step:
+        """Show the part of a module's input or output that is the site, as a site is laid out."""
+        spot = self.family.sites[key.site]
+        if spot.norm is not None:
+            return self._port_step(key, layer, spot)
+        factor = self._factor(spot, layer)
+
+        def step(entered: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            part = value if spot.chunk is None else value.chunk(spot.chunk[1], dim=-1)[spot.chunk[0]]
+            by = factor(entered)
+            own = part if by is None else part * by
+            new = self._turned_visit(key, own)
+            if new is own:
+                return value.clone() if spot.in_place else value
+            if by is not None:
+                new = torch.where(new == own, part, new / by)
+            if spot.chunk is not None:
+                parts = list(value.chunk(spot.chunk[1], dim=-1))
+                parts[spot.chunk[0]] = new
+                new = torch.cat(parts, dim=-1)
+            return new.clone() if spot.in_place else new
+
+        return step
+
+    def _turned_visit(self, key: SiteKey, value: torch.Tensor) -> torch.Tensor:
+        """Neurons come before positions in the layout of a site, behind them in that of a module."""
         if "neuron" not in sites()[key.site].axes:
-            return lambda _, value: self.visit(key, value)
-        return lambda _, value: self.visit(key, value.transpose(1, 2)).transpose(1, 2)
+            return self.visit(key, value)
+        shown = value.transpose(1, 2)
+        after = self.visit(key, shown)
+        return value if after is shown else after.transpose(1, 2)
+
+    def _factor(self, spot: Spot, layer: LayerModules) -> Callable[[torch.Tensor], torch.Tensor | float | None]:
+        """What a module's output is multiplied by before it is added to anything, from the module's input."""
+        if spot.times is not None:
+            times = float(getattr(self.config, spot.times))
+            return lambda _: times
+        if spot.gate is not None:
+            gate = layer.at[spot.gate]
+            return lambda entered: torch.sigmoid(gate.forward(entered))
+        return lambda _: None
 
     def _scale_step(self, key: SiteKey, norm: NormModule) -> Step:
         def step(entered: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
@@ -93,6 +209,96 @@ class Steps:
             return output if other is own else norm.divided_by(output, own, other)
 
         return step
+
+    def _plan_scale(self, key: SiteKey, layer: LayerModules) -> None:
+        norm, into = layer.norms[key.site], self.family.norms[key.site].into
+        if into is None:
+            self.after[norm.module].append(self._folded(self._scale_step(key, norm)))
+            return
+        port = self._port(layer, norm.module, into)
+
+        def step(_: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            own = norm.divisor(port.entered)
+            other = self.visit(key, own)
+            return value if other is own else norm.divided_by(value, own, other)
+
+        self.before[layer.at[into]].append(self._folded(step))
+
+    # ------------------------------------------------------------ a norm that several modules read
+
+    def _port(self, layer: LayerModules, norm: nn.Module, into: str) -> Port:
+        """What a module gets from a shared norm; filled when the norm runs."""
+        found = self.ports.get((norm, into))
+        if found is None:
+            found = self.ports[norm, into] = Port(torch.empty(0))
+            port = found
+
+            def note(entered: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+                port.entered = entered
+                return output
+
+            self.after[norm].append(note)
+        return found
+
+    def _port_step(self, key: SiteKey, layer: LayerModules, spot: Spot) -> Step:
+        """Show what goes into the shared norm; where it is changed, only this module gets the norm of the change."""
+        assert spot.norm is not None
+        norm = layer.at[spot.norm]
+        port = self._port(layer, norm, spot.module)
+
+        def step(_: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            own = port.entered
+            new = self.visit(key, own)
+            if new is own:
+                return value
+            port.entered = new
+            same = (new == own).all(-1, keepdim=True)
+            return torch.where(same, value, norm.forward(new))
+
+        return step
+
+    # ------------------------------------------------------------ places of their own
+
+    def _plan_positions(self, key: SiteKey) -> None:
+        """Learned positions: one table for all prompts until a prompt's own is written."""
+        assert self.modules.positions is not None
+
+        def step(_: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+            batch, length = self.shape
+            own = output.reshape(-1, length, output.shape[-1]).expand(batch, length, -1).contiguous()
+            new = self.visit(key, own)
+            return output if new is own else new
+
+        self.after[self.modules.positions].append(step)
+
+    def _plan_router(self, key: SiteKey, layer: LayerModules) -> None:
+        def visit(logits: torch.Tensor) -> torch.Tensor:
+            shown = logits.view(*self.shape, -1).transpose(1, 2)
+            after = self.visit(key, shown)
+            return logits if after is shown else after.transpose(1, 2).reshape(logits.shape)
+
+        assert layer.router is not None
+        self.forwards[layer.router] = opened_router(layer.router, visit)
+
+    def _plan_sum(self, key: SiteKey, layer: LayerModules) -> None:
+        """A site that no module has: the sum of what enters the layer and of what is added to it, read as it is."""
+        spot = self.family.sites[key.site]
+        assert spot.sum[0] == "resid_pre" and len(spot.sum) == 2
+        added = SiteKey(spot.sum[1], key.layer)
+        factor = self._factor(self.family.sites[added.site], layer)
+        held: dict[str, torch.Tensor] = {}
+
+        def hold(_: torch.Tensor, stream: torch.Tensor) -> torch.Tensor:
+            held["pre"] = stream
+            return stream
+
+        def add(entered: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            by = factor(entered)
+            self.visit(key, held.pop("pre") + (value if by is None else value * by))
+            return value
+
+        self.entering[layer.layer] = hold
+        self._steps_at(added).append(self._folded(add))
 
     def _result_step(self, key: SiteKey, projection: OutProjection) -> Step:
         """A written result adds its change to the output, which keeps its bits where nothing changed."""
@@ -114,14 +320,18 @@ class Steps:
         stream is large. attn.out is read as it was, and the model's own sum stands where v is the old value.
         """
         assert key.layer is not None
+        layer = self.modules.layers[key.layer]
+        out = SiteKey("mlp.out", key.layer)
+        factor = self._factor(self.family.sites["mlp.out"], layer)
         held: dict[str, torch.Tensor] = {}
 
         def write_mid(_: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
             held["old"], held["new"] = old, self.visit(key, old)
             return held["new"]
 
-        def keep_added(_: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
-            held["added"] = added
+        def keep_added(entered: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+            by = factor(entered)
+            held["added"] = added if by is None else added * by
             return added
 
         def replace_sum(_: torch.Tensor, stream: torch.Tensor) -> torch.Tensor:
@@ -130,9 +340,9 @@ class Steps:
             old, new, added = (held.pop(name) for name in ("old", "new", "added"))
             return torch.where(new == old, stream, new + added)
 
-        self._steps_at(key).insert(0, write_mid)
-        self._steps_at(SiteKey("mlp.out", key.layer)).append(keep_added)
-        self.after[self.modules.layers[key.layer].layer].append(replace_sum)
+        self._steps_at(key).insert(0, self._folded(write_mid))
+        self._steps_at(out).append(self._folded(keep_added))
+        self.after[layer.layer].append(replace_sum)
 
 
 def in_order(keys: Collection[SiteKey]) -> list[SiteKey]:
@@ -208,3 +418,8 @@ def replaced(forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]
 def identity(hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     """The forward of a layer that is left out."""
     return hidden_states
+
+
+def identity_item(hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
+    """The same for a layer that puts out a tuple."""
+    return hidden_states, None

@@ -12,26 +12,34 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from glassbox_dsl.run.attention import ATTENTION
+from glassbox_dsl.resolve.facts import facts_from_config
+from glassbox_dsl.run.implementations import implementations
 
 
-def tiny_model(config: dict[str, object], seed: int, attention: str = ATTENTION) -> nn.Module:
-    """A model of `config` in float32 on the CPU with weights drawn from `seed`."""
+def tiny_model(config: dict[str, object], seed: int, plain: bool = False) -> nn.Module:
+    """A model of `config` in float32 on the CPU with weights drawn from `seed`; `plain`: with its own code only."""
     settings = {key: value for key, value in config.items() if key != "model_type"}
     model_config = AutoConfig.for_model(str(config["model_type"]), **settings)
     build: Any = AutoModelForCausalLM.from_config
-    model: nn.Module = build(model_config, attn_implementation=attention, dtype=torch.float32)
+    functions = implementations(facts_from_config(config, "tiny"), plain)
+    model: nn.Module = build(model_config, **functions, dtype=torch.float32)
     randomise(model, seed)
     return model.eval()
 
 
 @torch.no_grad()
 def randomise(model: nn.Module, seed: int) -> None:
-    """Draw every parameter: matrices scaled by what they sum, norms and biases around their own value."""
+    """Draw every parameter: matrices scaled by what they sum, norms and biases around their own value.
+
+    Matrices of experts are stacked. Zeros beside the parameters (the bias of a router) are drawn too.
+    """
     random = torch.Generator().manual_seed(seed)
     for parameter in dict.fromkeys(model.parameters()):
         drawn = torch.randn(parameter.shape, generator=random)
         if parameter.ndim < 2:
             parameter.add_(0.3 * drawn)
         else:
-            parameter.copy_(drawn * 1.2 * min(parameter.shape) ** -0.5)
+            parameter.copy_(drawn * 1.2 * min(parameter.shape[-2:]) ** -0.5)
+    for buffer in model.buffers():
+        if buffer.is_floating_point() and buffer.numel() > 1 and not buffer.any():
+            buffer.add_(0.3 * torch.randn(buffer.shape, generator=random))

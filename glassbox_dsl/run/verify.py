@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from glassbox_dsl.run.attention import ATTENTION
-from glassbox_dsl.run.check import FLOAT_NOISE, HALF_NOISE, Check, check, furthest, relative
+from glassbox_dsl.run.check import FLOAT_NOISE, HALF_NOISE, Check, check, furthest, nearest, relative
 from glassbox_dsl.run.delta.trust import verify_pack
+from glassbox_dsl.run.implementations import implementations
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
@@ -65,15 +65,20 @@ def _logits(instrument: Instrument, ids: Tensor) -> Tensor:
 def _same_as_eager(instrument: Instrument, ids: Tensor, noise: float) -> Iterator[Check]:
     """T1: the registered attention function gives what the model's own eager code gives."""
     own = _logits(instrument, ids)
-    model = instrument.model
-    set_attention: Callable[[str], None] = model.set_attn_implementation  # type: ignore[assignment]
-    set_attention("eager")
+    model: Any = instrument.model
+    _use(model, implementations(instrument.facts, plain=True))
     try:
         with torch.inference_mode():
             untouched = model(ids.to(instrument.device), use_cache=False, return_dict=True).logits
     finally:
-        set_attention(ATTENTION)
+        _use(model, implementations(instrument.facts))
     yield check("T1", relative(own, untouched), noise, "logits against the untouched eager model")
+
+
+def _use(model: Any, functions: dict[str, str]) -> None:
+    model.set_attn_implementation(functions["attn_implementation"])
+    if "experts_implementation" in functions:
+        model.set_experts_implementation(functions["experts_implementation"])
 
 
 def _layers_in_order(instrument: Instrument, ids: Tensor) -> Iterator[Check]:
@@ -159,15 +164,14 @@ def _identities(instrument: Instrument, ids: Tensor, noise: float) -> Iterator[C
 
 
 def _writable(instrument: Instrument) -> list[str]:
-    known = (site for site in sites().values() if site.built and site.write)
-    return [site.name for site in known if site.name not in instrument.facts.absent]
+    return [name for name in sites() if instrument.facts.writable(name)]
 
 
 def _own_values(instrument: Instrument, ids: Tensor) -> Iterator[Check]:
     """T7: a site set to its own value everywhere changes no bit. All at once; one by one only if that fails."""
-    end, depth = [LENGTH - 1], range(instrument.facts.n_layers)
+    end, facts = [LENGTH - 1], instrument.facts
     keys = {
-        name: [SiteKey(name, layer) for layer in (depth if sites()[name].has_layer else (None,))]
+        name: [SiteKey(name, layer) for layer in (facts.layers_with(name) if sites()[name].has_layer else (None,))]
         for name in _writable(instrument)
     }
     every = [key for some in keys.values() for key in some]
@@ -191,17 +195,20 @@ def _copy_of(own: Tensor, _: Tensor) -> Tensor:
 def _edits(instrument: Instrument, ids: Tensor) -> Iterator[Check]:
     """T7: at a late layer, half of the cells changed are read back as written and reach the logits."""
     late, end = max(0, instrument.facts.n_layers - 2), [LENGTH - 1]
-    entry = SiteKey("resid_pre", late)
-    base = instrument.forward(ids, reads={entry, LOGITS}, logit_positions=end)
-    for name in _writable(instrument):
-        key = SiteKey(name, late if sites()[name].has_layer else None)
-        start = None if name == "embed" else (late, base[entry])
+    names = _writable(instrument)
+    layers = {name: nearest(instrument.facts, name, late) for name in names if sites()[name].has_layer}
+    entries = {layer: SiteKey("resid_pre", layer) for layer in {late, *layers.values()}}
+    base = instrument.forward(ids, reads={*entries.values(), LOGITS}, logit_positions=end)
+    for name in names:
+        layer = layers.get(name, late)
+        key = SiteKey(name, layer if name in layers else None)
+        start = None if name in ("embed", "pos_embed") else (layer, base[entries[layer]])
         written: list[Tensor] = []
         write = partial(_stretch, written)
         got = instrument.forward(
             ids, reads={key, LOGITS}, writes={key: write}, logit_positions=end, start=start
         )
-        unread = int((got[key] != written[0]).sum())
+        unread = int(((got[key] != written[0]) & ~(got[key].isnan() & written[0].isnan())).sum())
         size = float(furthest(got[LOGITS], base[LOGITS]))
         detail = (
             f"half of its cells x 1.5: cells not read as written, or 1 if no logit moves; moved {size:.3g}"

@@ -13,7 +13,7 @@ from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.families import family
 from glassbox_dsl.resolve.sources import ModelFiles
 from glassbox_dsl.run import model_errors as errors
-from glassbox_dsl.run.attention import ATTENTION
+from glassbox_dsl.run.implementations import implementations
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.quiet import quiet
 from glassbox_dsl.run.tiny import tiny_model
@@ -27,8 +27,8 @@ def load_model(files: ModelFiles, source: ModelSource, facts: ModelFacts) -> Ins
     if source.kind == "tiny":
         model = tiny_model(files.config, source.seed).to(device or "cpu", getattr(torch, source.dtype))
     else:
-        model = _load(files, source, device)
-    return Instrument(model.eval().requires_grad_(False), facts, family(facts.family))
+        model = _load(files, source, facts, device)
+    return Instrument(model.eval().requires_grad_(False), facts, family(facts.family, facts.variants))
 
 
 def full_precision() -> None:
@@ -53,7 +53,9 @@ def _device(source: ModelSource) -> torch.device | None:
     return device
 
 
-def _load(files: ModelFiles, source: ModelSource, device: torch.device | None) -> nn.Module:
+def _load(
+    files: ModelFiles, source: ModelSource, facts: ModelFacts, device: torch.device | None
+) -> nn.Module:
     if files.weights is None:
         raise InternalError(f"the weights of {files.shown} were not prepared")
     try:
@@ -62,7 +64,7 @@ def _load(files: ModelFiles, source: ModelSource, device: torch.device | None) -
             model, info = load(
                 str(files.weights),
                 dtype=getattr(torch, source.dtype),
-                attn_implementation=ATTENTION,
+                **implementations(facts),
                 device_map="auto" if device is None else None,
                 local_files_only=True,
                 trust_remote_code=False,

@@ -16,12 +16,15 @@ CORE: Final = frozenset({"attn.q", "attn.k", "attn.v", "attn.scores", "attn.patt
 """Sites inside the attention function."""
 STREAM: Final = frozenset({"embed", "resid_pre", "resid_post"})
 """Sites that are the residual stream between two layers."""
+EXPERTS: Final = frozenset({"router.weights", "expert.post", "expert.out"})
+"""Sites inside the experts function."""
 HEAD: Final = frozenset({"final_norm_scale", "final_norm", "logits"})
 """Sites after the last layer."""
 ORDER: Final = (
-    "embed", "resid_pre",
+    "pos_embed", "embed", "resid_pre",
     "attn.in", "attn.norm_scale", "attn.norm", *sorted(CORE), "attn.result", "attn.out_raw", "attn.out",
     "resid_mid", "mlp.in", "mlp.norm_scale", "mlp.norm", "mlp.pre", "mlp.up", "mlp.post",
+    "router.logits", "router.weights", "expert.post", "expert.out", "shared.out",
     "mlp.out_raw", "mlp.out", "resid_post", "final_norm_scale", "final_norm", "logits",
 )  # fmt: skip
 """The order in which sites that share a module's input or output are written."""

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.resolve.facts import facts_from_config
-from glassbox_dsl.resolve.families import family, family_names
+from glassbox_dsl.resolve.families import family
 from glassbox_dsl.resolve.sources import tiny_config
 from glassbox_dsl.run.fetch import prepare
 from glassbox_dsl.run.instrument import Instrument
@@ -23,7 +23,8 @@ from glassbox_dsl.vocabulary.sites import sites
 from tests.conformance.oracle import Oracle
 
 torch.set_num_threads(2)
-TINY = family_names()
+TINY = ("gemma3_text", "gpt2", "llama")
+"""Families whose computation the oracle writes out; the others are held to contracts: tests/families."""
 BUNDLED = ("smollm2-135m", "gemma3-270m")
 TEXTS = (
     "When Mary and John went out, John gave a drink to",
@@ -86,7 +87,7 @@ def tiny_subject(name: str) -> Subject:
     return Subject(
         name,
         instrument,
-        Oracle(tiny_model(config, seed=3, attention="eager")),
+        Oracle(tiny_model(config, seed=3, plain=True)),
         ids,
         tuple(range(facts.n_layers)),
     )

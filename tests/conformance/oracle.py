@@ -112,6 +112,7 @@ class Gpt2Paths:
     def __init__(self, model: nn.Module) -> None:
         self.config = model.config
         self.embed = model.transformer.drop
+        self.positions = model.transformer.wpe
         self.layers = model.transformer.h
         self.final_norm = model.transformer.ln_f
 
@@ -198,6 +199,8 @@ class Oracle:
         with ExitStack() as hooks:
             self._watch(hooks, values)
             values["logits", None] = self.model(ids, use_cache=False).logits
+        if ("pos_embed", None) in values:
+            values["pos_embed", None] = values["pos_embed", None].expand(values["embed", None].shape)
         for (site, layer), value in list(values.items()):
             if site in ("mlp.pre", "mlp.up", "mlp.post"):
                 values[site, layer] = value.transpose(1, 2)
@@ -214,6 +217,8 @@ class Oracle:
             return hook
 
         after(hooks, paths.embed, keep("embed", None))
+        if hasattr(paths, "positions"):
+            after(hooks, paths.positions, keep("pos_embed", None))
         for index, layer in enumerate(paths.layers):
             at = paths.modules(layer)
             before(hooks, layer, keep("resid_pre", index))
@@ -270,6 +275,8 @@ class Oracle:
         neurons = lambda x: edit(x.transpose(1, 2)).transpose(1, 2).contiguous()  # noqa: E731
         if site == "embed":
             return after(hooks, paths.embed, edit)
+        if site == "pos_embed":
+            return self._edit_positions(hooks, edit)
         if site in ("final_norm", "final_norm_scale"):
             if site == "final_norm":
                 return after(hooks, paths.final_norm, edit)
@@ -299,6 +306,17 @@ class Oracle:
             where, module, change = places[site]
             return where(hooks, module, change)
         return self._edit_scale(hooks, at["norm1" if site == "attn.norm_scale" else "norm2"], edit)
+
+    def _edit_positions(self, hooks, edit):
+        """Another position embedding is a change of what enters the first layer."""
+        table = {}
+        after(hooks, self.paths.positions, lambda x: table.setdefault("own", x))
+
+        def change(entered):
+            own = table["own"].expand(entered.shape)
+            return entered + (edit(own) - own)
+
+        after(hooks, self.paths.embed, change)
 
     def _edit_scale(self, hooks, norm, edit):
         """The norm computed again with another divisor."""

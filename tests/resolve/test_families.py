@@ -14,7 +14,10 @@ from glassbox_dsl.resolve.sources import tiny_config
 from glassbox_dsl.vocabulary.sites import sites
 
 EVERYWHERE = {"embed", "resid_pre", "resid_post", "attn.result", "final_norm", "final_norm_scale", "logits"}
+IN_EXPERTS = {"router.logits", "router.weights", "expert.post", "expert.out"}
 IN_ATTENTION = {"attn.q", "attn.k", "attn.v", "attn.scores", "attn.pattern", "attn.z"}
+UNLIKE = {"phi3": ("original_max_position_embeddings",)}
+"""Keys of a default config that only mean something with others."""
 LLAMA = {
     "model_type": "llama",
     "hidden_size": 64,
@@ -31,10 +34,18 @@ def codes(config):
     return [d.code for d in found.value.diagnostics]
 
 
-@pytest.mark.parametrize("name", family_names())
-def test_every_site_stands_somewhere_or_is_absent_for_a_reason(name):
-    known = family(name)
+def layouts():
+    """Every family with the layouts that its variants have."""
+    return [(name, more) for name in family_names() for more in (None, *family(name).tiny_more)]
+
+
+@pytest.mark.parametrize(("name", "more"), layouts())
+def test_every_site_stands_somewhere_or_is_absent_for_a_reason(name, more):
+    facts = facts_from_config(tiny_config(family(name), more=more), name)
+    known = family(name, facts.variants)
     told = [*known.sites, *known.norms, *known.absent, *EVERYWHERE, *IN_ATTENTION]
+    told += [*IN_EXPERTS] if known.experts is not None else []
+    told += ["pos_embed"] if known.model.positions is not None else []
     assert len(told) == len(set(told))
     assert set(told) <= set(sites())
     assert {site for site, s in sites().items() if s.built} - set(told) == set()
@@ -49,32 +60,37 @@ def test_defaults_are_those_of_transformers(name):
     for model_type in known.model_types:
         theirs = AutoConfig.for_model(model_type)
         for fact in known.facts.values():
-            if fact.default is not None:
+            if fact.default is not None and fact.keys and hasattr(theirs, fact.keys[0]):
                 assert getattr(theirs, fact.keys[0]) == fact.default, fact.keys
-        if known.windows is not None:
-            assert theirs.sliding_window == known.windows.size.default
+        for key, value in known.defaults.items():  # of the class: an instance has filled in what depends on others
+            assert getattr(type(theirs), key, getattr(theirs, key)) == value, key
 
 
 @pytest.mark.parametrize("name", family_names())
 def test_a_config_that_transformers_writes_is_understood(name):
     from transformers import AutoConfig
 
-    written = json.loads(AutoConfig.for_model(family(name).model_types[0]).to_json_string(use_diff=False))
-    facts = facts_from_config(written, name)
-    theirs = AutoConfig.for_model(family(name).model_types[0])
-    assert facts.n_layers == theirs.num_hidden_layers and facts.d_model == theirs.hidden_size
-    assert facts.n_heads == theirs.num_attention_heads and facts.vocab_size == theirs.vocab_size
-    assert facts.max_positions == theirs.max_position_embeddings
+    for whole in (True, False):  # a saved config leaves out what is as the class has it
+        theirs = AutoConfig.for_model(family(name).model_types[0])
+        written = json.loads(theirs.to_json_string(use_diff=not whole))
+        if whole:
+            written = {k: v for k, v in written.items() if k not in UNLIKE.get(name, ())}
+        facts = facts_from_config({**written, "model_type": theirs.model_type}, name)
+        text = getattr(theirs, "text_config", theirs)
+        assert facts.n_layers == text.num_hidden_layers and facts.d_model == text.hidden_size
+        assert facts.n_heads == text.num_attention_heads and facts.vocab_size == text.vocab_size
+        assert facts.max_positions == getattr(text, "max_position_embeddings", facts.max_positions)
 
 
 @pytest.mark.parametrize("name", family_names())
 def test_a_tiny_model_exercises_what_makes_the_family_special(name):
     facts = facts_from_config(tiny_config(family(name)), name)
     assert facts.family == name and 2 <= facts.n_layers <= 4
-    if name != "gpt2":
-        assert facts.n_kv_heads < facts.n_heads and facts.n_heads * facts.d_head != facts.d_model
-    if name == "gemma3_text":
-        assert 1 < min(w for w in facts.windows if w is not None) < 11 and None in facts.windows
+    if "num_key_value_heads" in family(name).facts["n_kv_heads"].keys:
+        assert facts.n_kv_heads < facts.n_heads
+    if family(name).windows is not None and any(facts.windows):
+        assert 1 < min(w for w in facts.windows if w is not None) < 11
+    assert (facts.n_experts > facts.experts_per_token > 0) == (family(name).experts is not None)
 
 
 def test_sizes_of_the_bundled_models():

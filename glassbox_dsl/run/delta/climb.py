@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from glassbox_dsl.plan.pack import Floor, Pack
-from glassbox_dsl.run.attention import mixed_by, tapped
-from glassbox_dsl.run.delta.calls import LayerCalls, embedded
+from glassbox_dsl.run.attention import mixed_by
+from glassbox_dsl.run.delta.calls import LayerCalls, embedded, position_embeddings
 from glassbox_dsl.run.delta.kernels import Bases, Cells, Owners
 from glassbox_dsl.run.delta.packed_attention import PackedAttention
 from glassbox_dsl.run.delta.visits import Visits
 from glassbox_dsl.run.instrument import Instrument, stream_names
-from glassbox_dsl.run.steps import Steps, hooked, in_order
-from glassbox_dsl.vocabulary.keys import HEAD, STREAM
+from glassbox_dsl.run.steps import in_order
+from glassbox_dsl.vocabulary.keys import HEAD, STREAM, SiteKey
 
 
 @dataclass
@@ -28,21 +28,23 @@ class Climb:
     calls: LayerCalls
     pack: Pack
     visits: Visits
+    _positions: Tensor | None = None
 
     def run(self) -> Tensor:
         """The stream behind the last floor, [row, dim]."""
         reads, writes = self.visits.keys()
-        inside = [k for k in in_order(reads | writes) if k.site not in HEAD | STREAM]
-        modules = self.instrument.modules
-        steps = Steps(modules, self.instrument.family, inside, writes & set(inside), self.visits.visit)
+        inside = [k for k in in_order(reads | writes) if k.site not in HEAD | STREAM | {"pos_embed"}]
+        steps = self.instrument.steps(inside, writes & set(inside), self.visits.visit, (1, 0))
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             embedded_rows = self._embedded()  # runs layers that are stubs: no hook may see that
-            stack.enter_context(tapped(steps.taps))
-            stack.enter_context(hooked(steps.before, steps.after))
+            if SiteKey("pos_embed") in reads | writes:
+                self._positions = position_embeddings(self.instrument, self.pack.longest)
+            stack.enter_context(steps.opened())
             stream = self._entered(0, embedded_rows)
             for layer, floor in enumerate(self.pack.floors[:-1]):
                 positions = self.visits.tensor(self.pack.positions)[: floor.n_rows]
+                steps.shape = (1, len(positions))
                 with mixed_by(PackedAttention(self._groups(floor), positions, self._bases(floor))):
                     stream = self.calls.run(layer, stream, positions)
                 stream = self._entered(layer + 1, stream)
@@ -64,12 +66,21 @@ class Climb:
         self.visits.floor = floor
         if len(floor.joins):
             stream = torch.cat([stream, stream[self.visits.tensor(floor.joins)]])
+        if number == 0 and self._positions is not None:
+            stream = self._positioned(stream)
         names = stream_names(number, self.instrument.facts.n_layers)
         for name in names:
             stream = self.visits.written(name, stream)
         for name in names:
             self.visits.read(name, stream)
         return stream
+
+    def _positioned(self, stream: Tensor) -> Tensor:
+        """The stream after visits of the position embeddings, which are a part of the sum that enters layer 0."""
+        assert self._positions is not None
+        own = self._positions[self.visits.tensor(self.pack.positions)[: len(stream)]]
+        new = self.visits.rows(SiteKey("pos_embed"), own)
+        return stream if new is own else torch.where(new == own, stream, stream + (new - own))
 
     def _groups(self, floor: Floor) -> list[Owners]:
         tensor = self.visits.tensor

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from glassbox_dsl.run.delta.visits import Visits
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.modules import only_tokens
-from glassbox_dsl.run.steps import Steps, hooked, identity, in_order, replaced
+from glassbox_dsl.run.steps import identity, in_order, replaced
 from glassbox_dsl.vocabulary.keys import HEAD, SiteKey
 
 LOGITS = SiteKey("logits")
@@ -46,10 +46,10 @@ class Head:
         def visit(key: SiteKey, value: Tensor) -> Tensor:
             return self.visits.rows(key, value[:, 0])[:, None]
 
-        steps = Steps(modules, self.instrument.family, keys, writes & set(keys), visit)
+        steps = self.instrument.steps(keys, writes & set(keys), visit, (len(self.rows), 1))
         steps.after[modules.final_norm.module].append(lambda _, value: _note(found, value))
         entered = stream[self.rows][:, None]
-        with torch.inference_mode(), hooked(steps.before, steps.after):
+        with torch.inference_mode(), steps.opened():
             self._call(entered, {})
         return found[0][:, 0]
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from glassbox_dsl.run.attention import softmax
+
 Turn = Callable[[Tensor], Tensor]
 """Scores [..., key] -> scores: scale, cap; masks come after."""
 
@@ -41,11 +43,16 @@ class Rows:
     value: Tensor
     mask: Tensor | None
     turn: Turn
+    sinks: Tensor | None = None
 
     @property
     def n_kv(self) -> int:
         """Heads of keys and values."""
         return self.key.shape[1]
+
+    def empty(self) -> Tensor:
+        """Room for z of all rows: [row, head, width of values]."""
+        return self.query.new_empty((*self.query.shape[:2], self.value.shape[-1]))
 
     def queries(self, rows: Tensor) -> Tensor:
         """Queries of rows [owner, own]: [owner, kv_head, group * own, d_head]."""
@@ -63,11 +70,6 @@ def scores_of(rows: Rows, owners: Owners) -> Tensor:
     return scores + seen[:, None, None]
 
 
-def softmax(scores: Tensor, dtype: torch.dtype) -> Tensor:
-    """As `eager` does: in float32, then in the dtype of the queries."""
-    return torch.nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(dtype)
-
-
 def mixed(rows: Rows, owners: Owners, pattern: Tensor) -> Tensor:
     """z of every own row [owner, own, head, d_head] from its pattern."""
     n, n_kv, group, own, n_keys = pattern.shape
@@ -78,9 +80,10 @@ def mixed(rows: Rows, owners: Owners, pattern: Tensor) -> Tensor:
 
 def gathered(rows: Rows, groups: Sequence[Owners]) -> Tensor:
     """z of all rows [row, head, d_head]."""
-    out = torch.empty_like(rows.query)
+    out = rows.empty()
     for owners in groups:
-        pattern = softmax(scores_of(rows, owners), rows.query.dtype)
+        sinks = None if rows.sinks is None else rows.sinks.view(1, rows.n_kv, -1, 1, 1)
+        pattern = softmax(scores_of(rows, owners), rows.query.dtype, sinks)
         scatter(out, owners, mixed(rows, owners, pattern))
     return out
 
@@ -116,7 +119,7 @@ class Bases:
 
 def shared(rows: Rows, groups: Sequence[Bases]) -> Tensor:
     """z of all rows [row, head, d_head]."""
-    out = torch.empty_like(rows.query)
+    out = rows.empty()
     for bases in groups:
         _mix_shared(rows, bases, out)
     return out
@@ -135,7 +138,10 @@ def _mix_shared(rows: Rows, bases: Bases, out: Tensor) -> None:
         places.append((own, place, there))
     if rows.mask is not None:
         scores += rows.mask[bases.positions][:, None, :, :n_keys]
-    pattern = softmax(scores, rows.query.dtype)
+    sinks = None if rows.sinks is None else rows.sinks.view(1, -1, 1, 1)
+    pattern = softmax(scores, rows.query.dtype, sinks)
+    if sinks is not None:
+        pattern = pattern.contiguous()
     taken = [pattern.view(-1)[place] for _, place, _ in places]
     for _, place, _ in places:
         pattern.view(-1)[place] = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glassbox_dsl.run.attention import Inputs, Tap, visit_scores
+from glassbox_dsl.run.attention import Inputs, Tap, softmax, visit_scores
 from glassbox_dsl.run.delta.kernels import (
     Bases,
     Owners,
@@ -18,7 +18,6 @@ from glassbox_dsl.run.delta.kernels import (
     scatter,
     scores_of,
     shared,
-    softmax,
 )
 
 
@@ -37,7 +36,7 @@ class PackedAttention:
         """z [1, head, row, d_head]."""
         query, key, value = (t[0].transpose(0, 1) for t in (inputs.query, inputs.key, inputs.value))
         mask = None if inputs.mask is None else inputs.mask[0, 0]
-        rows = Rows(query, key, value, mask, inputs.turned)
+        rows = Rows(query, key, value, mask, inputs.turned, inputs.sinks)
         shown = {"attn.scores", "attn.pattern"} & tap.wanted
         if shown:
             return self._shown(tap, rows).transpose(0, 1)[None]
@@ -55,8 +54,9 @@ class PackedAttention:
         laid_out = scores.transpose(0, 1)[None]
         if "attn.scores" in tap.wanted:
             laid_out = visit_scores(tap, laid_out, mask)
-        pattern = tap("attn.pattern", softmax(laid_out, rows.query.dtype))[0].transpose(0, 1)
-        z = torch.empty_like(rows.query)
+        sinks = None if rows.sinks is None else rows.sinks.view(1, -1, 1, 1)
+        pattern = tap("attn.pattern", softmax(laid_out, rows.query.dtype, sinks))[0].transpose(0, 1)
+        z = rows.empty()
         for owners in self.groups:
             own = pattern[owners.rows.clamp(min=0)][..., : owners.keys.shape[1]]
             own = own.view(*own.shape[:2], rows.n_kv, -1, own.shape[-1]).permute(0, 2, 3, 1, 4)

@@ -20,7 +20,7 @@ from glassbox_dsl.plan.lowering import Touch, boundary
 from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.pack import EditPart, Pack
 from glassbox_dsl.plan.stack import EditedCells, Owners, stacked
-from glassbox_dsl.run.check import FLOAT_NOISE, HALF_NOISE, Check, check, relative
+from glassbox_dsl.run.check import FLOAT_NOISE, HALF_NOISE, Check, check, nearest, relative
 from glassbox_dsl.run.delta.calls import LayerCalls, recorded
 from glassbox_dsl.run.delta.climb import Climb
 from glassbox_dsl.run.delta.head import Head
@@ -71,6 +71,8 @@ class ProbeVisits(Visits):
 
 def verify_pack(instrument: Instrument) -> Iterator[Check]:
     """All checks of a model as rows of a pack, in order."""
+    if instrument.facts.own_attention is not None:
+        return
     noise = FLOAT_NOISE if instrument.dtype == torch.float32 else HALF_NOISE
     generator = np.random.default_rng(0)
     prompts = [generator.integers(0, instrument.facts.vocab_size, n) for n in LENGTHS]
@@ -90,7 +92,9 @@ def _readable(instrument: Instrument) -> set[SiteKey]:
     n = instrument.facts.n_layers
     layers = {0, n // 2, n - 1}
     known = [s for s in sites().values() if s.built and s.name not in instrument.facts.absent]
-    return {SiteKey(s.name, layer) for s in known for layer in (layers if s.has_layer else (None,))}
+    there = [s.name for s in known if s.has_layer]
+    some = {name: {nearest(instrument.facts, name, near) for near in layers} for name in there}
+    return {SiteKey(s.name, layer) for s in known for layer in some.get(s.name, (None,))}
 
 
 def _climbed(instrument: Instrument, pack: Pack, wanted: set[SiteKey]) -> tuple[ProbeVisits, Tensor]:
@@ -137,7 +141,7 @@ def _reads(
             wanted = apart[owner][key][0].movedim(row_axis(key.site), 0)
             got = rows[table[owner][: len(ids)]]
             got = got[..., : len(ids)] if "key" in sites()[key.site].axes else got
-            both = torch.isneginf(got) & torch.isneginf(wanted)
+            both = (torch.isneginf(got) & torch.isneginf(wanted)) | (got.isnan() & wanted.isnan())
             error = relative(torch.where(both, 0.0, got), torch.where(both, 0.0, wanted))
             found.setdefault(key.site, []).append(error)
     for site, errors in found.items():
@@ -154,11 +158,12 @@ def _writes(
     at, layer = np.array([2, len(prompts[1]) - 1]), n // 2
     names = [
         s.name for s in sites().values()
-        if s.built and s.write and s.name not in (*instrument.facts.absent, *HEAD) and "query" not in s.axes
+        if instrument.facts.writable(s.name) and s.name not in HEAD and "query" not in s.axes
     ]  # fmt: skip
+    places = {name: nearest(instrument.facts, name, layer) if sites()[name].has_layer else None for name in names}
     edited, cells = [], {}
     for name in names:
-        place = layer if sites()[name].has_layer else None
+        place = places[name]
         fork = np.full((1, n + 1), 2**31 - 1, dtype=np.int64)
         fork[:, boundary(name, place, n) :] = 2
         cells[name] = owners.add(np.array([target]), fork)
@@ -168,7 +173,7 @@ def _writes(
         edited.append(EditedCells(cast(Any, None), cells[name], [touch]))
     pack = stacked(owners, edited, (), {})
     _, logits = _climbed(instrument, pack, set())
-    keys = {name: SiteKey(name, layer if sites()[name].has_layer else None) for name in names}
+    keys = {name: SiteKey(name, places[name]) for name in names}
     long = instrument.forward(torch.from_numpy(prompts[0])[None], reads=set(keys.values()))
     for name, key in keys.items():
         write = partial(_copied, long[key], row_axis(name) + 1, torch.from_numpy(at).to(instrument.device))
