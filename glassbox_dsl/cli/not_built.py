@@ -15,7 +15,6 @@ NOT_BUILT = {
     "fmt": "format .gbx files",
     "figure": "write one figure as PDF, SVG or PNG",
     "diff": "compare two runs",
-    "families": "list the model families",
     "inspect": "show the sites of a model",
     "gap": "show what separates a model from full support",
     "lsp": "serve editors",

@@ -27,11 +27,12 @@ from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.resolve.cells import Cell
 from glassbox_dsl.resolve.data import DataTable, Item
 from glassbox_dsl.resolve.facts import ModelFacts
+from glassbox_dsl.resolve.families import family_texts
 from glassbox_dsl.resolve.sources import ModelFiles
 from glassbox_dsl.resources import shipped
 from glassbox_dsl.vocabulary.models import ModelSource
 
-ENGINE = 1
+ENGINE = 2
 """Raise it whenever an executor or a metric may give other numbers: nothing that was computed before is found then."""
 
 Keys = NDArray[np.uint64]
@@ -44,7 +45,7 @@ def model_key(source: ModelSource, files: ModelFiles, facts: ModelFacts) -> byte
     if source.kind != "tiny" and not (sums.get("weights") or sums.get("revision")):
         return None
     specs = shipped("specs")
-    family = (specs / "families" / f"{facts.family}.toml").read_bytes()
+    family = written(family_texts(facts.family))
     asked = (source.kind, source.layers, source.seed, source.dtype, source.bos, source.adapter)
     named = source.target if source.kind in ("hub", "tiny", "bundled") else ""
     place = "" if source.dtype == "float32" else source.device

@@ -299,11 +299,34 @@ def _explained(table: dict[str, Any], name: str) -> dict[str, Any]:
     return {**table, "absent": {site: why for site, why in absent.items() if site not in told}}
 
 
+def extended_by(name: str) -> str | None:
+    """The family that a family's file extends."""
+    found = _read(name).get("extends")
+    return None if found is None else str(found)
+
+
+def family_texts(name: str) -> tuple[str, ...]:
+    """The text of a family file and of what it extends: everything that says how its models are read."""
+    extended = extended_by(name)
+    return (_text(name), *(family_texts(extended) if extended is not None else ()))
+
+
+_added: list[Path] = []
+
+
+def add_families(folder: Path) -> None:
+    """Let the family files of a folder stand beside the shipped ones, or in the place of one of the same name."""
+    if folder not in _added:
+        _added.append(folder)
+    for remembered in (_files, _text, family, family_names, family_of):
+        remembered.cache_clear()
+
+
 @cache
 def _files() -> dict[str, Path]:
     """Family files by name."""
-    found = sorted((shipped("specs") / "families").glob("*.toml"))
-    return {path.stem: path for path in found}
+    folders = (shipped("specs") / "families", *_added)
+    return dict(sorted((path.stem, path) for folder in folders for path in sorted(folder.glob("*.toml"))))
 
 
 @cache

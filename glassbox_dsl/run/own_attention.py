@@ -23,6 +23,10 @@ SOFTMAXES: Final = frozenset({torch.softmax, nn.functional.softmax, Tensor.softm
 ADDED: Final = frozenset({torch.baddbmm, Tensor.baddbmm})
 
 
+HIDDEN: Final = torch.finfo(torch.float16).min / 32
+"""No score of a key that is seen is as small: the least number of any dtype over the root of a head's width."""
+
+
 class OwnAttention(TorchFunctionMode):
     """One call of an attention module of `n_heads` heads on a batch; `n_kv` of them have keys of their own."""
 
@@ -74,8 +78,8 @@ class OwnAttention(TorchFunctionMode):
         if "attn.scores" not in self.tap.wanted:
             return scores
         laid_out = scores if scores.ndim == 4 else scores.view(-1, self.n_heads, *scores.shape[1:])
-        # These models put the least number, or add it, where a key is not seen.
-        hidden = laid_out <= torch.finfo(laid_out.dtype).min / 2
+        # Where a key is not seen, these models put or add the least number of their dtype; some scale it afterwards.
+        hidden = laid_out <= HIDDEN
         mask = torch.zeros_like(laid_out).masked_fill(hidden, torch.finfo(laid_out.dtype).min)
         return visit_scores(self.tap, laid_out, mask).reshape(scores.shape)
 

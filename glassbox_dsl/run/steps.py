@@ -192,7 +192,9 @@ class Steps:
         after = self.visit(key, shown)
         return value if after is shown else after.transpose(1, 2)
 
-    def _factor(self, spot: Spot, layer: LayerModules) -> Callable[[torch.Tensor], torch.Tensor | float | None]:
+    def _factor(
+        self, spot: Spot, layer: LayerModules
+    ) -> Callable[[torch.Tensor], torch.Tensor | float | None]:
         """What a module's output is multiplied by before it is added to anything, from the module's input."""
         if spot.times is not None:
             times = float(getattr(self.config, spot.times))

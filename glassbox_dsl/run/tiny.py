@@ -36,8 +36,9 @@ def randomise(model: nn.Module, seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
     for parameter in dict.fromkeys(model.parameters()):
         drawn = torch.randn(parameter.shape, generator=random)
-        if parameter.ndim < 2:
-            parameter.add_(0.3 * drawn)
+        if parameter.ndim < 2:  # those that a class draws itself begin at 0
+            fixed = bool((parameter == parameter.reshape(-1)[0]).all())
+            parameter.copy_(0.3 * drawn + (parameter if fixed else 0.0))
         else:
             parameter.copy_(drawn * 1.2 * min(parameter.shape[-2:]) ** -0.5)
     for buffer in model.buffers():

@@ -11,12 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from glassbox_dsl.resolve.families import family_texts
 from glassbox_dsl.resolve.sources import ModelFiles
 from glassbox_dsl.run.check import Check
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.verify import verify
 
-CHECKS: Final = 2
+CHECKS: Final = 3
 """Counts up when the checks change, so that a model is checked again."""
 
 
@@ -44,7 +45,13 @@ def _key(instrument: Instrument, files: ModelFiles) -> str | None:
     """What the checks depend on; None for models without a fingerprint (random ones)."""
     if not files.fingerprints.get("weights"):
         return None
-    facts = [sorted(files.fingerprints.items()), str(instrument.device), str(instrument.dtype), CHECKS]
+    facts: list[object] = [
+        sorted(files.fingerprints.items()),
+        str(instrument.device),
+        str(instrument.dtype),
+        CHECKS,
+    ]
+    facts += family_texts(instrument.family.name)
     facts += [version(p) for p in ("torch", "transformers", "glassbox-dsl")]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 

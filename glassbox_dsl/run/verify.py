@@ -171,7 +171,10 @@ def _own_values(instrument: Instrument, ids: Tensor) -> Iterator[Check]:
     """T7: a site set to its own value everywhere changes no bit. All at once; one by one only if that fails."""
     end, facts = [LENGTH - 1], instrument.facts
     keys = {
-        name: [SiteKey(name, layer) for layer in (facts.layers_with(name) if sites()[name].has_layer else (None,))]
+        name: [
+            SiteKey(name, layer)
+            for layer in (facts.layers_with(name) if sites()[name].has_layer else (None,))
+        ]
         for name in _writable(instrument)
     }
     every = [key for some in keys.values() for key in some]

@@ -93,7 +93,9 @@ def test_a_write_is_called_once_and_in_forward_order(tiny):
     expected += ["resid_post"]
     assert [key.site for key in called if key.layer == 1] == expected
     first = [key.site for key in called if key.layer is None][:-3]
-    assert first == [name for name in ("pos_embed", "embed") if name in tiny.sites()] and [key.site for key in called[-3:]] == [
+    assert first == [name for name in ("pos_embed", "embed") if name in tiny.sites()] and [
+        key.site for key in called[-3:]
+    ] == [
         "final_norm_scale",
         "final_norm",
         "logits",

@@ -62,7 +62,10 @@ def test_defaults_are_those_of_transformers(name):
         for fact in known.facts.values():
             if fact.default is not None and fact.keys and hasattr(theirs, fact.keys[0]):
                 assert getattr(theirs, fact.keys[0]) == fact.default, fact.keys
-        for key, value in known.defaults.items():  # of the class: an instance has filled in what depends on others
+        for (
+            key,
+            value,
+        ) in known.defaults.items():  # of the class: an instance has filled in what depends on others
             assert getattr(type(theirs), key, getattr(theirs, key)) == value, key
 
 

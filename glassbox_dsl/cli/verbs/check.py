@@ -9,6 +9,7 @@ import typer
 
 from glassbox_dsl.cli import exits
 from glassbox_dsl.cli.output import complain, write_json
+from glassbox_dsl.cli.with_families import Families
 from glassbox_dsl.diagnostics import Diagnostic, as_json, render
 
 
@@ -20,6 +21,7 @@ def register(app: typer.Typer) -> None:
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The .gbx files to check.")],
     json: Annotated[bool, typer.Option("--json", help="Write the findings as JSON to stdout.")] = False,
+    families: Families = None,
 ) -> None:
     """Check files: syntax, names, axes, token counts and sites. Loads no weights."""
     from glassbox_dsl.pipeline import check_file

@@ -10,6 +10,7 @@ import typer
 
 from glassbox_dsl.cli.memory import MEMORY, memory_budget
 from glassbox_dsl.cli.output import Format, complain, say, write_json, write_table
+from glassbox_dsl.cli.with_families import Families
 from glassbox_dsl.diagnostics import render
 
 RUNS = ("experiment", "run", "data", "sweep", "items", "cells", "no-ops", "stage", "executor", "reason")
@@ -24,6 +25,7 @@ def explain(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The .gbx file to plan.")],
     json: Annotated[bool, typer.Option("--json", help="Write the plan as one JSON object.")] = False,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help=MEMORY)] = None,
+    families: Families = None,
 ) -> None:
     """Show the plan of a file: cells, sharing, cost in time and memory. Loads no weights."""
     from glassbox_dsl.pipeline import explain_file

@@ -9,6 +9,7 @@ import typer
 
 from glassbox_dsl.cli.memory import MEMORY, memory_budget
 from glassbox_dsl.cli.running import run_and_tell
+from glassbox_dsl.cli.with_families import Families
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +30,7 @@ def run(
     ] = False,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help=MEMORY)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    families: Families = None,
 ) -> None:
     """Run the experiments of a file; results go to DuckDB, the report to a folder."""
     run_and_tell(file, db, report, quiet, fresh, memory_budget(memory))

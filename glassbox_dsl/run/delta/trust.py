@@ -160,7 +160,9 @@ def _writes(
         s.name for s in sites().values()
         if instrument.facts.writable(s.name) and s.name not in HEAD and "query" not in s.axes
     ]  # fmt: skip
-    places = {name: nearest(instrument.facts, name, layer) if sites()[name].has_layer else None for name in names}
+    places = {
+        name: nearest(instrument.facts, name, layer) if sites()[name].has_layer else None for name in names
+    }
     edited, cells = [], {}
     for name in names:
         place = places[name]
