@@ -130,7 +130,7 @@ def _touches(edit: Edit, families: Sequence[tuple[object, tuple[Row, ...]]], siz
             for v, cell in zip(dimension.variables, row, strict=True)  # type: ignore[attr-defined]
         }
         chosen = [
-            _some(index, axis, cells, sizes)
+            _some(index, axis, cells, sizes, edit.site)
             for index, axis in zip(edit.index, axes, strict=True)
             if axis not in POSITION_AXES
         ]
@@ -139,13 +139,17 @@ def _touches(edit: Edit, families: Sequence[tuple[object, tuple[Row, ...]]], siz
     return False
 
 
-def _some(index: Index, axis: str, cells: dict[str, Cell], sizes: Sizes) -> bool:
-    """Whether an index selects any cell of an axis that is not a position; sets from results may."""
+def _some(index: Index, axis: str, cells: dict[str, Cell], sizes: Sizes, site: str) -> bool:
+    """Whether an index selects any cell of an axis that is not a position; sets from results may.
+
+    Layers count that have the site: dense layers have no experts.
+    """
     if isinstance(index, AllCells | Covered | SetIndex):
         return True
     if isinstance(index, Tuples):
-        return index.complement or any(_some(row[0], axis, cells, sizes) for row in index.items)
-    return any(chosen_by(index, i, axis, cells, sizes) for i in range(sizes.of(axis)))
+        return index.complement or any(_some(row[0], axis, cells, sizes, site) for row in index.items)
+    there = sizes.facts.layers_with(site) if axis == "layer" else range(sizes.of(axis, site))
+    return any(chosen_by(index, i, axis, cells, sizes) for i in there)
 
 
 def chosen_by(index: Index, coordinate: int, axis: str, cells: dict[str, Cell], sizes: Sizes) -> bool:
@@ -216,9 +220,14 @@ def _outside(read: SiteRead, sizes: Sizes) -> Iterator[Diagnostic]:
     for index, axis in zip(read.index, sites()[read.site].axes, strict=True):
         if axis in POSITION_AXES or isinstance(index, Tuples) or swept_variables(index):
             continue
-        if not _some(index, axis, {}, sizes):
+        if not _some(index, axis, {}, sizes, read.site):
             text = " ".join(index.span.text.split())
-            yield errors.outside(index.span, axis, text, sizes.model, sizes.of(axis))
+            if axis == "layer" and _some(index, axis, {}, sizes, "resid_pre"):
+                yield errors.no_such_layer(
+                    index.span, read.site, sizes.facts.layers_with(read.site), sizes.model
+                )
+            else:
+                yield errors.outside(index.span, axis, text, sizes.model, sizes.of(axis, read.site))
 
 
 def _edit_width(edit: Edit, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:

@@ -27,6 +27,14 @@ def read_only_site(span: Span, site: str, family: str, reason: str) -> Diagnosti
     )  # fmt: skip
 
 
+def no_such_layer(span: Span, site: str, layers: Sequence[int], model: str) -> Diagnostic:
+    """A read of a site in layers that are of the other kind: dense ones, or mixtures of experts."""
+    return Diagnostic(
+        "GB303", f"no layer named here has `{site}` on `{model}`", span,
+        "layers that have it: " + ", ".join(map(str, layers)), f"name one of them, or sweep: `{site}[layer, ...]`",
+    )  # fmt: skip
+
+
 def member_outside(span: Span, axis: str, model: str, size: int) -> Diagnostic:
     """A member of a domain that a model does not have."""
     return Diagnostic(

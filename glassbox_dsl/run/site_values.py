@@ -67,6 +67,8 @@ class SiteValues:
         found = take_named(value, picks)
         found = self._only_existing(found, expr, axes, coordinates, env, prompt)
         found = found.where(made_at(results, cell, env.item).spread(found.dims)[0])
+        if expr.site in PARTIAL:
+            found = _where_routed(found)
         if expr.feature_index is not None:
             place = fixed(expr.feature_index, found.data.shape[-1])
             if place is None:
@@ -122,6 +124,17 @@ class SiteValues:
         dims = tuple(dict.fromkeys((*found.dims, *chosen.dims)))
         wide = combine(lambda x, z: x + z, found, Named(torch.zeros(chosen.data.shape), chosen.dims))
         return wide.where(chosen.spread(dims)[0])
+
+
+PARTIAL = frozenset({"expert.post", "expert.out"})
+"""Sites that only exist where a token is routed to an expert; elsewhere they are NaN in what is kept."""
+
+
+def _where_routed(found: Named) -> Named:
+    there = ~torch.isnan(found.data)
+    return Named(found.data.nan_to_num(), found.dims, found.feature, found.present).where(
+        there.all(-1) if found.feature else there
+    )
 
 
 def by_prompt(places: Places, run: Run, cell: indices.Named, parts: Sequence[Named]) -> Named:
