@@ -43,6 +43,7 @@ class ModelFacts(BaseModel):
 
     `experts_in[l]`: layer l has experts in the place of an MLP. `absent` and `read_only` give the reason for each site;
     `variants` are those of the family file that the config wants; `own_attention`: why rows of it cannot be packed.
+    `d_value` is the width of a head's values where it is not `d_head`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -53,7 +54,6 @@ class ModelFacts(BaseModel):
     n_kv_heads: int
     d_model: int
     d_head: int
-    d_value: int
     n_neurons: int
     vocab_size: int
     max_positions: int
@@ -62,6 +62,7 @@ class ModelFacts(BaseModel):
     absent: dict[str, str]
     read_only: dict[str, str] = {}
     variants: tuple[int, ...] = ()
+    d_value: int = 0
     n_experts: int = 0
     n_expert_neurons: int = 0
     experts_per_token: int = 0
@@ -92,7 +93,7 @@ class ModelFacts(BaseModel):
         if feature == "vocab":
             return self.vocab_size
         if site in VALUE_WIDE:
-            return self.d_value
+            return self.d_value or self.d_head
         return self.d_head if site in KEY_WIDE else self.d_model
 
     def writable(self, site: str) -> bool:
@@ -137,7 +138,6 @@ def facts_from_config(config: dict[str, Any], shown: str, span: Span | None = No
             values[name] = value
     if problems:
         raise Findings(problems)
-    values.setdefault("d_value", values["d_head"])
     routed = _expert_layers(described, part, values["n_layers"])
     return ModelFacts(
         family=described.name,

@@ -18,8 +18,9 @@ from torch import nn
 from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.families import Family
+from glassbox_dsl.run.hooks import Step, identity, identity_item, replaced
 from glassbox_dsl.run.modules import ModelModules, find_modules, only_tokens
-from glassbox_dsl.run.steps import Step, Steps, Visit, boundary, identity, identity_item, in_order, replaced
+from glassbox_dsl.run.steps import Steps, Visit, boundary, in_order
 from glassbox_dsl.vocabulary.keys import HEAD, STREAM, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 

@@ -128,7 +128,7 @@ def expectations(fam, number):
             edits["d1"][item.number, x] = fam.logits(item.clean, (layer_of(fam, number).mlp, minus(lost)))[
                 yes
             ]
-        edits["c1"][(item.number,)] = reweighted(fam, item.corrupt, number, yes, lambda _: clean)
+        edits["c1"][(item.number,)] = reweighted(fam, item.corrupt, number, yes, lambda _, clean=clean: clean)
     return read, edits
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from glassbox_dsl.diagnostics import InternalError
+from glassbox_dsl.run.hooks import identity, replaced
 from glassbox_dsl.run.instrument import Instrument
-from glassbox_dsl.run.steps import identity, replaced
 
 
 @dataclass(frozen=True)

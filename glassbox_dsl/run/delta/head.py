@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from glassbox_dsl.run.delta.visits import Visits
+from glassbox_dsl.run.hooks import identity, replaced
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.modules import only_tokens
-from glassbox_dsl.run.steps import identity, in_order, replaced
+from glassbox_dsl.run.steps import in_order
 from glassbox_dsl.vocabulary.keys import HEAD, SiteKey
 
 LOGITS = SiteKey("logits")
