@@ -132,6 +132,8 @@ class CallReader:
         stays = tuple(d for d in body.dims if d not in gone or (d == ITEM and within is not None))
         pass_on(stays, inner, scope)
         dimensions = tuple(item_dimension(arguments.span) if n == ITEM else inner.met.merged(n) for n in gone)
+        if arguments.function == "argmax" and any(d.named or len(d.variables) > 1 for d in dimensions):
+            raise arguments.problem(f"the cells of {dimensions[0].name} are no numbers that it could give")
         return Reduce(span=arguments.span, op=arguments.function, body=body, over=dimensions, feature_over=feature_over,
                       within=within, dims=stays, feature=None if feature_over else body.feature)  # fmt: skip
 

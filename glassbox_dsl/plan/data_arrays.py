@@ -73,10 +73,6 @@ class DataArrays:
         columns = [prompt.length, *prompt.starts.values(), *prompt.ends.values()]
         return all(bool((c == c[0]).all()) for c in columns)
 
-    def answers(self, name: str, prompt: str) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        """For each item the alternatives of an answer, as token ids behind the prompt."""
-        return tuple(alternatives(item, name, prompt) for item in self.items)
-
     def token_counts(self, name: str) -> Integers:
         """How many tokens each alternative of an answer has, [item, alternative]; 0 where there is none."""
         if name not in self.counts:
@@ -109,15 +105,6 @@ def padded(rows: Any) -> tuple[Integers, Mask]:
     table = np.zeros(valid.shape, dtype=np.int64)
     table[valid] = [value for row in rows for value in row]
     return table, valid
-
-
-def alternatives(item: Item, name: str, prompt: str) -> tuple[tuple[int, ...], ...]:
-    """The alternatives of an item's answer behind a prompt."""
-    answer = item.answers[name]
-    by_prompt = getattr(answer, "by_prompt", None)
-    if by_prompt and prompt in by_prompt:
-        return tuple(tuple(a) for a in by_prompt[prompt])
-    return tuple(tuple(a) for a in answer.alternatives)
 
 
 def feature_of(item: Item, name: str) -> Any:

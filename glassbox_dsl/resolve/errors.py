@@ -124,3 +124,12 @@ def no_such_item(span: Span, item: int, data: str, count: int) -> Diagnostic:
         "GB387", f"data `{data}` has no item {item}", span, f"its items are 0 to {count - 1}",
         "name one of these, or draw more",
     )  # fmt: skip
+
+
+def too_few_items(span: Span, data: str, count: int) -> Diagnostic:
+    """A data set of one item."""
+    return Diagnostic(
+        "GB389", f"`{data}` has {count} item{'' if count == 1 else 's'}", span,
+        "at least 2 are needed: means, intervals and summaries are over items",
+        "add rows or values, or draw more",
+    )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,6 @@ from glassbox_dsl.language.program import Expr, OverDimension, Reduce, Reference
 from glassbox_dsl.plan.indexing import Binding, Env
 from glassbox_dsl.plan.named import along
 from glassbox_dsl.plan.places import Places
-from glassbox_dsl.plan.setting import prompts_read
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.labelled import by_label
@@ -90,19 +90,36 @@ class Reductions:
             return self._ratio_of_means(ratio, expr, inner, over)
         body = self.evaluator.value(expr.body, inner)
         groups = tensor(self.context.data.groups(expr.within)) if expr.within is not None else None
-        coordinate = self._coordinates_of(expr, inner) if expr.op == "argmax" else None
+        coordinate = self._coordinates_of(expr, inner, body) if expr.op == "argmax" else None
         found = reduce_dims(expr.op, body, over, expr.feature_over, groups, coordinate)
         if expr.within is not None:
             found = take(found, {ITEM: env.item})
         return found
 
-    def _coordinates_of(self, expr: Reduce, env: Env) -> Tensor | None:
-        """The index on its axis of every cell of the one dimension that argmax runs over."""
+    def _coordinates_of(self, expr: Reduce, env: Env, body: Named) -> Tensor | None:
+        """What argmax gives for each cell of the one dimension it runs over: its index or number.
+
+        It has an axis for each dimension of `body`. A named position that is another token in another item or
+        prompt of what a cell is about has no index: NaN.
+        """
         if expr.feature_over:
             return None
-        variable = expr.over[0].variables[0].name
-        axis = str(expr.over[0].variables[0].axis)
-        return tensor(self.context.indexer.variable(variable, axis, env, self.places.default_prompt()).data)
+        [over] = expr.over
+        if over.name == ITEM:
+            numbers = Named(tensor(self.context.data.numbers).float(), (ITEM,))
+            return numbers.spread(body.dims)[0]
+        [variable] = over.variables
+        cells = env.variables[variable.name].cells
+        if cells is not None and all(c.number is not None for c in cells):
+            found = Named(torch.tensor([float(c.number or 0) for c in cells]), (over.name,))
+            return found.spread(body.dims)[0]
+        at, clash = self.places.variable(variable.name, str(variable.axis), env, expr.body)
+        at = at.where(~clash.spread(at.dims)[0])
+        more = tuple(d for d in at.dims if d not in body.dims)
+        data, there = at.spread((*body.dims, *more))
+        flat = np.where(True if there is None else there, data, -1).reshape(*data.shape[: len(body.dims)], -1)
+        same = (flat == flat[..., :1]).all(-1) & (flat[..., 0] >= 0)
+        return tensor(np.where(same, flat[..., 0], np.nan).astype(np.float32))
 
     def _ratio(self, body: Expr) -> Reference | None:
         """The measure that a mean is taken of, if it is a ratio."""
@@ -137,7 +154,7 @@ class Reductions:
             and name in POSITION_AXES
             and (b.cells is None or any(c.at is not None for c in b.cells))
         ]
-        prompts = prompts_read(expr.body, self.context)
+        prompts = self.context.prompts_read(expr.body)
         if not swept or all(self.context.data.aligned(prompt) for prompt in prompts):
             return None
         if len(swept) > 1:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
+from glassbox_dsl.language.data.spec import FEWEST_ITEMS
 from glassbox_dsl.language.file import condition_name
 from glassbox_dsl.language.program import Experiment, Program
 from glassbox_dsl.plan.asked import demand_of, experiment_groups, values_asked
 from glassbox_dsl.plan.content import Contents
-from glassbox_dsl.plan.contexts import FEWEST_ITEMS, Key, without
+from glassbox_dsl.plan.contexts import Key, without
 from glassbox_dsl.plan.data_arrays import DataArrays
 from glassbox_dsl.plan.demand import Demand
 from glassbox_dsl.plan.program_plan import ProgramPlan

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax.nodes import Expr
 
+FEWEST_ITEMS = 2
+"""With fewer items a data set says nothing: there is no mean, and no interval of one."""
+
 
 class Part(BaseModel):
     """Anything inside a `DataSpec`."""
