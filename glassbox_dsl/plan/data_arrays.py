@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -73,6 +74,12 @@ class DataArrays:
         columns = [prompt.length, *prompt.starts.values(), *prompt.ends.values()]
         return all(bool((c == c[0]).all()) for c in columns)
 
+    def layout(self, name: str) -> tuple[Any, ...]:
+        """How many tokens the first item has, and where its labels stand."""
+        prompt = self.prompt(name)
+        ends = {label: (int(prompt.starts[label][0]), int(end[0])) for label, end in prompt.ends.items()}
+        return int(prompt.length[0]), sorted(ends.items())
+
     def token_counts(self, name: str) -> Integers:
         """How many tokens each alternative of an answer has, [item, alternative]; 0 where there is none."""
         if name not in self.counts:
@@ -95,6 +102,16 @@ class DataArrays:
         values = [feature_of(item, feature) for item in self.items]
         codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
         return np.array([codes[value] for value in values], dtype=np.int64)
+
+
+def aligned(several: Sequence[DataArrays], prompts: Sequence[str]) -> bool:
+    """Whether every item of some tables has as many tokens, and its labels at the same places, in each prompt."""
+    first = several[0]
+    return all(
+        one.aligned(prompt) and one.layout(prompt) == first.layout(prompt)
+        for prompt in prompts
+        for one in several
+    )
 
 
 def padded(rows: Any) -> tuple[Integers, Mask]:

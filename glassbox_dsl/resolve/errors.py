@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from glassbox_dsl.diagnostics import Diagnostic, did_you_mean
 from glassbox_dsl.source import Span
@@ -132,4 +132,13 @@ def too_few_items(span: Span, data: str, count: int) -> Diagnostic:
         "GB389", f"`{data}` has {count} item{'' if count == 1 else 's'}", span,
         "at least 2 are needed: means, intervals and summaries are over items",
         "add rows or values, or draw more",
+    )  # fmt: skip
+
+
+def models_differ(span: Span, widths: Mapping[str, int | None]) -> Diagnostic:
+    """A reduction over models of vectors of different width."""
+    shown = ", ".join(f"{width} in `{model}`" for model, width in widths.items())
+    return Diagnostic(
+        "GB390", "the vectors of the models differ in width", span, shown,
+        "reduce numbers, such as a `norm` or a metric, or name models of one width",
     )  # fmt: skip
