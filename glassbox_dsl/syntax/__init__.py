@@ -1,6 +1,5 @@
 """Text to tree and back: the only place that knows how a program is written."""
 
-from glassbox_dsl.syntax import lean  # noqa: F401  (first, so that every module below finds the lark that it loads)
 from glassbox_dsl.syntax.parsing import Parsed, parse
 from glassbox_dsl.syntax.printing import format_file
 from glassbox_dsl.syntax.reading import read_source

@@ -24,5 +24,7 @@ def without(names: tuple[str, ...]) -> Iterator[None]:
             del sys.modules[name]
 
 
-with without(UNUSED):
-    import lark  # noqa: F401
+def load_lark() -> None:
+    """Import lark, where it has not been imported yet, without what it does not need."""
+    with without(UNUSED):
+        import lark  # noqa: F401
