@@ -33,7 +33,7 @@ from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
-from glassbox_dsl.vocabulary.axes import ITEM
+from glassbox_dsl.vocabulary.axes import DATA, ITEM, MODEL
 
 if TYPE_CHECKING:
     from glassbox_dsl.language.experiment import ExperimentReader
@@ -124,7 +124,10 @@ class CallReader:
     ) -> Expr:
         """The reduction, with the dimensions that stay handed on."""
         feature_over = body.feature is not None and body.feature in over
-        gone = [name for name in over if name != body.feature]
+        contexts = tuple(name for name in over if name in (MODEL, DATA))
+        gone = [name for name in over if name not in (body.feature, *contexts)]
+        if contexts:
+            self.check_contexts(arguments, body, over, within)
         if arguments.function == "argmax" and len(over) != 1:
             raise arguments.problem(
                 f"it runs over one axis; this value has {', '.join(over) or 'none'}: name one with `over:`"
@@ -132,8 +135,21 @@ class CallReader:
         stays = tuple(d for d in body.dims if d not in gone or (d == ITEM and within is not None))
         pass_on(stays, inner, scope)
         dimensions = tuple(item_dimension(arguments.span) if n == ITEM else inner.met.merged(n) for n in gone)
+        if arguments.function == "argmax" and any(d.named or len(d.variables) > 1 for d in dimensions):
+            raise arguments.problem(f"the cells of {dimensions[0].name} are no numbers that it could give")
         return Reduce(span=arguments.span, op=arguments.function, body=body, over=dimensions, feature_over=feature_over,
-                      within=within, dims=stays, feature=None if feature_over else body.feature)  # fmt: skip
+                      within=within, contexts=contexts, dims=stays,
+                      feature=None if feature_over else body.feature)  # fmt: skip
+
+    @staticmethod
+    def check_contexts(arguments: Arguments, body: Expr, over: list[str], within: str | None) -> None:
+        """What a reduction over models or data sets cannot be."""
+        if arguments.function == "argmax":
+            raise arguments.problem("models and data sets are no numbers that it could give")
+        if within is not None:
+            raise arguments.problem("`within:` groups the items of one model and data set")
+        if DATA in over and ITEM in body.dims and ITEM not in over:
+            raise arguments.problem("items of different data sets never meet: `over: {data, item}`")
 
     def over(self, arguments: Arguments, body: Expr, inner: Scope, scope: Scope) -> list[str]:
         """The names of the dimensions (and feature axis) that go."""
@@ -153,9 +169,7 @@ class CallReader:
         known = [*body.dims, *([body.feature] if body.feature else [])]
         if not isinstance(node, nodes.Name):
             raise Problem(errors.no_such_reduction(node.span, node.span.text, known))
-        if node.id in ("model", "data"):
-            raise Problem(errors.not_built(node.span, f"a reduction over `{node.id}`"))
-        if node.id in known:
+        if node.id in known or node.id in (MODEL, DATA):
             return node.id
         for name in body.dims:
             if name != ITEM and any(v.name == node.id for v in inner.met.merged(name).variables):
@@ -192,6 +206,8 @@ class CallReader:
                 raise arguments.problem("`over:` names the axis along which the result sums to 1")
             arguments.named["over"] = nodes.Name(span=arguments.span, id=ITEM)
         over = self.over(arguments, joined, inner, scope)
+        if MODEL in over or DATA in over:
+            raise Problem(errors.not_built(arguments.named["over"].span, f"`{op}` over models or data sets"))
         gone = [name for name in over if name != joined.feature]
         feature_over = joined.feature in over
         stays = joined.dims if keep else tuple(d for d in joined.dims if d not in gone)

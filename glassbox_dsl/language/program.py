@@ -222,13 +222,17 @@ class Operation(Expr):
 
 
 class Reduce(Expr):
-    """A reduction of `body` over dimensions bound here; `feature_over` when its feature axis goes too."""
+    """A reduction of `body` over dimensions bound here; `feature_over` when its feature axis goes too.
+
+    `contexts`: it runs over the models or data sets of the experiment too (`model`, `data`).
+    """
 
     op: str  # mean, std, sum, max, min, argmax
     body: Expr
     over: tuple[Dimension, ...]
     feature_over: bool = False
     within: str | None = None
+    contexts: tuple[str, ...] = ()
 
 
 class OverDimension(Expr):

@@ -11,9 +11,6 @@ from glassbox_dsl.resolve.data import DataTable
 Key = tuple[str, str, str]
 """An experiment, a model and a data set."""
 
-FEWEST_ITEMS = 2
-"""With fewer kept items an experiment says nothing."""
-
 
 def contexts(program: Program) -> Iterator[Key]:
     """All contexts that a file asks for, in the order in which they are made."""

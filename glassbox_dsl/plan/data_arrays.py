@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -73,9 +74,11 @@ class DataArrays:
         columns = [prompt.length, *prompt.starts.values(), *prompt.ends.values()]
         return all(bool((c == c[0]).all()) for c in columns)
 
-    def answers(self, name: str, prompt: str) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        """For each item the alternatives of an answer, as token ids behind the prompt."""
-        return tuple(alternatives(item, name, prompt) for item in self.items)
+    def layout(self, name: str) -> tuple[Any, ...]:
+        """How many tokens the first item has, and where its labels stand."""
+        prompt = self.prompt(name)
+        ends = {label: (int(prompt.starts[label][0]), int(end[0])) for label, end in prompt.ends.items()}
+        return int(prompt.length[0]), sorted(ends.items())
 
     def token_counts(self, name: str) -> Integers:
         """How many tokens each alternative of an answer has, [item, alternative]; 0 where there is none."""
@@ -101,6 +104,16 @@ class DataArrays:
         return np.array([codes[value] for value in values], dtype=np.int64)
 
 
+def aligned(several: Sequence[DataArrays], prompts: Sequence[str]) -> bool:
+    """Whether every item of some tables has as many tokens, and its labels at the same places, in each prompt."""
+    first = several[0]
+    return all(
+        one.aligned(prompt) and one.layout(prompt) == first.layout(prompt)
+        for prompt in prompts
+        for one in several
+    )
+
+
 def padded(rows: Any) -> tuple[Integers, Mask]:
     """Sequences of integers as rows of one array, padded with 0, and which of its cells they fill."""
     longest = max((len(row) for row in rows), default=0)
@@ -109,15 +122,6 @@ def padded(rows: Any) -> tuple[Integers, Mask]:
     table = np.zeros(valid.shape, dtype=np.int64)
     table[valid] = [value for row in rows for value in row]
     return table, valid
-
-
-def alternatives(item: Item, name: str, prompt: str) -> tuple[tuple[int, ...], ...]:
-    """The alternatives of an item's answer behind a prompt."""
-    answer = item.answers[name]
-    by_prompt = getattr(answer, "by_prompt", None)
-    if by_prompt and prompt in by_prompt:
-        return tuple(tuple(a) for a in by_prompt[prompt])
-    return tuple(tuple(a) for a in answer.alternatives)
 
 
 def feature_of(item: Item, name: str) -> Any:

@@ -22,6 +22,17 @@ def spans_differ(span: Span, rows: str) -> Diagnostic:
     )
 
 
+def places_differ(span: Span, prompts: Sequence[str]) -> Diagnostic:
+    """A named position of a value that reads several prompts, in which it lies at different tokens."""
+    return Diagnostic(
+        "GB548",
+        f"`{span.text}` is another token in one prompt than in another",
+        span,
+        f"the value reads {', '.join(f'`{p}`' for p in prompts)} position by position",
+        "name the position where each run is read: `norm(a.resid_post[0, c]) - norm(b.resid_post[0, c])`",
+    )
+
+
 def empty_sweep(span: Span, text: str, model: str) -> Diagnostic:
     """A sweep over a set that has no member."""
     return Diagnostic(

@@ -19,6 +19,7 @@ from glassbox_dsl.language.program import (
     ByValue,
     Covered,
     Depth,
+    Expr,
     Index,
     Not,
     Position,
@@ -61,7 +62,8 @@ class Env:
     `variables` has every variable in reach, axes swept whole included. `item` numbers the kept items. In an edit,
     `coordinates` are the written site's own axes and `own` its value (a tensor, where it is run).
     `extension`: an answer and which of its alternatives stands behind the prompt. `writer`: where another model's
-    run is read in an edit, the written model's indices and the items as it numbers them.
+    run is read in an edit, the written model's indices and the items as it numbers them. `around`: the whole value that
+    an expression is part of.
     """
 
     item: Named
@@ -72,6 +74,7 @@ class Env:
     prompt: str | None = None
     extension: tuple[str, int] | None = None
     writer: tuple[Indexer, Named] | None = None
+    around: Expr | None = None
 
     def with_variables(self, more: Mapping[str, Binding]) -> Env:
         """The same environment with more or other variables."""

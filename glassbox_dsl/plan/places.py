@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 
+from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import ByValue, Covered, Dimension, Index, Position, Run, SiteRead, Swept
-from glassbox_dsl.plan.indexing import CELL, Binding, Env
+from glassbox_dsl.plan import errors
+from glassbox_dsl.plan.indexing import CELL, FALSE, TRUE, Binding, Env
 from glassbox_dsl.plan.named import Named, along, combine, scalar, take, union
 from glassbox_dsl.plan.pairing import paired_positions, sweeps_sets
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.resolve.cells import Cell, Row
+from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 
 
@@ -47,7 +51,7 @@ class Places:
             result = _chosen(self.prompt_of(run, result), number, part, result)
         return result
 
-    def _run_cell(self, run: Run, where: dict[str, Index], env: Env, prompt: str) -> Named:
+    def _run_cell(self, run: Run, where: Mapping[str, Index], env: Env, prompt: str) -> Named:
         """The cell, its positions found in one of the run's prompts."""
         number: Named = scalar(0)
         for dimension in run.dimensions:
@@ -62,7 +66,94 @@ class Places:
         own = np.array([prompts.index(v.prompt) for v in run.variants], dtype=np.int64)
         return take(Named(own[self.setting.cell_variants(run).reshape(-1)], ("#run",)), {"#run": cell})
 
-    def cell_index(self, dimension: Dimension, where: dict[str, Index], env: Env, prompt: str) -> Named:
+    # ------------------------------------------------------------ cells of values
+
+    def prompts_at(self, read: nodes.Node, env: Env, home: Setting | None = None) -> dict[str, Named]:
+        """The prompts that a value reads, each with the cells of an environment in which it reads it.
+
+        `home` is the setting that the value belongs to, where that is another one.
+        """
+        home = home or self.setting
+        prompts = home.prompts_read(read)
+        if len(prompts) < 2:
+            return dict.fromkeys(prompts, TRUE)
+        named = {name: b for name, b in env.variables.items() if _stands_for_names(b)}
+        shape = [len(b.cells or ()) for b in named.values()]
+        tables = {prompt: np.zeros(shape, dtype=np.bool_) for prompt in prompts}
+        for place in product(*map(range, shape)):
+            texts = {name: (b.cells or ())[i].text for i, (name, b) in zip(place, named.items(), strict=True)}
+            for prompt in home.prompts_read(read, texts):
+                tables[prompt][place] = True
+        dims = tuple(f"#{name}" for name in named)
+        picks = {f"#{name}": b.ids for name, b in named.items()}
+        return {prompt: take(Named(table, dims), picks) for prompt, table in tables.items()}
+
+    def variable(self, name: str, axis: str, env: Env, read: nodes.Node | None) -> tuple[Named, Named]:
+        """The index that a variable stands for in the prompts that a value reads, and where these differ."""
+        if env.prompt is not None:
+            return self.setting.indexer.variable(name, axis, env, env.prompt), FALSE
+        reads = {} if read is None else self.prompts_at(read, env)
+        prompts = [*reads] or [self.default_prompt()]
+        parts = {prompt: self.setting.indexer.variable(name, axis, env, prompt) for prompt in prompts}
+        return agreed(parts, reads)
+
+    def family_cells(
+        self,
+        read: nodes.Node,
+        dimensions: Sequence[Dimension],
+        where: Mapping[str, Index],
+        env: Env,
+        home: Setting | None = None,
+    ) -> dict[str, Named]:
+        """For each dimension of a value the cells that indices name, positions found in the prompts it reads there.
+
+        Raises Findings (GB548) where a position lies elsewhere in one of those prompts than in another.
+        """
+        prompts = (home or self.setting).prompts_read(read) or [self.default_prompt()]
+        found: dict[str, dict[str, Named]] = {prompt: {} for prompt in prompts}
+        for dimension in dimensions:
+            for place, prompt in enumerate(prompts):
+                again = place > 0 and not any(v.axis in POSITION_AXES for v in dimension.variables)
+                found[prompt][dimension.name] = (
+                    found[prompts[0]][dimension.name]
+                    if again
+                    else self.cell_index(dimension, where, env, prompt)
+                )
+        if all(_alike([found[p][d.name] for p in prompts]) for d in dimensions):
+            return found[prompts[0]]
+        reads = {}
+        for prompt, cells in found.items():
+            inner = env.with_variables(self.bound(dimensions, cells))
+            reads[prompt] = self.prompts_at(read, inner, home)[prompt]
+        chosen = {}
+        for dimension in dimensions:
+            one, clash = agreed({prompt: cells[dimension.name] for prompt, cells in found.items()}, reads)
+            if clash.data.any():
+                [written, *_] = [where[v.name] for v in dimension.variables if v.axis in POSITION_AXES]
+                raise Findings([errors.places_differ(written.span, prompts)])
+            chosen[dimension.name] = one
+        return chosen
+
+    def bound(self, dimensions: Sequence[Dimension], cells: Mapping[str, Named]) -> dict[str, Binding]:
+        """The variables of dimensions at given cells of each."""
+        return {
+            variable.name: Binding(cells[dimension.name], dimension.name, own)
+            for dimension in dimensions
+            for variable, own in zip(dimension.variables, self.setting.cells_of(dimension), strict=True)
+        }
+
+    def read_at(self, read: SiteRead, env: Env) -> Named:
+        """The position at which logits of a run are read: in the prompt of its cell."""
+        run = self.setting.run(read.run.run)
+        prompts = list(dict.fromkeys(v.prompt for v in run.variants))
+        parts = [self.setting.indexer.point(read.index[0], "pos", env, prompt) for prompt in prompts]
+        found = parts[0]
+        for number, part in enumerate(parts[1:], start=1):
+            own = self.prompt_of(run, self.run_cell(run, read.run.where, env))
+            found = _chosen(own, number, part, found)
+        return found
+
+    def cell_index(self, dimension: Dimension, where: Mapping[str, Index], env: Env, prompt: str) -> Named:
         """Which cell of a dimension the indices of its variables name; no cell is absent."""
         rows = self.setting.rows(dimension)
         same = self._same_cells(dimension, where, env)
@@ -80,7 +171,7 @@ class Places:
         present = np.asarray((data if there is None else data & there).any(-1))
         return Named(data.argmax(-1), dims, present)
 
-    def _same_cells(self, dimension: Dimension, where: dict[str, Index], env: Env) -> Named | None:
+    def _same_cells(self, dimension: Dimension, where: Mapping[str, Index], env: Env) -> Named | None:
         """The shortcut for a variable that sweeps the very cells of the dimension."""
         bindings = []
         for variable, own in zip(dimension.variables, self.setting.cells_of(dimension), strict=True):
@@ -151,6 +242,46 @@ class Places:
             else:
                 found[axis] = self.natural(axis, env, prompt)
         return found
+
+
+def agreed(parts: Mapping[str, Named], reads: Mapping[str, Named]) -> tuple[Named, Named]:
+    """Of indices found in each of some prompts, for each cell that of the prompts it reads; and where these differ."""
+    if len(parts) == 1:
+        return next(iter(parts.values())), FALSE
+    dims = union([*parts.values(), *reads.values()])
+    found: Any = np.zeros((), dtype=np.int64)
+    there: Any = np.zeros((), dtype=np.bool_)
+    clash: Any = there
+    for prompt, part in parts.items():
+        data, present = part.spread(dims)
+        mine = reads[prompt].spread(dims)[0] & (True if present is None else present)
+        clash = clash | (mine & there & (data != found))
+        found = np.where(mine & ~there, data, found)
+        there = there | mine
+    found, there, clash = np.broadcast_arrays(found, there, clash)
+    return Named(found, dims, there), Named(clash, dims)
+
+
+def _alike(found: Sequence[Named]) -> bool:
+    """Whether some indices are all the same."""
+    first = found[0]
+    return all(
+        one is first
+        or (
+            one.dims == first.dims
+            and np.array_equal(one.full_presence(), first.full_presence())
+            and np.array_equal(
+                np.where(one.full_presence(), one.data, -1), np.where(first.full_presence(), first.data, -1)
+            )
+        )
+        for one in found[1:]
+    )
+
+
+def _stands_for_names(binding: Binding) -> bool:
+    """Whether the cells of a variable are names: prompts, runs, sites, answers."""
+    cells = binding.cells or ()
+    return bool(cells) and all(c.at is None and c.index is None and c.number is None for c in cells)
 
 
 def _chosen(chosen: Named, number: int, part: Named, rest: Named) -> Named:

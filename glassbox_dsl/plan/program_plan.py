@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.language.data.spec import FEWEST_ITEMS
 from glassbox_dsl.language.program import Experiment, Program
 from glassbox_dsl.plan import errors
 from glassbox_dsl.plan.asked import demand_of, experiment_groups, values_read
@@ -30,7 +31,6 @@ from glassbox_dsl.vocabulary.models import ModelSource
 
 EXACT_PACKS = 6
 """Packs of a stage that are planned row by row; what is behind them is reckoned from them."""
-FEWEST_ITEMS = 2
 
 
 @dataclass

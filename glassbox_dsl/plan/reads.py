@@ -76,8 +76,8 @@ def _tokens(share: Share, tap: Tap) -> Integers:
     setting, items = share.job.setting, np.unique(share.items)
     if tap.answer is None:
         return -1 - items  # one token of each item, not known here
-    found = [setting.answer_table(tap.answer, v.prompt)[0][items].reshape(-1) for v in share.job.run.variants]
-    return np.concatenate(found)
+    found: Integers = setting.answer_table(tap.answer)[0][items].reshape(-1)
+    return found
 
 
 def _rows(pack: Pack, share: Share, at: Index | None) -> Integers:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from glassbox_dsl.diagnostics import InternalError
-from glassbox_dsl.language.program import Dimension, Experiment, Reference, Run, RunUse, TokenAt, Value
-from glassbox_dsl.language.set_nodes import SetExpr
+from glassbox_dsl.language.program import Dimension, Experiment, Run, Value
+from glassbox_dsl.language.prompts_read import Names, prompts_read
 from glassbox_dsl.plan.data_arrays import DataArrays, padded
 from glassbox_dsl.plan.indexing import Binding, Env, Indexer
 from glassbox_dsl.plan.named import Integers, Mask, Named, along
@@ -37,7 +37,7 @@ class Setting:
     sizes: Sizes
     cells: dict[Dimension, tuple[Row, ...]] = field(default_factory=dict)
     columns: dict[Dimension, tuple[tuple[Cell, ...], ...]] = field(default_factory=dict)
-    answers: dict[tuple[str, str], tuple[Integers, Mask]] = field(default_factory=dict)
+    answers: dict[str, tuple[Integers, Mask]] = field(default_factory=dict)
 
     @cached_property
     def indexer(self) -> Indexer:
@@ -76,6 +76,15 @@ class Setting:
     def home(self, experiment: str) -> Setting | None:
         """The setting of an experiment on the same model and data, where it is known from here."""
         return self if experiment == self.experiment.name else None
+
+    def prompts_read(self, read: nodes.Node, names: Names | None = None) -> list[str]:
+        """The prompts that a value reads, in order; `names`: in cells where variables stand for these names."""
+
+        def home(experiment: str) -> Experiment | None:
+            found = self.home(experiment)
+            return None if found is None else found.experiment
+
+        return prompts_read(read, self.experiment, home, self.data_name, names)
 
     def run(self, name: str) -> Run:
         """A run of the experiment."""
@@ -128,12 +137,15 @@ class Setting:
                     chosen &= same.reshape([-1 if i == place else 1 for i in range(chosen.ndim)])
         return chosen if not wanted else np.zeros_like(chosen)
 
-    def answer_table(self, name: str, prompt: str) -> tuple[Integers, Mask]:
-        """First tokens of every item's alternatives [item, n] (0 where there are fewer), and which exist."""
-        key = (name, prompt)
-        if key not in self.answers:
-            self.answers[key] = padded([[a[0] for a in found] for found in self.data.answers(name, prompt)])
-        return self.answers[key]
+    def answer_table(self, name: str) -> tuple[Integers, Mask]:
+        """First tokens of every item's alternatives [item, n] (0 where there are fewer), and which exist.
+
+        They are the same behind every prompt that the answer follows: the data were refused otherwise.
+        """
+        if name not in self.answers:
+            found = [item.answers[name].alternatives for item in self.data.items]
+            self.answers[name] = padded([[tokens[0] for tokens in each] for each in found])
+        return self.answers[name]
 
     def extra_tokens(self, extension: Extension) -> Integers:
         """How many answer tokens stand behind each item's prompt, [item]; the last one is only predicted."""
@@ -146,17 +158,3 @@ class Setting:
         name, which = extension
         counts = self.data.token_counts(name)
         return counts[:, which] if which < counts.shape[1] else np.zeros(len(counts), dtype=np.int64)
-
-
-def prompts_read(expr: nodes.Node, setting: Setting) -> list[str]:
-    """The prompts of the runs that an expression reads, in order; what a set reads stays inside it."""
-    if isinstance(expr, SetExpr):
-        return []
-    if isinstance(expr, RunUse):
-        return [v.prompt for v in setting.run(expr.run).variants]
-    if isinstance(expr, TokenAt):
-        return [expr.prompt]
-    if isinstance(expr, Reference) and (home := setting.home(expr.experiment)) is not None:
-        value = home.experiment.value(expr.kind, expr.name)
-        return [p for v in value.variants for p in prompts_read(v.value, home)]
-    return list(dict.fromkeys(p for child in nodes.children(expr) for p in prompts_read(child, setting)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from glassbox_dsl.language.indices import is_point, swept_variables
 from glassbox_dsl.language.program import Expr, Index, MetricCall, Reference, Run, RunUse, SiteRead, Swept
@@ -31,7 +31,7 @@ def constant(index: Index | None) -> bool:
     return index is not None and is_point(index) and not swept_variables(index)
 
 
-def tap_of(call: MetricCall, order: Mapping[str, int]) -> tuple[RunUse, Tap] | None:
+def tap_of(call: MetricCall, order: Mapping[str, Host]) -> tuple[RunUse, Tap] | None:
     """The host run and tap of a metric call; None where it is computed from whole values instead."""
     if call.run is None or call.metric == "top" or call.other_value is not None:
         return None
@@ -47,13 +47,14 @@ def tap_of(call: MetricCall, order: Mapping[str, int]) -> tuple[RunUse, Tap] | N
         return call.run, Tap(
             span=call.span, metric=call.metric, answer=answer, token=call.token, at=at, options=options
         )
-    if call.run.run == call.other.run:
+    own, other = order[call.run.run], order[call.other.run]
+    if call.run.run == call.other.run or not own.meets(other):
         return None
-    swapped = order[call.other.run] > order[call.run.run]
+    swapped = other.place > own.place
     host, guest = (call.other, call.run) if swapped else (call.run, call.other)
-    own = {name for name, index in host.where if isinstance(index, Swept) and index.variable == name}
+    swept = {name for name, index in host.where if isinstance(index, Swept) and index.variable == name}
     used = {v for _, index in guest.where for v in swept_variables(index)}
-    if at is None or not used <= own or any(not is_point(i) for _, i in guest.where):
+    if at is None or not used <= swept or any(not is_point(i) for _, i in guest.where):
         return None
     read = SiteRead(span=call.span, run=guest, site="logits", index=(at,), dims=guest.dims, feature="vocab")
     return host, Tap(
@@ -80,7 +81,19 @@ def logits_of(run: RunUse, at: Index | None, call: MetricCall) -> SiteRead:
     return SiteRead(span=call.span, run=run, site="logits", index=(at,), dims=dims, feature="vocab")
 
 
-def host_order(runs: Sequence[Run]) -> dict[str, int]:
+class Host(NamedTuple):
+    """A run as one of the two of a metric: its place among all runs, and the model and data it is fixed to."""
+
+    place: int
+    model: str | None
+    data: str | None
+
+    def meets(self, other: Host) -> bool:
+        """Whether the passes of both are made together: they are of one context, and not kept for another model."""
+        return self.model is None and other.model is None and self.data == other.data
+
+
+def host_order(runs: Sequence[Run]) -> dict[str, Host]:
     """Which of two runs hosts a metric of both: the later one here. Its edits and taps read earlier ones only.
 
     `runs` has each run behind those that its edits read; unedited passes come first, so that an edited run,
@@ -88,4 +101,4 @@ def host_order(runs: Sequence[Run]) -> dict[str, int]:
     """
     edited = [any(v.edits for v in run.variants) for run in runs]
     ordered = sorted(range(len(runs)), key=lambda i: (edited[i], i))
-    return {runs[i].name: place for place, i in enumerate(ordered)}
+    return {runs[i].name: Host(place, runs[i].model, runs[i].data) for place, i in enumerate(ordered)}

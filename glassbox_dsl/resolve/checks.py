@@ -21,6 +21,7 @@ from glassbox_dsl.language.program import (
     Index,
     Not,
     Operation,
+    Reduce,
     Reference,
     Run,
     SiteRead,
@@ -37,7 +38,7 @@ from glassbox_dsl.resolve.set_checks import check_sets
 from glassbox_dsl.resolve.written_cells import WrittenCells
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
-from glassbox_dsl.vocabulary.axes import POSITION_AXES
+from glassbox_dsl.vocabulary.axes import MODEL, POSITION_AXES
 from glassbox_dsl.vocabulary.sites import sites
 
 LONGEST = 64
@@ -68,6 +69,15 @@ def check_experiment(
     found += WrittenCells(experiment, named, sizes, items or {}).check()
     found += check_sets(experiment, facts, model)
     return tuple(dict.fromkeys(found))
+
+
+def check_across(experiment: Experiment, facts: Mapping[str, ModelFacts]) -> Iterator[Diagnostic]:
+    """Vectors that a reduction over `model` would have to put together although models differ in their width."""
+    for node in nodes.everything(experiment):
+        if isinstance(node, Reduce) and MODEL in node.contexts and node.body.feature is not None:
+            widths = {m: width_of(node.body, experiment, one) for m, one in facts.items()}
+            if len(set(widths.values())) > 1:
+                yield errors.models_differ(node.span, widths)
 
 
 def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[Diagnostic]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from glassbox_dsl.diagnostics import Diagnostic, did_you_mean
 from glassbox_dsl.source import Span
@@ -139,4 +139,22 @@ def no_such_item(span: Span, item: int, data: str, count: int) -> Diagnostic:
     return Diagnostic(
         "GB387", f"data `{data}` has no item {item}", span, f"its items are 0 to {count - 1}",
         "name one of these, or draw more",
+    )  # fmt: skip
+
+
+def too_few_items(span: Span, data: str, count: int) -> Diagnostic:
+    """A data set of one item."""
+    return Diagnostic(
+        "GB389", f"`{data}` has {count} item{'' if count == 1 else 's'}", span,
+        "at least 2 are needed: means, intervals and summaries are over items",
+        "add rows or values, or draw more",
+    )  # fmt: skip
+
+
+def models_differ(span: Span, widths: Mapping[str, int | None]) -> Diagnostic:
+    """A reduction over models of vectors of different width."""
+    shown = ", ".join(f"{width} in `{model}`" for model, width in widths.items())
+    return Diagnostic(
+        "GB390", "the vectors of the models differ in width", span, shown,
+        "reduce numbers, such as a `norm` or a metric, or name models of one width",
     )  # fmt: skip

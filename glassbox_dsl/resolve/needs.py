@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 from glassbox_dsl.language.indices import is_point
@@ -24,11 +25,11 @@ from glassbox_dsl.language.program import (
     Position,
     Reduce,
     Reference,
-    RunUse,
     SiteRead,
     Swept,
     Tuples,
 )
+from glassbox_dsl.language.prompts_read import prompts_read
 from glassbox_dsl.language.set_nodes import Largest, SetExpr, SetIndex, SetReference, Where
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.resolve.data import DataNeeds
@@ -47,11 +48,12 @@ def data_needs(experiments: Sequence[Experiment], data: str) -> DataNeeds:
         if data not in experiment.data:
             continue
         extra.update(experiment.inline_answers)
-        for node in _roots(experiment, data):
-            for answer, prompts, one in _answers(node, experiment):
+        reads = _Reads(experiment, {e.name: e for e in experiments}, data)
+        for node, around in _roots(experiment, data, reads):
+            for answer, prompts, one in _answers(node, around, reads):
                 one_token |= {answer} if one else set()
                 after |= {(answer, prompt) for prompt in prompts}
-        aligned |= set(_aligned(experiment, data))
+        aligned |= set(_aligned(experiment, data, reads))
     return DataNeeds(
         one_token=frozenset(one_token), aligned=frozenset(aligned), answers_after=frozenset(after),
         extra_answers=tuple(extra.items()),
@@ -62,59 +64,67 @@ def _over(experiment: Experiment, run: str, data: str) -> bool:
     return experiment.run(run).data in (None, data)
 
 
-def _roots(experiment: Experiment, data: str) -> Iterator[nodes.Node]:
-    """Every value of an experiment, right sides of edits included."""
+@dataclass(frozen=True)
+class _Reads:
+    """The prompts of one data set that values of an experiment read."""
+
+    experiment: Experiment
+    others: Mapping[str, Experiment]
+    data: str
+
+    def __call__(self, node: nodes.Node) -> list[str]:
+        return prompts_read(node, self.experiment, self.others.get, self.data)
+
+
+def _roots(experiment: Experiment, data: str, reads: _Reads) -> Iterator[tuple[nodes.Node, list[str]]]:
+    """Every value of an experiment, right sides of edits included, with the prompts it is about."""
     for value in experiment.values:
-        yield from (v.value for v in value.variants)
-        yield from value.dimensions
+        around = reads(value)
+        yield from ((node, around) for node in (*(v.value for v in value.variants), *value.dimensions))
     for run in experiment.runs:
         if _over(experiment, run.name, data):
-            yield from (part for v in run.variants for e in v.edits for part in (e.value, *e.index))
-            yield from run.dimensions
+            for variant in run.variants:
+                for edit in variant.edits:
+                    around = list(dict.fromkeys([variant.prompt, *reads(edit.value)]))
+                    yield from ((node, around) for node in (edit.value, *edit.index))
+            yield from ((node, []) for node in run.dimensions)
 
 
-def prompts_of(node: nodes.Node, experiment: Experiment) -> list[str]:
-    """The prompts of all runs that a value reads."""
-    found: list[str] = []
-    if isinstance(node, RunUse):
-        found += [v.prompt for v in experiment.run(node.run).variants]
-    for child in nodes.children(node):
-        found += prompts_of(child, experiment)
-    return list(dict.fromkeys(found))
+def _answers(node: nodes.Node, around: list[str], reads: _Reads) -> Iterator[tuple[str, list[str], bool]]:
+    """(answer, prompts it follows, whether it must be one token) of every metric call and direction below a node.
 
-
-def _answers(node: nodes.Node, experiment: Experiment) -> Iterator[tuple[str, list[str], bool]]:
-    """(answer, prompts it follows, whether it must be one token) of every metric call below a node."""
+    An answer is what it adds to a prompt: to those that the metric reads, through lets and measures too, or where it
+    reads none, to those of the value `around` it.
+    """
     if isinstance(node, MetricCall) and node.answer is not None:
         at_end = isinstance(node.at, Position) and node.at.label is None and node.at.part == "last"
         one = not metrics()[node.metric].several_tokens or node.run is None or not at_end
-        # An answer can only merge with what it follows: the end of the prompt, or a value read somewhere in it.
-        yield node.answer.name, prompts_of(node, experiment), one
+        yield node.answer.name, reads(node) or around, one
     if isinstance(node, Direction):
-        yield node.answer.name, [], True
+        yield node.answer.name, around, True
     for child in nodes.children(node):
-        yield from _answers(child, experiment)
+        yield from _answers(child, around, reads)
 
 
 # ---------------------------------------------------------------- prompts compared position by position
 
 
-def _aligned(experiment: Experiment, data: str) -> Iterator[tuple[str, str]]:
+def _aligned(experiment: Experiment, data: str, reads: _Reads) -> Iterator[tuple[str, str]]:
     for run in experiment.runs:
         if not _over(experiment, run.name, data):
             continue
         for variant in run.variants:
             by_number: set[str] = set()
             for edit in variant.edits:
-                by_number |= set(_numbered(edit.value, experiment, run.dimensions))
+                by_number |= set(_numbered(edit.value, reads, run.dimensions))
             yield from ((variant.prompt, other) for other in sorted(by_number) if other != variant.prompt)
     for value in experiment.values:
         for reading in value.variants:
-            found = _numbered(reading.value, experiment, value.dimensions)
+            found = _numbered(reading.value, reads, value.dimensions)
             yield from combinations(sorted(set(found)), 2)
 
 
-def _numbered(node: nodes.Node, experiment: Experiment, dimensions: tuple[Dimension, ...]) -> Iterator[str]:
+def _numbered(node: nodes.Node, reads: _Reads, dimensions: tuple[Dimension, ...]) -> Iterator[str]:
     """The prompts that a value reads at positions given by number; `dimensions` are those its variables sweep.
 
     What a set reads stays inside it, unless its members are positions.
@@ -127,21 +137,21 @@ def _numbered(node: nodes.Node, experiment: Experiment, dimensions: tuple[Dimens
             i for i, axis in zip(node.index, sites()[node.site].axes, strict=True) if axis in POSITION_AXES
         ]
         if any(by_number(i, named) for i in indices):
-            yield from prompts_of(node.run, experiment)
+            yield from reads(node.run)
     elif isinstance(node, MetricCall) and node.run is not None and node.at is not None:
         if by_number(node.at, named):
-            yield from prompts_of(node.run, experiment)
-    elif isinstance(node, Reference | SetReference) and node.experiment == experiment.name:
-        value = experiment.value(node.kind, node.name)
+            yield from reads(node.run)
+    elif isinstance(node, Reference | SetReference) and node.experiment == reads.experiment.name:
+        value = reads.experiment.value(node.kind, node.name)
         for variant in value.variants:
-            yield from _numbered(variant.value, experiment, value.dimensions)
+            yield from _numbered(variant.value, reads, value.dimensions)
     inner = (
         (*dimensions, *node.over)
         if isinstance(node, Reduce | OverDimension | Where | Largest)
         else dimensions
     )
     for child in nodes.children(node):
-        yield from _numbered(child, experiment, inner)
+        yield from _numbered(child, reads, inner)
 
 
 def _named_variables(dimensions: Sequence[Dimension]) -> frozenset[str]:

@@ -7,9 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
-from glassbox_dsl.language.data.spec import DataSpec, RowSource
+from glassbox_dsl.language.data.spec import (
+    FEWEST_ITEMS,
+    DataSpec,
+    LiteralTokens,
+    RowSource,
+    TextPrompt,
+)
 from glassbox_dsl.language.program import Program
-from glassbox_dsl.resolve.checks import check_experiment
+from glassbox_dsl.resolve.checks import check_across, check_experiment
+from glassbox_dsl.resolve.errors import too_few_items
 from glassbox_dsl.resolve.facts import ModelFacts, facts_from_config
 from glassbox_dsl.resolve.sources import ModelFiles, locate
 from glassbox_dsl.vocabulary.models import ModelSource
@@ -54,10 +61,17 @@ def resolve_facts(program: Program) -> Resolved:
         except Findings as findings:
             found += findings.diagnostics
     items = {spec.name: count for spec in program.data if (count := _item_count(spec)) is not None}
+    used = {name for e in program.experiments for name in e.data}
+    found += [
+        too_few_items((spec.draw or spec).span, spec.name, items[spec.name])
+        for spec in program.data
+        if spec.name in used and items.get(spec.name, FEWEST_ITEMS) < FEWEST_ITEMS
+    ]
     for experiment in program.experiments:
         for model in experiment.models:
             if model in facts:
                 found += check_experiment(experiment, facts[model], model, program.experiments, items)
+        found += check_across(experiment, {m: facts[m] for m in experiment.models if m in facts})
     return Resolved(program, facts, files, tuple(dict.fromkeys(found)))
 
 
@@ -65,7 +79,10 @@ def _item_count(spec: DataSpec) -> int | None:
     """How many items a data set has, None where that is not told by its block."""
     if spec.draw is not None:
         return spec.draw.count
-    return len(spec.source.rows) if isinstance(spec.source, RowSource) else None
+    if isinstance(spec.source, RowSource):
+        return len(spec.source.rows)
+    texts = all(isinstance(p, TextPrompt | LiteralTokens) for p in spec.prompts.values())
+    return spec.templates if texts else None
 
 
 def resolve_items(
@@ -94,6 +111,11 @@ def resolve_items(
                 tables[(spec.name, model)] = table
                 found += table.warnings
                 found += [table.problem] if table.problem is not None and only_cached else []
+                found += (
+                    [too_few_items(spec.span, spec.name, table.n_drawn)]
+                    if table.n_drawn < FEWEST_ITEMS
+                    else []
+                )
         except Findings as findings:
             found += findings.diagnostics
     return ResolvedItems(tables, tuple(dict.fromkeys(found)))

@@ -45,10 +45,14 @@ class RunResults:
 
 @dataclass(kw_only=True)
 class Context(Setting):
-    """A setting with its model and what was run. `other` gives the same experiment's context elsewhere."""
+    """A setting with its model and what was run. `other` gives the same experiment's context elsewhere.
+
+    `usable`: whether enough items of a data set are kept for a model.
+    """
 
     instrument: Instrument
     other: Callable[[str, str, str], Context]
+    usable: Callable[[str, str], bool] = lambda data, model: True
     results: dict[tuple[str, Extension], RunResults] = field(default_factory=dict)
     cache: dict[object, Named] = field(default_factory=dict)
 

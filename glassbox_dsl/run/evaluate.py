@@ -37,9 +37,9 @@ from glassbox_dsl.language.set_nodes import Only, SetSize
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.demand import run_uses
+from glassbox_dsl.plan.errors import places_differ
 from glassbox_dsl.plan.indexing import Binding, Env, narrowed
 from glassbox_dsl.plan.places import Places, items_elsewhere
-from glassbox_dsl.plan.setting import prompts_read
 from glassbox_dsl.run import errors, random
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.elementwise import OPERATIONS, choose, quotient
@@ -146,10 +146,14 @@ class Evaluator:
     def variants(self, value: Value, evaluate: Callable[[Expr, Env], Named]) -> Named:
         """All readings of a declaration put together: each fills the cells whose names it stands for."""
         env = self.context.env(value.dimensions)
+
+        def evaluate_in(expr: Expr) -> Named:
+            return evaluate(expr, replace(env, around=expr))
+
         if len(value.variants) == 1:
-            return self.complete(evaluate(value.variants[0].value, env), value)
+            return self.complete(evaluate_in(value.variants[0].value), value)
         chosen = indices.Named(self.context.cell_variants(value), tuple(d.name for d in value.dimensions))
-        parts = [self.complete(evaluate(v.value, env), value) for v in value.variants]
+        parts = [self.complete(evaluate_in(v.value), value) for v in value.variants]
         dims = tuple(dict.fromkeys((*chosen.dims, *(d for p in parts for d in p.dims))))
         result = parts[0]
         for number, part in enumerate(parts[1:], start=1):
@@ -190,7 +194,9 @@ class Evaluator:
             table = Named(torch.tensor([float(c.number or 0) for c in binding.cells]), ("#cell",))
             return take(table, {"#cell": binding.ids})
         axis = "pos" if binding.cells and any(c.index is not None for c in binding.cells) else "layer"
-        found = self.context.indexer.variable(expr.variable, axis, env, self.places.default_prompt())
+        found, clash = self.places.variable(expr.variable, axis, env, env.around)
+        if clash.data.any():
+            raise Findings([places_differ(expr.span, self.context.prompts_read(env.around or expr))])
         return valued(found)
 
     def operation(self, expr: Operation, env: Env) -> Named:
@@ -231,7 +237,7 @@ class Evaluator:
 
     def direction(self, expr: Direction, env: Env) -> Named:
         """The unembedding column of an answer; of a set, the mean."""
-        ids, valid = self.metrics.answer_ids(expr.answer, self.places.default_prompt())
+        ids, valid = self.metrics.answer_ids(expr.answer)
         columns = self.context.instrument.unembedding_columns(ids.reshape(-1)).float().cpu()
         columns = columns.reshape(*ids.shape, -1)
         mean = (columns * valid[..., None]).sum(1) / valid.sum(1)[:, None]
@@ -289,25 +295,19 @@ class Evaluator:
         value = home.experiment.value(expr.kind, expr.name)
         if value.feature == "vocab" and home is self.context and len(value.variants) == 1:
             # Logits are too wide to keep: the value is made where it is used, at the cells asked for.
-            bindings = {
-                v.name: Binding(self.places.cell_index(d, dict(expr.where), env, self.places.default_prompt()), d.name,
-                                self.context.cells_of(d)[i])
-                for d in value.dimensions for i, v in enumerate(d.variables)
-            }  # fmt: skip
-            return self.value(value.variants[0].value, env.with_variables(bindings))
+            body = value.variants[0].value
+            cells = self.places.family_cells(body, value.dimensions, dict(expr.where), env)
+            inner = env.with_variables(self.places.bound(value.dimensions, cells))
+            return self.value(body, replace(inner, around=body))
         evaluator = self if home is self.context else Evaluator(home)
         found = evaluator.measure(value) if expr.kind == "measure" else evaluator.family(value)
         return self.at_cells(found, value, expr, env)
 
     def at_cells(self, found: Named, value: Value, expr: Reference, env: Env) -> Named:
         """The cells of a family that a reference names."""
-        prompts = prompts_read(value.variants[0].value, self.home_of(expr))
-        prompt = prompts[0] if prompts else self.places.default_prompt()
-        picks = {
-            d.name: self.places.cell_index(d, dict(expr.where), env, prompt)
-            for d in value.dimensions
-            if d.name in found.dims
-        }
+        home = self.home_of(expr)
+        cells = self.places.family_cells(value, value.dimensions, dict(expr.where), env, home)
+        picks = {name: cell for name, cell in cells.items() if name in found.dims}
         if ITEM in found.dims:
             picks[ITEM] = env.item
         return take_named(found, picks)
@@ -321,13 +321,13 @@ class Evaluator:
             if expr.item not in numbers:
                 raise Findings([errors.no_such_item(expr.span, expr.item, len(numbers))])
             env = replace(env, item=indices.scalar(numbers.index(expr.item)))
-        prompt = next(iter(prompts_read(expr.body, self.context)), self.places.default_prompt())
+        where = {d.variables[0].name: index for (_, index), d in zip(expr.where, expr.over, strict=True)}
+        cells = self.places.family_cells(expr.body, expr.over, where, env)
         bindings = {}
-        for (name, index), dimension in zip(expr.where, expr.over, strict=True):
+        for (name, _), dimension in zip(expr.where, expr.over, strict=True):
             [variable] = dimension.variables
-            cell = self.places.cell_index(dimension, {variable.name: index}, env, prompt)
-            cells = self.context.bindings([dimension])[variable.name].cells
-            bindings[variable.name] = Binding(cell, name, cells)
+            own = self.context.bindings([dimension])[variable.name].cells
+            bindings[variable.name] = Binding(cells[dimension.name], name, own)
         return self.value(expr.body, env.with_variables(bindings))
 
     def _elsewhere(self, expr: InContext, env: Env) -> Named:

@@ -15,7 +15,7 @@ from glassbox_dsl.language.program import Position, Reduce
 from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.indexing import Binding, Env
 from glassbox_dsl.plan.named import Integers, along, scalar
-from glassbox_dsl.plan.setting import prompts_read
+from glassbox_dsl.plan.places import agreed
 from glassbox_dsl.resolve.cells import Cell
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.named import Named, take
@@ -30,21 +30,24 @@ SLOT = "#slot"
 def by_label(reductions: Reductions, expr: Reduce, env: Env, swept: str) -> Named:
     """The reduction at labelled positions; a position without a label is no cell.
 
-    Outside an edit no item is in question: positions are those of the first item.
+    Outside an edit no item is in question: positions are those of the first item. A position is one of the prompt
+    that a cell reads; where it reads several, it has the same label in all of them.
     """
     context = reductions.context
-    prompts = prompts_read(expr.body, context)
+    prompts = context.prompts_read(expr.body)
     slots = labelled_slots(context, expr, prompts)
     full = reductions.full_env(expr.dims, env)
     inner = full.with_variables({swept: Binding(along(SLOT, len(slots)), SLOT, slots)})
     means = reductions.evaluator.cached((SLOT, expr, env.extension), lambda: reductions.reduce(expr, inner))
-    prompt = env.prompt if env.prompt is not None else prompts[0]
-    at = context.indexer.variable(swept, swept, env, prompt)
     item = env.item if env.item.dims == ("row",) else scalar(0)
-    table = indices.Named(slot_table(context, slots, prompt), (ITEM, "#pos"))
-    slot = indices.take(table, {ITEM: item, "#pos": at})
-    others = reductions.pick(means, env)
-    return take(others, {SLOT: slot.where(slot.data >= 0)})
+    parts = {}
+    for prompt in prompts if env.prompt is None else [env.prompt]:
+        at = context.indexer.variable(swept, swept, env, prompt)
+        table = indices.Named(slot_table(context, slots, prompt), (ITEM, "#pos"))
+        parts[prompt] = indices.take(table, {ITEM: item, "#pos": at})
+    slot, clash = agreed(parts, reductions.places.prompts_at(expr.body, env))
+    slot = slot.where((slot.data >= 0) & ~clash.spread(slot.dims)[0])
+    return take(reductions.pick(means, env), {SLOT: slot})
 
 
 def labelled_slots(context: Context, expr: Reduce, prompts: list[str]) -> tuple[Cell, ...]:

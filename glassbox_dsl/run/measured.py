@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glassbox_dsl.language.program import Dimension, MetricCall, Operation, Value
-from glassbox_dsl.plan.indexing import Binding, Env
-from glassbox_dsl.plan.named import Integers, along
-from glassbox_dsl.plan.setting import prompts_read
+from glassbox_dsl.plan.indexing import Binding
+from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.elementwise import quotient
 from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.named import Named, combine
+from glassbox_dsl.run.position_columns import PositionColumns
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 
 
@@ -81,23 +82,13 @@ class Claimed:
         return self.cells > 0 and self.broken == 0
 
 
-def label_at(spans: dict[str, tuple[int, int]], position: int, length: int) -> str | None:
-    """The name of a position: the span that ends there, else the span it starts or lies in, else `last`."""
-    for label, (start, end) in spans.items():
-        if start < end and position == end - 1:
-            return label
-    for label, (start, end) in spans.items():
-        if start <= position < end:
-            return f"{label}.first" if position == start else f"{label}.span"
-    return "last" if position == length - 1 else None
-
-
 class Columns:
     """Lays out the values of one context."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.evaluator = Evaluator(context)
+        self.positions = PositionColumns(context)
 
     # ------------------------------------------------------------ measures
 
@@ -151,7 +142,8 @@ class Columns:
     def _top(self, value: Value) -> Measured:
         call = value.variants[0].value
         assert isinstance(call, MetricCall)
-        parts = self.evaluator.metrics.top(call, self.context.env(value.dimensions))
+        env = replace(self.context.env(value.dimensions), around=call)
+        parts = self.evaluator.metrics.top(call, env)
         found = {
             name: self.evaluator.complete(Named(p.data[..., 0], p.dims, False, p.present), value)
             for name, p in parts.items()
@@ -179,15 +171,15 @@ class Columns:
     # ------------------------------------------------------------ variables
 
     def _columns(self, value: Value, order: Sequence[str], index: Sequence[Integers]) -> tuple[Column, ...]:
-        prompts = [p for v in value.variants for p in prompts_read(v.value, self.context)]
-        prompt = prompts[0] if prompts else self.evaluator.places.default_prompt()
+        swept = any(v.axis in POSITION_AXES for d in value.dimensions for v in d.variables)
+        read = self.positions.read_by(value, order, index) if swept else {}
         items = index[order.index(ITEM)] if ITEM in order else None
         found = []
         for dimension in value.dimensions:
             place = index[order.index(dimension.name)]
             bindings = self.context.bindings([dimension])
             found += [
-                self._column(v.name, v.axis, bindings[v.name], place, items, prompt)
+                self._column(v.name, v.axis, bindings[v.name], place, items, read)
                 for v in dimension.variables
             ]
         return tuple(found)
@@ -199,7 +191,7 @@ class Columns:
         binding: Binding,
         place: Integers,
         items: Integers | None,
-        prompt: str,
+        read: dict[str, Mask],
     ) -> Column:
         cells = binding.cells
         if cells is None and axis not in POSITION_AXES:
@@ -211,44 +203,10 @@ class Columns:
         ):
             return Column(name, axis, "text", False, np.array([c.text for c in cells], dtype=object)[place])
         if axis in POSITION_AXES:
-            return self._position_column(name, str(axis), binding, place, items, prompt)
+            named = cells is not None and any(c.at is None for c in cells)
+            values, labels = self.positions.column(name, str(axis), binding, place, items, read)
+            return Column(name, axis, "position", named, values, labels)
         return Column(name, axis, "int", False, np.array([c.at for c in cells or ()])[place])
-
-    def _position_column(
-        self, name: str, axis: str, binding: Binding, place: Integers, items: Integers | None, prompt: str
-    ) -> Column:
-        """Token indices with the names of the positions beside them."""
-        count = len(binding.cells) if binding.cells is not None else self.context.sizes.of(axis)
-        env = Env(
-            item=self.context.all_items(), variables={name: Binding(along("#c", count), "#c", binding.cells)}
-        )
-        at = self.context.indexer.variable(name, axis, env, prompt)
-        table = np.broadcast_to(at.spread(("#c", ITEM))[0], (count, self.context.data.n_items))
-        if items is None:
-            same = (table == table[:, :1]).all(1)
-            values = np.where(same, table[:, 0], -1)[place]
-            items = np.zeros_like(place)
-        else:
-            values = table[place, items]
-        named = binding.cells is not None and any(c.at is None for c in binding.cells)
-        labels = self._labels(binding, place, items, values, prompt)
-        return Column(name, axis, "position", named, values, labels)
-
-    def _labels(
-        self, binding: Binding, place: Integers, items: Integers, values: Integers, prompt: str
-    ) -> NDArray[Any]:
-        cells = binding.cells
-        known: dict[tuple[int, int], str | None] = {}
-        found: list[str | None] = []
-        for cell, item, position in zip(place.tolist(), items.tolist(), values.tolist(), strict=True):
-            if cells is not None and cells[cell].at is None:
-                found.append(cells[cell].text)
-                continue
-            if (item, position) not in known:
-                tokens = self.context.data.items[item].prompts[prompt]
-                known[item, position] = label_at(tokens.spans, position, len(tokens.ids))
-            found.append(known[item, position])
-        return np.array(found, dtype=object)
 
     # ------------------------------------------------------------ records and claims
 
@@ -257,7 +215,7 @@ class Columns:
         found = self.evaluator.complete(self.evaluator.family(value), value)
         names = tuple(d.name for d in value.dimensions)
         items = range(self.context.data.n_items) if ITEM in found.dims else [None]
-        prompts = prompts_read(value.variants[0].value, self.context)
+        prompts = self.context.prompts_read(value)
         for place in items:
             order = (ITEM, *names) if place is not None else names
             data, present = found.spread(order)
@@ -284,15 +242,21 @@ class Columns:
             rows = self.context.rows(dimension)
             cut.append(slice(0, len(rows)))
             if axis in POSITION_AXES and place is not None and prompts and dimension.members is None:
-                tokens = self.context.data.items[place].prompts[prompts[0]].tokens
-                cut[-1] = slice(0, len(tokens))
-                labels[dimension.name] = tuple(tokens)
+                labels[dimension.name] = self._tokens(place, prompts)
+                cut[-1] = slice(0, len(labels[dimension.name]))
             elif dimension.members is not None:
                 labels[dimension.name] = tuple(",".join(c.text for c in row) for row in rows)
         array = np.ascontiguousarray(data[tuple(cut)].float().numpy(), dtype="<f4")
         number = None if place is None else int(self.context.data.numbers[place])
         axes = (*names, *((str(value.feature),) if feature else ()))
         return Recorded(value, self.context.model, self.context.data_name, number, axes, array, labels)
+
+    def _tokens(self, place: int, prompts: Sequence[str]) -> tuple[str, ...]:
+        """An item's tokens in the prompts that a record reads: ` Anna`, or ` Anna / Bob` where they differ."""
+        texts = zip_longest(
+            *(self.context.data.items[place].prompts[p].tokens for p in prompts), fillvalue=""
+        )
+        return tuple(" /".join(dict.fromkeys(one)) for one in texts)
 
     def claim(self, value: Value) -> Claimed:
         """Whether a claim holds in every cell and item."""
@@ -333,7 +297,7 @@ class Columns:
             or len(value.variants) > 1
         ):
             return None, None
-        env = self.context.env(value.dimensions)
+        env = replace(self.context.env(value.dimensions), around=claim)
         sides = [self.evaluator.complete(self.evaluator.value(o, env), value) for o in claim.operands]
         left, right = (float(s.spread(order)[0].expand(there.shape)[there][shown]) for s in sides)
         return left, right

@@ -80,18 +80,13 @@ class MetricValues:
                 torch.ones_like(data, dtype=torch.bool), ids.dims, True
             )
         assert call.answer is not None
-        prompt = (
-            self.context.run(call.run.run).variants[0].prompt
-            if call.run is not None
-            else self.places.default_prompt()
-        )
-        ids_table, valid_table = self.answer_ids(call.answer, prompt)
+        ids_table, valid_table = self.answer_ids(call.answer)
         picks = {ITEM: env.item}
         return take(Named(ids_table, (ITEM,), True), picks), take(Named(valid_table, (ITEM,), True), picks)
 
-    def answer_ids(self, answer: AnswerUse, prompt: str) -> tuple[Tensor, Tensor]:
+    def answer_ids(self, answer: AnswerUse) -> tuple[Tensor, Tensor]:
         """First tokens of every item's alternatives [item, n], and which exist."""
-        ids, valid = self.context.answer_table(answer.name, prompt)
+        ids, valid = self.context.answer_table(answer.name)
         return tensor(ids), tensor(valid)
 
     def tapped(self, host: RunUse, tap: Tap, call: MetricCall, env: Env) -> Named:

@@ -141,6 +141,20 @@ def take_named(value: Named, picks: Mapping[str, indices.Named]) -> Named:
     return take(Named(value.data, dims, value.feature, value.present), rest)
 
 
+def stack(parts: Sequence[Named], dim: str) -> Named:
+    """Values put side by side along a new dimension; what one has more cells of than another is missing there."""
+    dims = union(parts)
+    sizes = {d: max(p.sizes[d] for p in parts if d in p.dims) for d in dims}
+    tail = [parts[0].data.shape[-1]] if parts[0].feature else []
+    data = torch.zeros([len(parts), *sizes.values(), *tail], dtype=parts[0].data.dtype)
+    present = torch.zeros([len(parts), *sizes.values()], dtype=torch.bool)
+    for place, part in enumerate(parts):
+        own: Any = (place, *(slice(0, part.sizes.get(d, sizes[d])) for d in dims))
+        data[own] = part.spread(dims)[0].to(data)
+        present[own] = Named(part.full_presence(), part.dims).spread(dims)[0]
+    return Named(data, (dim, *dims), parts[0].feature, present)
+
+
 def concatenate(parts: Sequence[Named], dim: str) -> Named:
     """Pieces of one value put together along a dimension that all of them have."""
     axis = parts[0].dims.index(dim)

@@ -21,7 +21,8 @@ def reduce_dims(
 ) -> Named:
     """Reduce dimensions (and the feature axis); with `groups` [item], items are reduced within their group.
 
-    `coordinate` gives the index that argmax returns for each cell of the one dimension it runs over.
+    `coordinate` gives what argmax returns for each cell of the one dimension it runs over, with an axis for each of
+    `value`; None: its place.
     """
     if groups is not None:
         return within_groups(op, value, groups)
@@ -36,6 +37,8 @@ def reduce_dims(
     if not axes:
         return value
     present = present.expand(data.shape)
+    if coordinate is not None and value.feature:
+        coordinate = coordinate[..., None]
     result = REDUCERS[op](data, present, axes) if op != "argmax" else argmax(data, present, axes, coordinate)
     left = present.any(dim=tuple(axes))
     dims = tuple(d for d in value.dims if d not in over)
@@ -80,8 +83,9 @@ def argmax(data: Tensor, present: Tensor, axes: list[int], coordinate: Tensor | 
     [axis] = axes
     kept = torch.where(present, data, -torch.inf)
     best = kept == kept.amax(dim=axis, keepdim=True)
-    place = best.long().argmax(dim=axis)
-    return (coordinate[place] if coordinate is not None else place).to(torch.float32)
+    if coordinate is None:
+        return best.long().argmax(dim=axis).to(torch.float32)
+    return torch.where(best & present, coordinate, torch.inf).amin(dim=axis)
 
 
 def within_groups(op: str, value: Named, groups: Tensor) -> Named:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.program import Expr, OverDimension, Reduce, Reference
+from glassbox_dsl.plan.data_arrays import aligned
 from glassbox_dsl.plan.indexing import Binding, Env
 from glassbox_dsl.plan.named import along
-from glassbox_dsl.plan.places import Places
-from glassbox_dsl.plan.setting import prompts_read
+from glassbox_dsl.plan.places import Places, items_elsewhere
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.labelled import by_label
-from glassbox_dsl.run.named import Named, combine, take, take_named, tensor
+from glassbox_dsl.run.named import Named, combine, stack, take, take_named, tensor
 from glassbox_dsl.run.reduce import correlate, reduce_dims
-from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
+from glassbox_dsl.vocabulary.axes import DATA, ITEM, MODEL, POSITION_AXES
 
 if TYPE_CHECKING:
     from glassbox_dsl.run.evaluate import Evaluator
+
+
+CONTEXT = "#context"
+"""The dimension of the models and data sets that a reduction runs over."""
 
 
 @dataclass(frozen=True)
@@ -76,33 +82,85 @@ class Reductions:
 
     def reduce(self, expr: Reduce, env: Env) -> Named:
         """The reduction over every cell and item that its dimensions have."""
-        gone = [d for d in expr.over if d.name != ITEM]
-        inner = env.with_variables(self.context.bindings(gone))
-        over = [d.name for d in expr.over]
-        if ITEM in over:
-            inner = replace(inner, item=self.context.all_items())
+        over = [d.name for d in expr.over] + ([CONTEXT] if expr.contexts else [])
         if (
             expr.op == "mean"
             and ITEM in over
             and expr.within is None
             and (ratio := self._ratio(expr.body)) is not None
         ):
-            return self._ratio_of_means(ratio, expr, inner, over)
-        body = self.evaluator.value(expr.body, inner)
+            return self._ratio_of_means(ratio, expr, env, over)
+        body = self._everywhere(expr, env, lambda at, inner: at.value(expr.body, inner))
+        inner = self._inner(expr, self.context, env)
         groups = tensor(self.context.data.groups(expr.within)) if expr.within is not None else None
-        coordinate = self._coordinates_of(expr, inner) if expr.op == "argmax" else None
+        coordinate = self._coordinates_of(expr, inner, body) if expr.op == "argmax" else None
         found = reduce_dims(expr.op, body, over, expr.feature_over, groups, coordinate)
         if expr.within is not None:
             found = take(found, {ITEM: env.item})
         return found
 
-    def _coordinates_of(self, expr: Reduce, env: Env) -> Tensor | None:
-        """The index on its axis of every cell of the one dimension that argmax runs over."""
+    def _inner(self, expr: Reduce, context: Context, env: Env) -> Env:
+        """The environment in which a context evaluates the body of a reduction."""
+        found = env.with_variables(context.bindings([d for d in expr.over if d.name != ITEM]))
+        if context is not self.context:
+            return replace(found, item=context.all_items(), extension=None)
+        return replace(found, item=context.all_items()) if ITEM in [d.name for d in expr.over] else found
+
+    def _everywhere(self, expr: Reduce, env: Env, make: Callable[[Evaluator, Env], Named]) -> Named:
+        """What a reduction reduces: a value here, or in every model or data set it runs over, side by side.
+
+        Cells meet by their indices, items that stay by their numbers.
+        """
+        parts = []
+        for context in self.contexts(expr):
+            here = context is self.context
+            part = make(
+                self.evaluator if here else self.evaluator.at(context), self._inner(expr, context, env)
+            )
+            if not here and ITEM in part.dims and ITEM not in [d.name for d in expr.over]:
+                part = take(part, {ITEM: items_elsewhere(self.context, context, env.item)})
+            parts.append(part)
+        return stack(parts, CONTEXT) if expr.contexts else parts[0]
+
+    def contexts(self, expr: Reduce) -> list[Context]:
+        """Where the body of a reduction is evaluated: here, or wherever its runs can be made on enough items."""
+        here = self.context
+        models = here.experiment.models if MODEL in expr.contexts else (here.model,)
+        sets = here.experiment.data if DATA in expr.contexts else (here.data_name,)
+        found = []
+        for model, data in product(models, sets):
+            if (model, data) == (here.model, here.data_name):
+                found.append(here)
+            elif here.usable(data, model):
+                context = here.other(here.experiment.name, model, data)
+                if set(context.prompts_read(expr.body)) <= set(context.data.items[0].prompts):
+                    found.append(context)
+        return found
+
+    def _coordinates_of(self, expr: Reduce, env: Env, body: Named) -> Tensor | None:
+        """What argmax gives for each cell of the one dimension it runs over: its index or number.
+
+        It has an axis for each dimension of `body`. A named position that is another token in another item or
+        prompt of what a cell is about has no index: NaN.
+        """
         if expr.feature_over:
             return None
-        variable = expr.over[0].variables[0].name
-        axis = str(expr.over[0].variables[0].axis)
-        return tensor(self.context.indexer.variable(variable, axis, env, self.places.default_prompt()).data)
+        [over] = expr.over
+        if over.name == ITEM:
+            numbers = Named(tensor(self.context.data.numbers).float(), (ITEM,))
+            return numbers.spread(body.dims)[0]
+        [variable] = over.variables
+        cells = env.variables[variable.name].cells
+        if cells is not None and all(c.number is not None for c in cells):
+            found = Named(torch.tensor([float(c.number or 0) for c in cells]), (over.name,))
+            return found.spread(body.dims)[0]
+        at, clash = self.places.variable(variable.name, str(variable.axis), env, expr.body)
+        at = at.where(~clash.spread(at.dims)[0])
+        more = tuple(d for d in at.dims if d not in body.dims)
+        data, there = at.spread((*body.dims, *more))
+        flat = np.where(True if there is None else there, data, -1).reshape(*data.shape[: len(body.dims)], -1)
+        same = (flat == flat[..., :1]).all(-1) & (flat[..., 0] >= 0)
+        return tensor(np.where(same, flat[..., 0], np.nan).astype(np.float32))
 
     def _ratio(self, body: Expr) -> Reference | None:
         """The measure that a mean is taken of, if it is a ratio."""
@@ -116,13 +174,20 @@ class Reductions:
 
     def _ratio_of_means(self, ratio: Reference, expr: Reduce, env: Env, over: list[str]) -> Named:
         """Mean of the numerators over mean of the denominators."""
-        home = self.evaluator.home_of(ratio)
-        value = home.experiment.value("measure", ratio.name)
-        parts = self.evaluator.at(home).parts(value)
-        shared = combine(lambda a, b: a + 0 * b, *parts), combine(lambda a, b: b + 0 * a, *parts)
+
+        def part(which: int) -> Callable[[Evaluator, Env], Named]:
+            def make(at: Evaluator, inner: Env) -> Named:
+                home = at.home_of(ratio)
+                value = home.experiment.value("measure", ratio.name)
+                parts = at.at(home).parts(value)
+                shared = combine(lambda a, b: a + 0 * b, parts[which], parts[1 - which])
+                return at.at_cells(shared, value, ratio, inner)
+
+            return make
+
         sums = [
-            reduce_dims("sum", self.evaluator.at_cells(p, value, ratio, env), over, False, None, None)
-            for p in shared
+            reduce_dims("sum", self._everywhere(expr, env, part(which)), over, False, None, None)
+            for which in (0, 1)
         ]
         return combine(torch.div, *sums)
 
@@ -137,8 +202,8 @@ class Reductions:
             and name in POSITION_AXES
             and (b.cells is None or any(c.at is not None for c in b.cells))
         ]
-        prompts = prompts_read(expr.body, self.context)
-        if not swept or all(self.context.data.aligned(prompt) for prompt in prompts):
+        prompts = self.context.prompts_read(expr.body)
+        if not swept or aligned([c.data for c in self.contexts(expr)], prompts):
             return None
         if len(swept) > 1:
             raise Findings([errors.not_aligned(expr.span, prompts[0])])

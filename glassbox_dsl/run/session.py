@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
+from glassbox_dsl.language.data.spec import FEWEST_ITEMS
 from glassbox_dsl.language.file import condition_name
 from glassbox_dsl.language.program import Experiment, Program
 from glassbox_dsl.plan.asked import demand_of, experiment_groups, values_asked
 from glassbox_dsl.plan.content import Contents
-from glassbox_dsl.plan.contexts import FEWEST_ITEMS, Key, without
+from glassbox_dsl.plan.contexts import Key, without
 from glassbox_dsl.plan.data_arrays import DataArrays
 from glassbox_dsl.plan.demand import Demand
 from glassbox_dsl.plan.program_plan import ProgramPlan
@@ -36,6 +37,7 @@ from glassbox_dsl.run.set_values import RunValues
 from glassbox_dsl.run.trust import Check, verified
 from glassbox_dsl.run.weights import load_model
 from glassbox_dsl.syntax.nodes import everything
+from glassbox_dsl.vocabulary.axes import MODEL
 
 PACK = " pack"
 """How the checks end that only the delta executor has to pass."""
@@ -156,7 +158,7 @@ class Session:
             arrays = self._arrays(data, model)
             context = Context(
                 experiment, model, data, arrays, Sizes(self.facts[model], arrays.n_items, arrays.longest, model),
-                instrument=self.instrument(model), other=self.context,
+                instrument=self.instrument(model), other=self.context, usable=lambda d, m: bool(self.items(d, m)),
             )  # fmt: skip
             context.sets.values = RunValues(Evaluator(context))
             self.contexts[(name, model, data)] = context
@@ -284,4 +286,7 @@ def key_of(context: Context) -> tuple[str, str, str]:
 
 def _crosses(experiment: Experiment) -> bool:
     """Whether anything in an experiment is about a model other than its own context's."""
-    return any(getattr(n, "model", None) is not None for n in everything(experiment))
+    return any(
+        getattr(n, "model", None) is not None or MODEL in getattr(n, "contexts", ())
+        for n in everything(experiment)
+    )

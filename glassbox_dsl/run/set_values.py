@@ -11,11 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.program import Expr, Operation, Reference
 from glassbox_dsl.language.set_axes import OPERATORS, is_truth
 from glassbox_dsl.language.set_nodes import Only, SetSize
+from glassbox_dsl.plan import named as indices
+from glassbox_dsl.plan.errors import places_differ
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.named import Mask
+from glassbox_dsl.plan.places import agreed
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.run.named import Named, combine, tensor, valued
 
@@ -92,14 +96,25 @@ def size_of(expr: SetSize, evaluator: Evaluator, env: Env) -> Named:
 def only(expr: Only, evaluator: Evaluator, env: Env) -> Named:
     """A value at the members of a set; other cells are missing."""
     body = evaluator.value(expr.body, env)
-    context, prompt = evaluator.context, evaluator.places.default_prompt()
     if expr.members.by_name:
-        inside = context.sets.has_cells(expr.members, expr.variables, env)
+        inside = evaluator.context.sets.has_cells(expr.members, expr.variables, env)
     else:
-        axes = zip(expr.variables, expr.members.axes, strict=True)
-        coordinates = [context.indexer.variable(name, axis, env, prompt) for name, axis in axes]
-        inside = context.sets.contains(expr.members, coordinates, env, prompt)
+        reads = evaluator.places.prompts_at(expr.body, env)
+        prompts = [*reads] or [evaluator.places.default_prompt()]
+        inside, clash = agreed(
+            {prompt: _contained(expr, evaluator, env, prompt) for prompt in prompts}, reads
+        )
+        if clash.data.any():
+            raise Findings([places_differ(expr.span, prompts)])
+        inside = indices.Named(inside.data.astype(np.bool_), inside.dims)
     there = Named(tensor(inside.data), inside.dims)
     dims = tuple(dict.fromkeys((*body.dims, *there.dims)))
     wide = combine(lambda x, _: x + torch.zeros(()), body, there) if dims != body.dims else body
     return wide.where(there.spread(wide.dims)[0])
+
+
+def _contained(expr: Only, evaluator: Evaluator, env: Env, prompt: str) -> indices.Named:
+    """Whether the cells of an environment belong to a set, positions found in one prompt."""
+    axes = zip(expr.variables, expr.members.axes, strict=True)
+    coordinates = [evaluator.context.indexer.variable(name, axis, env, prompt) for name, axis in axes]
+    return evaluator.context.sets.contains(expr.members, coordinates, env, prompt)

@@ -90,7 +90,7 @@ class TapTaker:
             chosen = found.spread(("row",))[0].expand(len(done.rows.cells)).long()[:, None]
             return chosen, torch.ones_like(chosen, dtype=torch.bool)
         assert tap.answer is not None
-        table, valid = self.context.answer_table(tap.answer, done.variant.prompt)
+        table, valid = self.context.answer_table(tap.answer)
         return tensor(table[done.rows.items]), tensor(valid[done.rows.items])
 
     def _take_sequence(self, tap: Tap, results: RunResults, done: Pass) -> None:

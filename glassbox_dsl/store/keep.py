@@ -145,7 +145,7 @@ class Keeper:
     def _items(self, data: str, model: str) -> None:
         if (data, model) in self.known_data:
             return
-        from glassbox_dsl.run.measured import label_at
+        from glassbox_dsl.run.position_columns import label_at
 
         self.known_data.add((data, model))
         condition = (condition_name(data), model, data)

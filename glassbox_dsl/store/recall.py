@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from glassbox_dsl.diagnostics import Diagnostic
+from glassbox_dsl.language.data.spec import FEWEST_ITEMS
 from glassbox_dsl.language.file import condition_name
 from glassbox_dsl.language.program import Program
 from glassbox_dsl.plan.content import Contents, model_key
-from glassbox_dsl.plan.contexts import FEWEST_ITEMS, Key, contexts, without
+from glassbox_dsl.plan.contexts import Key, contexts, without
 from glassbox_dsl.resolve.data import DataTable
 from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.sources import ModelFiles

@@ -9,6 +9,7 @@ from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.source import Source
 from glassbox_dsl.syntax import errors, nodes
 from glassbox_dsl.syntax.brackets import too_deep
+from glassbox_dsl.syntax.lean import load_lark
 from glassbox_dsl.syntax.scan import Lexeme, scan
 from glassbox_dsl.syntax.thin import thinned
 
@@ -37,6 +38,7 @@ def parse(source: Source) -> Parsed:
     if deep is not None:
         return Parsed(None, (deep,))
 
+    load_lark()
     from glassbox_dsl.syntax import grammar, recover  # only here are the parser and its tables needed
 
     thin = thinned(source, lexemes)

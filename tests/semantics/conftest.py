@@ -40,11 +40,15 @@ class Quiet:
 
 @dataclass
 class Found:
-    """What a file gave. `values[measure]`: {(model, item, variables...): number}; no `item` where there is none."""
+    """What a file gave. `values[measure]`: {(model, item, variables...): number}; no `item` where there is none.
+
+    `columns[measure, variable]`: {the same key: (what is stored of the variable, its label)}.
+    """
 
     values: dict = field(default_factory=dict)
     parts: dict = field(default_factory=dict)
     tops: dict = field(default_factory=dict)
+    columns: dict = field(default_factory=dict)
     records: dict = field(default_factory=dict)
     claims: list = field(default_factory=list)
     receipts: dict = field(default_factory=dict)
@@ -164,6 +168,10 @@ def collect(found: Found, results) -> None:
     for m in results.measured:
         keys = keys_of(m)
         into = found.values.setdefault(m.value.name, {})
+        for c in m.columns:
+            labels = [None] * len(keys) if c.labels is None else c.labels.tolist()
+            beside = found.columns.setdefault((m.value.name, c.name), {})
+            beside.update(zip(keys, zip(c.values.tolist(), labels, strict=True), strict=True))
         if m.top is not None:
             rows = found.tops.setdefault(m.value.name, {})
             for key, rank, token, logit, prob in zip(

@@ -87,7 +87,7 @@ def declare_data(
         name=node.name,
         source=source,
         variables=names.variables,
-        kinds=dict(names.kinds),
+        kinds=names.kinds,
         fields=dict(names.fields),
         constants=_constants(lets),
         prompts=prompts,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from collections.abc import Mapping
+from typing import Any
 
 from glassbox_dsl.source import Span
-from glassbox_dsl.syntax.nodes import Expr
+from glassbox_dsl.syntax.nodes import Expr, Frozen
+
+FEWEST_ITEMS = 2
+"""With fewer items a data set says nothing: there is no mean, and no interval of one."""
 
 
-class Part(BaseModel):
+class Part(Frozen):
     """Anything inside a `DataSpec`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=True)
-    span: Span = Field(repr=False)
+    span: Span
 
 
 # ---------------------------------------------------------------- templates
@@ -199,7 +200,7 @@ class DataSpec(Part):
     name: str
     source: SlotSource | RowSource | None
     variables: tuple[str, ...]
-    kinds: dict[str, tuple[Literal["text", "number", "truth", "list", "record", "missing"], ...]]
+    kinds: Mapping[str, tuple[str, ...]]
     fields: dict[str, tuple[str, ...]]
     constants: dict[str, Any]
     prompts: dict[str, PromptSpec]

@@ -10,7 +10,7 @@ from pathlib import Path
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.language.data import inline_answer
 from glassbox_dsl.language.data.files import Unreadable, read_text
-from glassbox_dsl.language.data.spec import AnswerSpec, Chunks, DataSpec, TextPrompt
+from glassbox_dsl.language.data.spec import FEWEST_ITEMS, AnswerSpec, Chunks, DataSpec, TextPrompt
 from glassbox_dsl.resolve.chat import ChatRefused
 from glassbox_dsl.resolve.data import errors
 from glassbox_dsl.resolve.data.answers import answer_texts, answer_tokens, not_one_token
@@ -248,7 +248,7 @@ def _table(work: _Work, model: str, chosen: list[_Chosen], tried: int) -> DataTa
     items = tuple(_item(work, model, number, one) for number, one in enumerate(chosen))
     kept = sum(item.kept for item in items)
     problem = None
-    if kept < 2 and kept < len(items):
+    if kept < FEWEST_ITEMS and kept < len(items):
         dropped = Counter(item.dropped_by for item in items if item.dropped_by is not None)
         keep = next(k for k in work.spec.keeps if k.text in dropped)
         problem = errors.too_few_left(keep.span, work.spec.name, model, kept, dropped.most_common())

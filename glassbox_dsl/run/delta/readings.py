@@ -13,6 +13,7 @@ from torch import Tensor
 from glassbox_dsl.library.metric import Metric, metrics
 from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.pack import Pack
+from glassbox_dsl.plan.places import Places
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run.delta.visits import Kept, positions_of
@@ -137,13 +138,10 @@ class Readings:
         guests = kept.share.guests.get(number)
         if guests is None or tap.other is None:
             return None
-        context = kept.context
-        run = context.run(tap.other.run.run)
-        prompt = run.variants[0].prompt
-        share, job = kept.share, kept.share.job
-        env = RowMaker(context).env(job.run, share.cells, share.items, job.extension)
-        point = context.indexer.point(tap.other.index[0], "pos", env, prompt)
-        there = np.where(point.full_presence(), point.data, -1)
+        context, share = kept.context, kept.share
+        env = RowMaker(context).env(share.job.run, share.cells, share.items, share.job.extension)
+        points = Places(context).read_at(tap.other, env)
+        there = np.where(points.full_presence(), points.data, -1)
         position = np.broadcast_to(there, len(share.cells))[cell]
         n = self.rowof.shape[1]
         inside = (guests[cell] >= 0) & (position >= 0) & (position < n)
@@ -196,7 +194,5 @@ def _scored(kept: Kept, tap: Tap) -> tuple[Integers, Mask]:
         ids = found.spread(("row",))[0].expand(len(share.cells)).long().numpy()[:, None]
         return ids, np.ones_like(ids, dtype=np.bool_)
     assert tap.answer is not None
-    variants = context.cell_variants(job.run).reshape(-1)[share.cells]
-    tables = [context.answer_table(tap.answer, v.prompt) for v in job.run.variants]
-    ids = np.stack([t[0] for t in tables])[variants, share.items]
-    return ids, np.stack([t[1] for t in tables])[variants, share.items]
+    ids, valid = context.answer_table(tap.answer)
+    return ids[share.items], valid[share.items]
