@@ -26,6 +26,7 @@ from glassbox_dsl.resolve.families import (
     families,
     family,
     family_of,
+    unfit,
 )
 from glassbox_dsl.source import Span
 from glassbox_dsl.vocabulary.sites import sites
@@ -119,7 +120,8 @@ def facts_from_config(config: dict[str, Any], shown: str, span: Span | None = No
     base = family_of(model_type) if isinstance(model_type, str) else None
     if base is None:
         known = [name for f in families() for name in f.model_types]
-        raise Findings([errors.unknown_model_type(model_type, known, shown, span)])
+        why = unfit(model_type) if isinstance(model_type, str) else None
+        raise Findings([errors.unknown_model_type(model_type, known, shown, span, why)])
     variants = chosen_variants(config, base.name)
     described = family(base.name, variants)
     part = text_part(config, described)
@@ -217,7 +219,7 @@ def _unknown_keys(
     config: dict[str, Any], part: dict[str, Any], of: Family, shown: str, span: Span | None
 ) -> Iterator[Diagnostic]:
     common = common_keys()
-    known = {*common.harmless, *common.fixed, *_keys_of(of)}
+    known = {*common.harmless, *common.fixed, *keys_of(of)}
     around = {*common.harmless, *common.fixed, *of.config.around, str(of.model.config)}
     tables = [(part, known)] if part is config else [(config, around), (part, known)]
     for table, allowed in tables:
@@ -226,7 +228,7 @@ def _unknown_keys(
                 yield errors.unknown_config_key(key, value, of.name, shown, span)
 
 
-def _keys_of(of: Family) -> Iterator[str]:
+def keys_of(of: Family) -> Iterator[str]:
     """Every config key that a family file names, without what stands in tables."""
     yield from of.config.handled
     yield from of.config.harmless

@@ -318,6 +318,16 @@ def add_families(folder: Path) -> None:
     """Let the family files of a folder stand beside the shipped ones, or in the place of one of the same name."""
     if folder not in _added:
         _added.append(folder)
+    _forget()
+
+
+def forget_families(folder: Path) -> None:
+    """Take the family files of a folder away again."""
+    _added.remove(folder)
+    _forget()
+
+
+def _forget() -> None:
     for remembered in (_files, _text, family, family_names, family_of):
         remembered.cache_clear()
 
@@ -346,6 +356,14 @@ def family_of(model_type: str) -> Family | None:
     if model_type in family_names() and model_type in family(model_type).model_types:
         return family(model_type)
     return next((f for f in families() if model_type in f.model_types), None)
+
+
+@cache
+def unfit(model_type: str) -> str | None:
+    """Why no family file can describe a model type, if that is known."""
+    with open(shipped("specs") / "unfit_types.toml", "rb") as file:
+        groups = tomllib.load(file)["unfit"]
+    return next((str(group["why"]) for group in groups if model_type in group["types"]), None)
 
 
 class CommonKeys(_Part):

@@ -10,15 +10,19 @@ from glassbox_dsl.diagnostics import Diagnostic, did_you_mean
 from glassbox_dsl.source import Span
 
 
-def unknown_model_type(model_type: Any, known: Iterable[str], shown: str, span: Span | None) -> Diagnostic:
-    """No family file handles the checkpoint's `model_type`."""
+def unknown_model_type(
+    model_type: Any, known: Iterable[str], shown: str, span: Span | None, unfit: str | None = None
+) -> Diagnostic:
+    """No family file handles the checkpoint's `model_type`; `unfit`: why none could."""
     says = f"`{model_type}`" if model_type is not None else "nothing"
+    listed = "families that can be used: " + ", ".join(f"`{name}`" for name in sorted(known))
+    write = f"write one in a minute: `gbx families propose {model_type} -o FILE`, then `--families DIR`; "
     return Diagnostic(
         code="GB300",
         headline=f"no family file for the model type of {shown}",
         span=span,
-        label=f"its config.json says `model_type`: {says}",
-        help="families that can be used: " + ", ".join(f"`{name}`" for name in sorted(known)),
+        label=f"its config.json says `model_type`: {says}" + (f": {unfit}" if unfit else ""),
+        help=(write if model_type is not None and not unfit else "") + listed,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     group.callback(invoke_without_command=True)(show)
     group.command("verify")(verify)
     group.command("table")(table)
+    group.command("propose")(propose)
     app.add_typer(group, name="families", help="List the model families, or verify them.")
 
 
@@ -95,6 +96,60 @@ def verify(
         say("\n".join(changed) if changed else "nothing changed")
     if changed or any(one.failed for one in done):
         raise typer.Exit(exits.FINDINGS)
+
+
+def propose(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A checkpoint's folder, a config.json, or a model type of transformers."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the file, not to stdout.")
+    ] = None,
+    families: Families = None,
+) -> None:
+    """Propose a family file for a model type that has none, checked on a small random model of it."""
+    from transformers import CONFIG_MAPPING
+
+    from glassbox_dsl.resolve.families import family_of
+    from glassbox_dsl.run.propose import Proposer
+
+    config = _config_of(model)
+    model_type = str(config.get("model_type", model))
+    known = family_of(model_type)
+    if known is not None:
+        complain(f"`{model_type}` has a family file: {known.name}")
+        raise typer.Exit(exits.USAGE)
+    if model_type not in CONFIG_MAPPING:
+        complain(f"transformers has no model type `{model_type}`; a newer version may")
+        raise typer.Exit(exits.USAGE)
+    proposal = Proposer(model_type, config).best()
+    if out is None:
+        emit(proposal.text.rstrip("\n"))
+    else:
+        out.write_text(proposal.text, encoding="utf-8")
+    said = (
+        "every contract holds" if proposal.proven else "not every contract holds: the file says which do not"
+    )
+    complain(f"{model_type}: laid out as {proposal.base}; {said}")
+    if proposal.unknown:
+        complain(f"keys to look at: {', '.join(proposal.unknown)}")
+    if not proposal.proven:
+        raise typer.Exit(exits.FINDINGS)
+
+
+def _config_of(model: str) -> dict[str, Any]:
+    """The config that a folder or file holds; empty for a model type."""
+    from json import loads
+
+    path = Path(model)
+    path = path / "config.json" if path.is_dir() else path
+    if not path.is_file():
+        return {}
+    found = loads(path.read_text("utf-8"))
+    return found if isinstance(found, dict) else {}
 
 
 def table() -> None:
