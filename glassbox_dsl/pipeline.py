@@ -131,7 +131,12 @@ def _run(
     progress.stage("models and data", None)
     files = {m.name: prepare(m, progress.say) for m in program.models if m.name in resolved.facts}
     tables = resolve_items(resolved, files=files)
-    warnings = [*warnings, *tables.diagnostics, *too_large(program, resolved.facts, tables.tables)]
+    warnings = [
+        *warnings,
+        *store.losses,
+        *tables.diagnostics,
+        *too_large(program, resolved.facts, tables.tables),
+    ]
     if has_errors(warnings):
         raise Findings(warnings)
     archive = Archive(store, fresh)

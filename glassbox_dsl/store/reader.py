@@ -24,6 +24,7 @@ from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.store import errors
 from glassbox_dsl.store.file import harden, reading
 from glassbox_dsl.store.layout import Placed, place, quoted
+from glassbox_dsl.store.parts import found_parts
 from glassbox_dsl.store.rows import (
     AnswerRow,
     CellRow,
@@ -94,10 +95,10 @@ class RecordInfo(Row):
 
 
 @contextmanager
-def open_reader(path: str | Path) -> Iterator[Reader]:
-    """Open a results file, read-only and shut off from all else. Raises Findings (GB600, GB603 ... GB608)."""
+def open_reader(path: str | Path, with_losses: bool = False) -> Iterator[Reader]:
+    """Open a results file, read-only and shut off from all else. Raises what `reading` raises."""
     resolved = Path(path).resolve()
-    with reading(resolved) as connection:
+    with reading(resolved, with_losses=with_losses) as connection:
         harden(connection)
         yield Reader(resolved, connection)
 
@@ -216,7 +217,11 @@ class Reader:
         `where` fixes columns: `{"model": "smol", "layer": 3}`; None means IS NULL.
         """
         run = self._id(run_id)
-        return self._selected(measure_select(self.measure(experiment, measure, run), run), where, limit)
+        return self._selected(self.select_rows(self.measure(experiment, measure, run), run), where, limit)
+
+    def select_rows(self, measure: MeasureRow, run_id: str) -> str:
+        """The SQL of a measure's view, for any run."""
+        return measure_select(measure, run_id, found_parts(self._connection, run_id, measure))
 
     def summary_table(
         self, experiment: str, measure: str, run_id: str | None = None, where: Mapping[str, Any] | None = None

@@ -34,6 +34,7 @@ from glassbox_dsl.store.rows import (
     RunManifest,
     SourceText,
     TensorRecord,
+    TokenRow,
     TopColumns,
     VariableColumn,
     new_run_id,
@@ -157,13 +158,17 @@ def _item(item: Item, table: DataTable, label_at: Callable[..., str | None]) -> 
 
 
 def context_batch(
-    results: Results, tokens: Mapping[int, str], content: str = "", finished: tuple[ContextRow, ...] = ()
+    results: Results,
+    vocabulary: Sequence[TokenRow],
+    content: str = "",
+    finished: tuple[ContextRow, ...] = (),
 ) -> Batch:
-    """Everything of one context, for one flush; `tokens` gives the texts of the tokens that `top` found.
+    """Everything of one context, for one flush; `vocabulary` are the tokens that `top` found.
 
     `content` is the content key of the context, and `finished` its row where later runs may reuse it.
     """
     experiment = results.context.experiment.name
+    tokens = {token.token_id: token.token for token in vocabulary}
     return Batch(
         measures=tuple(measure_row(results, m) for m in results.measured),
         rows=tuple(measure_rows(experiment, m, tokens) for m in results.measured if len(m.numbers)),
@@ -173,7 +178,13 @@ def context_batch(
         cells=tuple(_cells(results, content)),
         contexts=finished,
         diagnostics=tuple(diagnostic_row(d) for d in results.diagnostics),
+        vocabulary=tuple(vocabulary),
     )
+
+
+def top_tokens(results: Results) -> set[int]:
+    """The tokens that `top` found."""
+    return {int(i) for m in results.measured if m.top is not None for i in m.top["token_id"]}
 
 
 def _variables(columns: Sequence[Column]) -> tuple[VariableColumn, ...]:

@@ -184,9 +184,11 @@ def test_a_newer_schema_is_refused(example: Path) -> None:
     with duckdb.connect(":memory:") as direct:
         direct.execute(f"ATTACH '{example}' AS x")
         direct.execute("INSERT INTO x.store_version SELECT 999, '', '', created FROM x.store_version")
+    before = example.read_bytes()
     assert code(example) == "GB605"
     with pytest.raises(Findings, match="GB605"):
         query(example, "SELECT 1")
+    assert example.read_bytes() == before and len(list(example.parent.iterdir())) == 1
 
 
 def test_reading_what_is_not_there(tmp_path: Path) -> None:
