@@ -167,6 +167,16 @@ def not_migrated(path: str, version: int, known: int, reason: str) -> Diagnostic
     )
 
 
+def nothing_shared(before: str, after: str, one: Iterable[str], other: Iterable[str]) -> Diagnostic:
+    """Two runs that have no measure in common."""
+    return Diagnostic(
+        "GB617",
+        f"the runs {before} and {after} have no measure of numbers in common",
+        label=f"the first has {', '.join(one) or 'none'}; the second {', '.join(other) or 'none'}",
+        help="compare two runs of one file, or of files that share experiments: gbx query DB \"FROM run_list\"",
+    )
+
+
 def bad_sql(sql: str, offset: int | None, reason: str, hint: str) -> Diagnostic:
     """DuckDB does not accept the statement."""
     return Diagnostic("GB620", "the query is not valid", span=_place(sql, offset), label=reason, help=hint)
@@ -209,6 +219,13 @@ def not_one_statement(sql: str, found: int) -> Diagnostic:
         "the query is empty" if found == 0 else f"the query has {found} statements",
         span=_place(sql, 0) if sql else None,
         help="write one SELECT statement",
+    )
+
+
+def no_export(path: str, reason: str) -> Diagnostic:
+    """The file that an answer should go to cannot be written."""
+    return Diagnostic(
+        "GB625", f"cannot write `{path}`", label=reason, help="name another file with -o, in a folder that is there"
     )
 
 

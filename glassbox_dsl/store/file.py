@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 from typing import Final
 
@@ -115,6 +116,7 @@ def create(path: Path, glassbox: str) -> None:
     A store that another process made meanwhile is left as it is. Raises Findings (GB601, GB602).
     """
     probe(path)
+    sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         with attached(temporary, "READ_WRITE", 0.0) as connection:
@@ -136,6 +138,25 @@ def note_version(connection: DuckDBPyConnection, glassbox: str) -> None:
         "INSERT INTO main.store_version VALUES (?, ?, ?, ?)",
         [SCHEMA_VERSION, glassbox, duckdb.__version__, utc_now()],
     )
+
+
+def sweep(path: Path) -> None:
+    """Remove the unfinished files of processes that were killed while they made or migrated this one."""
+    for left in path.parent.glob(f".{escape(path.name)}.*.new*"):
+        pid = left.name.removeprefix(f".{path.name}.").split(".")[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def probe(path: Path) -> None:

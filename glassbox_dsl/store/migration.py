@@ -20,7 +20,7 @@ from duckdb import DuckDBPyConnection
 from glassbox_dsl import __version__
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.store import errors, views
-from glassbox_dsl.store.file import SCHEMA, SCHEMA_VERSION, attached, flush_to_disk, note_version
+from glassbox_dsl.store.file import SCHEMA, SCHEMA_VERSION, attached, flush_to_disk, note_version, sweep
 from glassbox_dsl.store.insert import with_lists
 from glassbox_dsl.store.layout import place, quoted
 from glassbox_dsl.store.rows import MeasureRow, VariableColumn
@@ -37,6 +37,7 @@ def migrate(path: Path, version: int) -> Path:
     the new one, whole. Raises Findings (GB600 somebody wrote to it meanwhile, GB616 nothing can be written there).
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    sweep(path)
     backup = _free(path.with_name(f"{path.name}.version-{version}"))
     try:
         with attached(path, "READ_WRITE", 0.0):

@@ -223,6 +223,13 @@ class Reader:
         """The SQL of a measure's view, for any run."""
         return measure_select(measure, run_id, found_parts(self._connection, run_id, measure))
 
+    def columns_of(self, measure: MeasureRow, run_id: str) -> dict[str, NDArray[Any]]:
+        """The rows of a measure as numpy columns, with `num` and `den` (masked where there are none) always."""
+        sql = self.select_rows(measure, run_id)
+        if measure.kind != "ratio":
+            sql = f"SELECT *, CAST(NULL AS DOUBLE) AS num, CAST(NULL AS DOUBLE) AS den FROM ({sql})"
+        return self._connection.execute(sql).fetchnumpy()
+
     def summary_table(
         self, experiment: str, measure: str, run_id: str | None = None, where: Mapping[str, Any] | None = None
     ) -> Table:
