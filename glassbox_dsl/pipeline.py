@@ -40,6 +40,7 @@ class RunOutcome:
     reports: tuple[Path, ...] = ()
     headlines: tuple[str, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    run_id: str = ""
 
 
 def check_file(path: Path) -> tuple[Diagnostic, ...]:
@@ -155,7 +156,8 @@ def _run(
     if session is not None and plan is not None:
         note_speeds(plan, session.tallies)
         headlines += tuple(against_plan(plan, session.tallies))
-    return RunOutcome(exit_code, db, tuple(pages), headlines, tuple([*warnings, *keeper.findings]))
+    found = tuple([*warnings, *keeper.findings])
+    return RunOutcome(exit_code, db, tuple(pages), headlines, found, keeper.run_id)
 
 
 def _session(

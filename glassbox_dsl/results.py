@@ -47,7 +47,9 @@ class Answer:
         from glassbox_dsl.store.query import query
 
         self._path, self._sql, self._seconds = path, sql, seconds
-        shape = query(path, sql, limit=0, seconds=seconds)  # a mistake is found here, not when rows are wanted
+        shape = query(
+            path, sql, limit=0, seconds=seconds
+        )  # a mistake is found here, not when rows are wanted
         self.columns = shape.columns
         self.types = shape.types
 

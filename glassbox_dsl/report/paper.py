@@ -35,7 +35,12 @@ FONT: Final = "Helvetica, Arial, sans-serif"
 
 
 def write_figure(
-    db: Path, source: tuple[str, str], form: str, out: Path, options: Mapping[str, Any], run_id: str | None = None
+    db: Path,
+    source: tuple[str, str],
+    form: str,
+    out: Path,
+    options: Mapping[str, Any],
+    run_id: str | None = None,
 ) -> Path:
     """Draw a measure and write it to `out`.
 
@@ -84,7 +89,7 @@ def chart(item: ItemSpec, material: Material) -> Any:
     title = item.options.get("title")
     if title:
         drawn = drawn.properties(title=str(title))
-    return themed(drawn, THEME).configure(font=FONT, background="white")
+    return themed(drawn, THEME)
 
 
 def render(drawn: Any, form: str) -> bytes:
@@ -92,6 +97,7 @@ def render(drawn: Any, form: str) -> bytes:
     import vl_convert
 
     spec = drawn.to_dict()
+    spec["config"] |= {"font": FONT, "background": "white"}
     if form == "svg":
         return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])).encode()
     if form == "pdf":
@@ -147,14 +153,13 @@ def _rectangles(panel: Panel, colour: Any) -> Any:
     ]
     base = alt.Chart(alt.InlineData(values=rows), title=panel.title or alt.Undefined)
     width, height = (min(most, max(8, most / n)) * n for n, most in ((len(xs), 360), (len(ys), 260)))
-    return base.mark_rect().encode(
-        x=alt.X("x:N", title=panel.x.name, scale=alt.Scale(domain=xs), axis=_axis(len(xs), slanted=bool(panel.x.marks))),
-        y=alt.Y("y:N", title=panel.y.name, scale=alt.Scale(domain=ys), axis=_axis(len(ys), slanted=False)),
-        color=colour,
-    ).properties(width=min(width, 420), height=min(height, 300))  # fmt: skip
+    x = alt.X("x:N", title=panel.x.name, scale=alt.Scale(domain=xs), axis=_axis(slanted=bool(panel.x.marks)))
+    y = alt.Y("y:N", title=panel.y.name, scale=alt.Scale(domain=ys), axis=_axis(slanted=False))
+    drawn = base.mark_rect().encode(x=x, y=y, color=colour)
+    return drawn.properties(width=min(width, 420), height=min(height, 300))
 
 
-def _axis(count: int, slanted: bool) -> Any:
+def _axis(slanted: bool) -> Any:
     import altair as alt
 
     return alt.Axis(labelAngle=-50 if slanted else 0, labelOverlap="greedy", ticks=False, domain=False)
@@ -167,4 +172,8 @@ def _names(labels: tuple[str, ...], marks: tuple[Any, ...]) -> list[str]:
     return [f"{label} {mark.text[:16]}".strip() for label, mark in zip(labels, marks, strict=True)]
 
 
-DRAWN: Final[dict[str, Callable[[ItemSpec, Material], Any]]] = {"heatmap": _matrix, "line": _line, "bar": _bar}
+DRAWN: Final[dict[str, Callable[[ItemSpec, Material], Any]]] = {
+    "heatmap": _matrix,
+    "line": _line,
+    "bar": _bar,
+}

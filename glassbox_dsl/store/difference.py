@@ -96,17 +96,17 @@ def difference(before: Path, after: Path, run_before: str | None, run_after: str
     """
     with open_reader(before) as left, open_reader(after) as right:
         runs = left.run(run_before).run_id, right.run(run_after).run_id
-        known = [{(m.experiment, m.measure): m for m in r.measures(i)} for r, i in ((left, runs[0]), (right, runs[1]))]
+        known = [
+            {(m.experiment, m.measure): m for m in r.measures(i)}
+            for r, i in ((left, runs[0]), (right, runs[1]))
+        ]
         shared = [m for key, m in known[1].items() if key in known[0] and _comparable(known[0][key], m)]
         if not shared:
             names = ([f"{e}.{m}" for e, m in side] for side in known)
             raise Findings([errors.nothing_shared(runs[0], runs[1], *names)])
-        changes = tuple(
-            change for measure in shared for change in _changes(measure, (left, right), runs)
-        )
+        changes = tuple(change for measure in shared for change in _changes(measure, (left, right), runs))
         only = [
-            tuple(f"{e}.{m}" for e, m in one if (e, m) not in other)
-            for one, other in (known, known[::-1])
+            tuple(f"{e}.{m}" for e, m in one if (e, m) not in other) for one, other in (known, known[::-1])
         ]
         return Difference(*runs, changes, *only, tuple(_setup((left, right), runs)))
 
@@ -121,7 +121,10 @@ def _setup(readers: tuple[Reader, Reader], runs: tuple[str, str]) -> Iterator[tu
     for reader, run in zip(readers, runs, strict=True):
         manifest = reader.manifest(run)
         found = {f"text of {source.path}": source.sha256[:12] for source in manifest.sources}
-        found |= {"glassbox": manifest.glassbox, **{f"version of {k}": v for k, v in manifest.versions.items()}}
+        found |= {
+            "glassbox": manifest.glassbox,
+            **{f"version of {k}": v for k, v in manifest.versions.items()},
+        }
         for model in reader.models(run):
             found |= {
                 f"{model.model}: weights": model.weights_sha256[:12],
@@ -158,7 +161,10 @@ def _changes(measure: MeasureRow, readers: tuple[Reader, Reader], runs: tuple[st
 def _same_items(readers: tuple[Reader, Reader], runs: tuple[str, str], data: str, model: str) -> bool:
     """Whether equal numbers stand for equal items in both runs."""
     texts = [
-        {item.item: [(p.prompt, p.token_ids) for p in item.prompts] for item in reader.items(run, data, model)}
+        {
+            item.item: [(p.prompt, p.token_ids) for p in item.prompts]
+            for item in reader.items(run, data, model)
+        }
         for reader, run in zip(readers, runs, strict=True)
     ]
     shared = texts[0].keys() & texts[1].keys()

@@ -173,7 +173,7 @@ def nothing_shared(before: str, after: str, one: Iterable[str], other: Iterable[
         "GB617",
         f"the runs {before} and {after} have no measure of numbers in common",
         label=f"the first has {', '.join(one) or 'none'}; the second {', '.join(other) or 'none'}",
-        help="compare two runs of one file, or of files that share experiments: gbx query DB \"FROM run_list\"",
+        help='compare two runs of one file, or of files that share experiments: gbx query DB "FROM run_list"',
     )
 
 
@@ -225,7 +225,10 @@ def not_one_statement(sql: str, found: int) -> Diagnostic:
 def no_export(path: str, reason: str) -> Diagnostic:
     """The file that an answer should go to cannot be written."""
     return Diagnostic(
-        "GB625", f"cannot write `{path}`", label=reason, help="name another file with -o, in a folder that is there"
+        "GB625",
+        f"cannot write `{path}`",
+        label=reason,
+        help="name another file with -o, in a folder that is there",
     )
 
 

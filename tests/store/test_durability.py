@@ -146,7 +146,9 @@ def test_a_torn_or_missing_log_is_seen_and_never_accepted_in_silence(tmp_path: P
         if cut == len(torn):
             log.unlink()
         with duckdb.connect(path) as direct:  # DuckDB itself says nothing
-            ((present,),) = direct.execute("SELECT count(*) FROM flushes WHERE run_id = ?", [run_id]).fetchall()
+            ((present,),) = direct.execute(
+                "SELECT count(*) FROM flushes WHERE run_id = ?", [run_id]
+            ).fetchall()
         if cut == 0:
             assert present == count
             with open_reader(path) as reader:
@@ -205,7 +207,9 @@ def test_two_writers_and_a_reader_at_once_do_not_disturb_each_other(tmp_path: Pa
         "print(write_some(Path(sys.argv[1]), flushes=15))\n"
     )
     writers = [
-        subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     seen = 0

@@ -46,7 +46,9 @@ def show(
     say("")
     write_table(COLUMNS, [_row(change) for change in found.changes], Format.table)
     changed = sum(change.changed for change in found.changes)
-    say(f"\n{changed} of {len(found.changes)} changed; largest: the cell that moved most, after - before, 95% interval")
+    say(
+        f"\n{changed} of {len(found.changes)} changed; largest: the cell that moved most, after - before, 95% interval"
+    )
 
 
 def _place(text: str, db: Path) -> tuple[Path, str | None]:
@@ -70,7 +72,8 @@ def _row(change: Change) -> tuple[object, ...]:
         largest.by,
         interval,
         ", ".join(f"{name} {value}" for name, value in largest.at.items()),
-        f"{change.n}" + ("" if change.paired or change.largest.low != change.largest.low else ", other items"),
+        f"{change.n}"
+        + ("" if change.paired or change.largest.low != change.largest.low else ", other items"),
     )
 
 

@@ -29,13 +29,19 @@ def draw(
     measure: Annotated[str, typer.Argument(metavar="EXPERIMENT.MEASURE", help="What to draw.")],
     options: Annotated[
         list[str] | None,
-        typer.Argument(metavar="OPTION=VALUE...", help="As in a report: kind=line x=layer model=smol title=..."),
+        typer.Argument(
+            metavar="OPTION=VALUE...", help="As in a report: kind=line x=layer model=smol title=..."
+        ),
     ] = None,
     form: Annotated[
         Picture | None, typer.Option("--format", "-f", help="svg, or what the ending of -o says.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file to write.")] = None,
-    run: Annotated[str | None, typer.Option(metavar="RUN", help="An older run than the newest complete one.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file to write.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", help="An older run than the newest complete one.")
+    ] = None,
 ) -> None:
     """Draw a measure as SVG, PDF or PNG, as the reports of the file show it."""
     from glassbox_dsl.report.paper import write_figure
@@ -44,7 +50,7 @@ def draw(
     if not dot:
         raise typer.BadParameter("write EXPERIMENT.MEASURE", param_hint="EXPERIMENT.MEASURE")
     ending = out.suffix.removeprefix(".") if out is not None else ""
-    picture = form or (Picture(ending) if ending in Picture else Picture.svg)
+    picture = form or (Picture(ending) if ending in set(Picture) else Picture.svg)
     target = out if out is not None else Path(f"{experiment}.{name}.{picture}")
     given = dict(_option(text) for text in options or ())
     say(str(write_figure(db, (experiment, name), str(picture), target, given, run)))
