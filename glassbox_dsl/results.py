@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glassbox_dsl.store.reader import RunInfo, Table
+    from glassbox_dsl.store.reader import RunInfo
+    from glassbox_dsl.store.table import Table
 
 
 class Results:

@@ -9,8 +9,9 @@ from functools import cached_property
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.report import errors
 from glassbox_dsl.store.layout import Placed, place, quoted
-from glassbox_dsl.store.reader import Reader, RecordInfo, Table
+from glassbox_dsl.store.reader import Reader, RecordInfo
 from glassbox_dsl.store.rows import ItemRow, MeasureRow, ModelRow
+from glassbox_dsl.store.table import Table
 from glassbox_dsl.store.views import summary_select, view_names
 
 Ask = Callable[[str], Table]

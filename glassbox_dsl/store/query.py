@@ -21,7 +21,7 @@ from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.store import errors
 from glassbox_dsl.store.file import broken, harden, reading
 from glassbox_dsl.store.layout import literal, quoted
-from glassbox_dsl.store.reader import Table
+from glassbox_dsl.store.table import Table
 
 SECONDS: Final = 30.0
 MEMORY: Final = "2GB"

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -42,29 +41,11 @@ from glassbox_dsl.store.rows import (
     SourceText,
     TensorRecord,
 )
+from glassbox_dsl.store.table import Table
 from glassbox_dsl.store.views import measure_select, summary_select, view_names
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 _PLAIN_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*\Z")
-
-
-@dataclass(frozen=True)
-class Table:
-    """The answer to a query. `types` are DuckDB's names. `truncated`: there were more rows than the limit."""
-
-    columns: tuple[str, ...]
-    types: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    truncated: bool = False
-
-    def column(self, name: str) -> tuple[Any, ...]:
-        """The values of one column, top to bottom."""
-        at = self.columns.index(name)
-        return tuple(row[at] for row in self.rows)
-
-    def dicts(self) -> Iterator[dict[str, Any]]:
-        """The rows, each as a mapping by column."""
-        return (dict(zip(self.columns, row, strict=True)) for row in self.rows)
 
 
 class RunInfo(Row):

@@ -33,8 +33,8 @@ def test_each_measure_stands_with_its_largest_mean(outcome: RunOutcome) -> None:
     }
     assert len(lines) == 12  # `lens.shown` holds tokens, not numbers
     line = lines["patch_resid.recovered", "smol"]
-    sql = "SELECT layer, pos, mean, lo, hi, n FROM patch_resid.recovered_summary WHERE model = 'smol' ORDER BY mean DESC"
-    layer, pos, mean, low, high, n = query(outcome.db, sql).rows[0]
+    sql = "SELECT layer, pos, mean, lo, hi, n FROM patch_resid.recovered_summary WHERE model = 'smol'"
+    layer, pos, mean, low, high, n = query(outcome.db, sql + " ORDER BY mean DESC").rows[0]
     label = ex.LABELS[pos]
     assert (line.mean, line.low, line.high, line.n, line.cells) == (mean, low, high, n, 56)
     assert line.at == {"layer": layer, "pos": label if label is not None else pos}
