@@ -88,10 +88,19 @@ def _lines(reader: Reader, measure: MeasureRow, run_id: str) -> Iterator[Line]:
         for row in rows if placed else ():
             value, mean = row[placed[0].shown], row["mean"]
             along[value] = max(along.get(value, 0.0), mean, key=abs)
+        low, high = (math.nan if most[name] is None else float(most[name]) for name in ("lo", "hi"))
         yield Line(
-            measure, model, data, len(rows), most["n"], most["mean"],
-            *(math.nan if most[name] is None else most[name] for name in ("lo", "hi")), at, tuple(along.values()),
-        )  # fmt: skip
+            measure=measure,
+            model=model,
+            data=data,
+            cells=len(rows),
+            n=most["n"],
+            mean=most["mean"],
+            low=low,
+            high=high,
+            at=at,
+            along=tuple(along.values()),
+        )
 
 
 def bars_for(stream: Any = None) -> str:

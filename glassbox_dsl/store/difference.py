@@ -96,19 +96,19 @@ def difference(before: Path, after: Path, run_before: str | None, run_after: str
     """
     with open_reader(before) as left, open_reader(after) as right:
         runs = left.run(run_before).run_id, right.run(run_after).run_id
-        known = [
-            {(m.experiment, m.measure): m for m in r.measures(i)}
-            for r, i in ((left, runs[0]), (right, runs[1]))
-        ]
-        shared = [m for key, m in known[1].items() if key in known[0] and _comparable(known[0][key], m)]
+        one = {(m.experiment, m.measure): m for m in left.measures(runs[0])}
+        other = {(m.experiment, m.measure): m for m in right.measures(runs[1])}
+        shared = [m for key, m in other.items() if key in one and _comparable(one[key], m)]
         if not shared:
-            names = ([f"{e}.{m}" for e, m in side] for side in known)
-            raise Findings([errors.nothing_shared(runs[0], runs[1], *names)])
-        changes = tuple(change for measure in shared for change in _changes(measure, (left, right), runs))
-        only = [
-            tuple(f"{e}.{m}" for e, m in one if (e, m) not in other) for one, other in (known, known[::-1])
-        ]
-        return Difference(*runs, changes, *only, tuple(_setup((left, right), runs)))
+            raise Findings([errors.nothing_shared(*runs, map(".".join, one), map(".".join, other))])
+        return Difference(
+            before=runs[0],
+            after=runs[1],
+            changes=tuple(change for m in shared for change in _changes(m, (left, right), runs)),
+            only_before=tuple(".".join(key) for key in one if key not in other),
+            only_after=tuple(".".join(key) for key in other if key not in one),
+            setup=tuple(_setup((left, right), runs)),
+        )
 
 
 def _comparable(one: MeasureRow, other: MeasureRow) -> bool:
@@ -192,7 +192,7 @@ def _compared(
     places = [at for (at,) in connection.execute("SELECT place FROM cell ORDER BY cell").fetchall()]
     if not places:
         return None
-    sides = [
+    sides: list[Mapping[str, Any]] = [
         connection.execute(
             f"SELECT cell, coalesce(item, 0) AS item, value, num, den FROM {name} JOIN cell ON key = {key}"
             f" WHERE {chosen}"
@@ -275,7 +275,7 @@ def _means(side: Mapping[str, Any], cells: int, items: F64, ratio: bool) -> tupl
 
 def _paired(sides: list[Mapping[str, Any]], cells: int, ratio: bool) -> tuple[F64, F64, list[F64], int]:
     """Means over the items that both runs have, and each item's share of the difference."""
-    items = np.intersect1d(*(np.asarray(side["item"]) for side in sides))
+    items = np.intersect1d(np.asarray(sides[0]["item"]), np.asarray(sides[1]["item"]))
     kept = [
         {name: np.ma.asarray(column)[np.isin(side["item"], items)] for name, column in side.items()}
         for side in sides
