@@ -40,6 +40,7 @@ class RunOutcome:
     reports: tuple[Path, ...] = ()
     headlines: tuple[str, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    run_id: str = ""
 
 
 def check_file(path: Path) -> tuple[Diagnostic, ...]:
@@ -131,7 +132,12 @@ def _run(
     progress.stage("models and data", None)
     files = {m.name: prepare(m, progress.say) for m in program.models if m.name in resolved.facts}
     tables = resolve_items(resolved, files=files)
-    warnings = [*warnings, *tables.diagnostics, *too_large(program, resolved.facts, tables.tables)]
+    warnings = [
+        *warnings,
+        *store.losses,
+        *tables.diagnostics,
+        *too_large(program, resolved.facts, tables.tables),
+    ]
     if has_errors(warnings):
         raise Findings(warnings)
     archive = Archive(store, fresh)
@@ -150,7 +156,8 @@ def _run(
     if session is not None and plan is not None:
         note_speeds(plan, session.tallies)
         headlines += tuple(against_plan(plan, session.tallies))
-    return RunOutcome(exit_code, db, tuple(pages), headlines, tuple([*warnings, *keeper.findings]))
+    found = tuple([*warnings, *keeper.findings])
+    return RunOutcome(exit_code, db, tuple(pages), headlines, found, keeper.run_id)
 
 
 def _session(

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NAME = "glassbox_dsl"
 ORDER = (
     *("source", "resources", "diagnostics", "vocabulary", "library", "syntax", "language"),
-    *("resolve", "plan", "run", "store", "report", "pipeline", "cli"),
+    *("resolve", "plan", "run", "store", "report", "results", "pipeline", "cli"),
 )
 ONLY_IN = {
     "lark": {"syntax"},

@@ -26,6 +26,7 @@ class Format(StrEnum):
     table = "table"
     csv = "csv"
     json = "json"
+    parquet = "parquet"
 
 
 def complain(text: str) -> None:
@@ -50,8 +51,13 @@ def emit(text: str) -> None:
 
 def write_json(content: Mapping[str, Any]) -> None:
     """Write one JSON object to stdout; it says its format version. NaN and infinity become null."""
+    emit(json_text(content))
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """What `write_json` writes."""
     document = {"format_version": FORMAT_VERSION, **content}
-    emit(json.dumps(_plain(document), indent=2, ensure_ascii=True, allow_nan=False))
+    return json.dumps(_plain(document), indent=2, ensure_ascii=True, allow_nan=False)
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Format) -> None:
@@ -60,14 +66,16 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: For
     NULL is empty in a table and in CSV. In CSV the cells are exact (on a terminal, control characters are
     made visible); in a table floats have 6 digits.
     """
+    text = table_text(columns, rows, form)
+    emit(visible(text) if form is Format.csv and sys.stdout.isatty() else text)
+
+
+def table_text(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Format) -> str:
+    """Rows as `write_table` writes them."""
     lines = [list(row) for row in rows]
     if form is Format.json:
-        write_json({"columns": list(columns), "rows": lines})
-    elif form is Format.csv:
-        text = _csv([list(columns), *lines])
-        emit(visible(text) if sys.stdout.isatty() else text)
-    else:
-        emit("\n".join(_aligned(columns, lines)))
+        return json_text({"columns": list(columns), "rows": lines})
+    return _csv([list(columns), *lines]) if form is Format.csv else "\n".join(_aligned(columns, lines))
 
 
 def _csv(lines: Iterable[Sequence[Any]]) -> str:

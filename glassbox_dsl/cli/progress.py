@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -24,13 +25,18 @@ def watching(quiet: bool) -> Iterator[Progress]:
     """The progress display that suits stderr, closed at the end whatever happens."""
     if quiet:
         yield Silent()
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and not _plain():
         with _bars() as bars:
             yield BarProgress(bars)
     else:
         lines = LineProgress()
         yield lines
         lines.close()
+
+
+def _plain() -> bool:
+    """Whether no escape sequence is wanted, of colour or of movement, although somebody is watching."""
+    return bool(os.environ.get("NO_COLOR") or os.environ.get("CI")) or os.environ.get("TERM") == "dumb"
 
 
 class LineProgress:

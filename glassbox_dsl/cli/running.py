@@ -7,20 +7,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from glassbox_dsl.cli import exits
-from glassbox_dsl.cli.output import complain, say
+from glassbox_dsl.cli.output import Format, complain, say, write_json, write_table
 from glassbox_dsl.diagnostics import render
 from glassbox_dsl.plan.progress import Stopped
 
+if TYPE_CHECKING:
+    from glassbox_dsl.pipeline import RunOutcome
+
 
 def run_and_tell(
-    file: Path, db: Path, report: Path | None, quiet: bool, fresh: bool = False, memory: int | None = None
+    file: Path,
+    db: Path,
+    report: Path | None,
+    quiet: bool,
+    fresh: bool = False,
+    memory: int | None = None,
+    json: bool = False,
 ) -> NoReturn:
-    """Run a file, say what came of it, and leave with its exit code."""
+    """Run a file, say what came of it (`quiet`: only what is wrong, and where it is), and leave with its exit code."""
     from glassbox_dsl.run.fetch import require_run_extra
 
     require_run_extra()  # the pipeline's later stages cannot even be imported without it
@@ -35,12 +44,44 @@ def run_and_tell(
         raise typer.Exit(exits.INCOMPLETE) from None
     for diagnostic in outcome.diagnostics:
         complain(render(diagnostic) + "\n")
-    for line in outcome.headlines:
-        say(line)
+    if json:
+        write_json(_document(outcome))
+        raise typer.Exit(outcome.exit_code)
+    if not quiet:
+        _tell(outcome)
     say(f"results: {outcome.db}")
     for page in outcome.reports:
         say(f"report:  {page}")
     raise typer.Exit(outcome.exit_code)
+
+
+def _tell(outcome: RunOutcome) -> None:
+    """The claims, what the run came to, and the table of its measures."""
+    from glassbox_dsl.cli.summary import COLUMNS, bars_for, summary
+
+    for line in outcome.headlines:
+        say(line)
+    lines = summary(outcome.db, outcome.run_id) if outcome.run_id else ()
+    if lines:
+        bars = bars_for()
+        say("")
+        write_table(COLUMNS, [line.row(bars) for line in lines], Format.table)
+        say("")
+
+
+def _document(outcome: RunOutcome) -> dict[str, Any]:
+    from glassbox_dsl.cli.summary import summary
+
+    lines = summary(outcome.db, outcome.run_id) if outcome.run_id else ()
+    return {
+        **{"run_id": outcome.run_id, "exit_code": outcome.exit_code, "db": str(outcome.db)},
+        "reports": [str(page) for page in outcome.reports],
+        "headlines": list(outcome.headlines),
+        "measures": [line.document() for line in lines],
+        "diagnostics": [
+            {"code": d.code, "severity": d.severity, "headline": d.headline} for d in outcome.diagnostics
+        ],
+    }
 
 
 @contextmanager

@@ -58,6 +58,11 @@ def no_data_view(data: str) -> Diagnostic:
     )
 
 
+def no_figure(name: str, reason: str, help: str) -> Diagnostic:
+    """A measure that cannot be drawn for a paper."""
+    return Diagnostic("GB658", f"no figure of `{name}` can be drawn", label=reason, help=help)
+
+
 def not_writable(path: str, reason: str) -> Diagnostic:
     """The pages cannot be written."""
     help_ = "name another folder: `gbx run FILE --report DIR`, or `gbx report DB -o DIR`"

@@ -9,9 +9,10 @@ from functools import cached_property
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.report import errors
 from glassbox_dsl.store.layout import Placed, place, quoted
-from glassbox_dsl.store.reader import Reader, RecordInfo, Table
+from glassbox_dsl.store.reader import Reader, RecordInfo
 from glassbox_dsl.store.rows import ItemRow, MeasureRow, ModelRow
-from glassbox_dsl.store.views import measure_select, summary_select, view_names
+from glassbox_dsl.store.table import Table
+from glassbox_dsl.store.views import summary_select, view_names
 
 Ask = Callable[[str], Table]
 
@@ -66,8 +67,9 @@ class Material:
         view = names.summary if summary else names.rows
         if view is not None and self._shown(name := f"{self.name(names.schema)}.{self.name(view)}"):
             return name
-        select = summary_select if summary else measure_select
-        return f"({select(measure, self.run_id)})"
+        if summary:
+            return f"({summary_select(measure, self.run_id)})"
+        return f"({self.reader.select_rows(measure, self.run_id)})"
 
     def data_table(self, data: str) -> str:
         """The view of a data set's items, None when it shows another run."""

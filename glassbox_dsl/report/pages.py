@@ -19,8 +19,10 @@ from glassbox_dsl.store.reader import open_reader
 from glassbox_dsl.store.rows import RunManifest
 
 
-def write_pages(db: Path, out: Path, report: str | None, run_id: str | None) -> tuple[Path, ...]:
-    """See `glassbox_dsl.report.render_report`."""
+def write_pages(
+    db: Path, out: Path, report: str | None, run_id: str | None, refresh_seconds: int | None = None
+) -> tuple[Path, ...]:
+    """See `glassbox_dsl.report.render_report`; pages load themselves again after `refresh_seconds`, if given."""
     with open_reader(db) as reader, querying(db) as ask:
         run = reader.run(run_id)
         manifest = reader.manifest(run.run_id)
@@ -31,7 +33,9 @@ def write_pages(db: Path, out: Path, report: str | None, run_id: str | None) -> 
             if not chosen:
                 raise Findings([errors.no_report(report, [spec.name for spec in specs])])
             specs = tuple(chosen)
-        texts = [(spec.name, render_page(page(spec, material, run, manifest))) for spec in specs]
+        texts = [
+            (spec.name, render_page(page(spec, material, run, manifest), refresh_seconds)) for spec in specs
+        ]
     return tuple(write(out / file_name(name), text) for name, text in texts)
 
 

@@ -27,16 +27,20 @@ READY = 'document.documentElement.dataset.scripts = "ready";'
 FAILED = '<div class="failed-figure" role="alert">{{ figure.text|lines }}</div>'
 
 
-def render_page(page: Page) -> str:
-    """The HTML of a page."""
-    environment = _environment()
-    style, script = _asset(("style.css",)), "{\n" + _asset(SCRIPTS) + READY + "\n}"
-    html = environment.get_template("page.html").render(
-        page=page,
-        figures=[(figure, body(figure)) for figure in page.figures],
-        policy=policy(script, style),
-        script=Markup(script),
-        style=Markup(style),
+def render_page(page: Page, refresh_seconds: int | None = None) -> str:
+    """The HTML of a page; a page of a run that goes on may load itself again every so often."""
+    style, script = asset(("style.css",)), "{\n" + asset(SCRIPTS) + READY + "\n}"
+    html = (
+        environment()
+        .get_template("page.html")
+        .render(
+            page=page,
+            refresh_seconds=refresh_seconds,
+            figures=[(figure, body(figure)) for figure in page.figures],
+            policy=policy(script, style),
+            script=Markup(script),
+            style=Markup(style),
+        )
     )
     return html.lstrip()
 
@@ -44,7 +48,7 @@ def render_page(page: Page) -> str:
 def body(figure: Figure) -> Markup:
     """A figure drawn by the template of its chart; one that could not be made says why."""
     template = FAILED if figure.kind == "failed" else charts()[figure.kind].template
-    return Markup(_environment().from_string(template).render(figure=figure))
+    return Markup(environment().from_string(template).render(figure=figure))
 
 
 def policy(script: str, style: str) -> str:
@@ -87,7 +91,8 @@ def finalize(value: Any) -> Any:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates that escape every text and show what it hides."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -102,5 +107,6 @@ def _environment() -> Environment:
 
 
 @cache
-def _asset(names: tuple[str, ...]) -> str:
+def asset(names: tuple[str, ...]) -> str:
+    """The text of some files of the templates."""
     return "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)

@@ -13,7 +13,7 @@ from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.plan.shelf import Readings
 from glassbox_dsl.store.file import utc_now
 from glassbox_dsl.store.insert import insert_columns, insert_measure_rows, insert_records, insert_tensors
-from glassbox_dsl.store.rows import Batch, ItemRow, MeasureRow, Row, RunManifest
+from glassbox_dsl.store.rows import Batch, ItemRow, MeasureRow, Row, RunManifest, TokenRow
 
 Measures = Mapping[tuple[str, str], MeasureRow]
 
@@ -62,6 +62,7 @@ def insert_batch(
     """
     _insert(connection, "models", run, batch.models)
     _insert_items(connection, run, batch.items)
+    _insert_vocabulary(connection, run, batch.vocabulary)
     measures = [{**m.model_dump(), "run_id": run, "is_ratio": m.kind == "ratio"} for m in fresh]
     insert_records(connection, "measures", measures)
     actual = [{"run_id": run, "kind": "actual", "key": k, "value": str(n)} for k, n in batch.actual.items()]
@@ -77,7 +78,7 @@ def insert_batch(
         connection, "contexts", [{**c.model_dump(), "run_id": run, "flush": flush} for c in batch.contexts]
     )
     _insert_readings(connection, run, flush, batch.readings)
-    measurements, lens = _insert_numbers(connection, run, batch, known)
+    measurements, lens = _insert_numbers(connection, run, flush, batch, known)
     insert_tensors(connection, run, batch.tensors)
     written = {
         "cells": len(batch.cells),
@@ -116,17 +117,40 @@ def _insert(connection: DuckDBPyConnection, table: str, run: str, rows: Iterable
 
 
 def _insert_numbers(
-    connection: DuckDBPyConnection, run: str, batch: Batch, known: Measures
+    connection: DuckDBPyConnection, run: str, flush: int, batch: Batch, known: Measures
 ) -> tuple[int, int]:
-    """Returns how many rows went to `measurements` and to `lens`."""
-    written = {"measurements": 0, "lens": 0}
-    for rows in batch.rows:
+    """Numbers, and one series for each group of them. Returns how many rows went to each of the two tables."""
+    written = {"value_rows": 0, "top_rows": 0}
+    series = []
+    first = _next_series(connection) if batch.rows else 0
+    for number, rows in enumerate(batch.rows, first):
         measure = known.get((rows.experiment, rows.measure))
         if measure is None:
             raise InternalError(f"rows of `{rows.experiment}.{rows.measure}` came before its definition")
-        table = "lens" if measure.kind == "top" else "measurements"
-        written[table] += insert_measure_rows(connection, table, run, measure, rows)
-    return written["measurements"], written["lens"]
+        table = "top_rows" if measure.kind == "top" else "value_rows"
+        n_rows = insert_measure_rows(connection, table, number, measure, rows)
+        written[table] += n_rows
+        series.append(
+            {
+                **{"series": number, "run_id": run, "flush": flush, "experiment": rows.experiment},
+                **{"measure": rows.measure, "model": rows.model, "data": rows.data, "n_rows": n_rows},
+            }
+        )
+    insert_records(connection, "series", series)
+    return written["value_rows"], written["top_rows"]
+
+
+def _next_series(connection: DuckDBPyConnection) -> int:
+    """The first free number; nobody else can take it, for a writer has the file to itself."""
+    ((number,),) = connection.execute("SELECT coalesce(max(series), 0) + 1 FROM main.series").fetchall()
+    return int(number)
+
+
+def _insert_vocabulary(connection: DuckDBPyConnection, run: str, tokens: Sequence[TokenRow]) -> None:
+    """Tokens that the run has not stored yet."""
+    sql = "SELECT model, token_id FROM main.vocabulary WHERE run_id = ?"
+    known = set(connection.execute(sql, [run]).fetchall()) if tokens else set()
+    _insert(connection, "vocabulary", run, (t for t in tokens if (t.model, t.token_id) not in known))
 
 
 def _insert_items(connection: DuckDBPyConnection, run: str, items: Sequence[ItemRow]) -> None:

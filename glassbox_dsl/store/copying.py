@@ -1,4 +1,7 @@
-"""The rows of a context from one run to another, by SQL: what is known whole is neither computed nor read."""
+"""The rows of a context from one run to another, by SQL: what is known whole is neither computed nor read.
+
+Numbers are not copied: the new run's series point to the rows that are there.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from glassbox_dsl.plan.contexts import Key
 Lines = Mapping[str, int]
 """Where statements stand now: claims by their text, edits by `RUN: TEXT`."""
 
-OF_CONTEXT: Final = ("measurements", "lens", "tensors", "cells", "receipts", "expectations")
+OF_CONTEXT: Final = ("series", "tensors", "cells", "receipts", "expectations")
 OF_DATA: Final = ("items", "prompts", "tokens")
-OF_MODEL: Final = ("models", "verification")
+OF_MODEL: Final = ("models", "verification", "vocabulary")
 
 
 def copy_model(connection: DuckDBPyConnection, source: str, run: str, model: str) -> None:
@@ -37,6 +40,7 @@ def copy_context(
     texts, numbers = list(lines), list(lines.values())
     moved = "coalesce(list_extract(?, list_position(?, {})), line) AS line"
     replaced: dict[str, dict[str, list[object]]] = {
+        "series": {"? AS flush": [flush]},
         "cells": {"? AS flush": [flush]},
         "receipts": {moved.format("run || ': ' || edit"): [numbers, texts]},
         "expectations": {moved.format("text"): [numbers, texts]},

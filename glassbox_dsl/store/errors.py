@@ -6,6 +6,7 @@ Exit codes: GB600 (locked) ends the program with 4, everything else here with 1.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings, did_you_mean
 from glassbox_dsl.source import Source, Span
@@ -120,16 +121,6 @@ def no_measure(kind: str, name: str, known: Iterable[str]) -> Diagnostic:
     return Diagnostic("GB610", f"the run has no {kind} `{name}`", help=did_you_mean(name, known, f"{kind}s"))
 
 
-def too_many_variables(experiment: str, measure: str, found: int, room: int) -> Diagnostic:
-    """A measure has more variables without a column of their own than there are slots."""
-    return Diagnostic(
-        "GB612",
-        f"measure `{experiment}.{measure}` has {found} variables that are not the first on their axis",
-        label=f"the results table has room for {room}",
-        help="split the measure, or reduce some of its variables with mean(..., over: {...})",
-    )
-
-
 def file_changed(file: str) -> Diagnostic:
     """The file of an interrupted run is another one now."""
     return Diagnostic(
@@ -146,6 +137,43 @@ def file_gone(file: str, db: str) -> Diagnostic:
         "GB614",
         f"`{file}`, whose run was interrupted, cannot be read",
         help=f'its text is in the results: gbx query {db} "SELECT source FROM main.specs WHERE ordinal = 0"',
+    )
+
+
+def lost(
+    path: str, run_id: str, noted: int, present: int, severity: Literal["error", "warning"] = "error"
+) -> Diagnostic:
+    """Transactions that were acknowledged are not in the file."""
+    return Diagnostic(
+        "GB615",
+        f"`{path}` has lost {noted - present} of {noted} transactions of run {run_id}",
+        severity=severity,
+        label="its write-ahead log (the .wal file) is torn or missing, or the file is an older copy",
+        help=(
+            f"put the .wal file back beside it; or go on without what is lost: gbx resume {path}"
+            if severity == "error"
+            else "what is missing is computed again where this file needs it"
+        ),
+    )
+
+
+def not_migrated(path: str, version: int, known: int, reason: str) -> Diagnostic:
+    """An older file that cannot be brought to this version where it lies."""
+    return Diagnostic(
+        "GB616",
+        f"`{path}` was written by an older version, and cannot be migrated there",
+        label=f"it has version {version} of the tables, this program has {known}: {reason}",
+        help="copy it to a folder where there is room and you may write",
+    )
+
+
+def nothing_shared(before: str, after: str, one: Iterable[str], other: Iterable[str]) -> Diagnostic:
+    """Two runs that have no measure in common."""
+    return Diagnostic(
+        "GB617",
+        f"the runs {before} and {after} have no measure of numbers in common",
+        label=f"the first has {', '.join(one) or 'none'}; the second {', '.join(other) or 'none'}",
+        help='compare two runs of one file, or of files that share experiments: gbx query DB "FROM run_list"',
     )
 
 
@@ -191,6 +219,16 @@ def not_one_statement(sql: str, found: int) -> Diagnostic:
         "the query is empty" if found == 0 else f"the query has {found} statements",
         span=_place(sql, 0) if sql else None,
         help="write one SELECT statement",
+    )
+
+
+def no_export(path: str, reason: str) -> Diagnostic:
+    """The file that an answer should go to cannot be written."""
+    return Diagnostic(
+        "GB625",
+        f"cannot write `{path}`",
+        label=reason,
+        help="name another file with -o, in a folder that is there",
     )
 
 

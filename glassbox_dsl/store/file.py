@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 from typing import Final
 
@@ -21,15 +22,13 @@ from duckdb import DuckDBPyConnection
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.resources import PACKAGE
-from glassbox_dsl.store import errors
+from glassbox_dsl.store import errors, ledger
 from glassbox_dsl.store.layout import literal
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 STORAGE_VERSION: Final = "v1.5.0"
 ATTACHED: Final = '"glassbox-results"'
 SCHEMA: Final = PACKAGE / "store" / "schema.sql"
-UPGRADES: Final = {2: PACKAGE / "store" / "upgrade_2.sql"}
-"""What each later version added; it may run again on a file that has it."""
 _STEP_SECONDS: Final = 0.02
 _DAMAGE: Final = (
     duckdb.PermissionException,  # a view in it reaches outside
@@ -42,20 +41,40 @@ _DAMAGE: Final = (
 
 @contextmanager
 def writing(path: Path, wait_seconds: float) -> Iterator[DuckDBPyConnection]:
-    """The existing file open for writing. Waits for a holder, then raises StoreLocked (GB600); see
-    `_explained`."""
-    with _attached(path, "READ_WRITE", wait_seconds) as connection:
+    """The existing file open for writing, migrated if it is older. Waits for a holder, then raises StoreLocked
+    (GB600); see `_explained`."""
+    with _current(path, "READ_WRITE", wait_seconds) as connection:
         connection.execute("SET enable_external_access = false")
         yield connection
 
 
 @contextmanager
-def reading(path: Path, wait_seconds: float = 2.0) -> Iterator[DuckDBPyConnection]:
-    """The file open for reading only; other readers may have it too. Raises Findings (GB600, GB603 ...
-    GB608)."""
+def reading(path: Path, wait_seconds: float = 2.0, with_losses: bool = False) -> Iterator[DuckDBPyConnection]:
+    """The file open for reading only, migrated if it is older; other readers may have it too.
+
+    Raises Findings (GB600, GB603 ... GB608, GB616), and GB615 where acknowledged transactions are gone, unless
+    `with_losses`.
+    """
     if not path.exists():
         raise Findings([errors.no_file(str(path))])
-    with _attached(path, "READ_ONLY", wait_seconds) as connection:
+    with _current(path, "READ_ONLY", wait_seconds) as connection:
+        if not with_losses and (losses := ledger.losses(connection, path)):
+            raise Findings(losses)
+        yield connection
+
+
+@contextmanager
+def _current(path: Path, mode: str, wait_seconds: float) -> Iterator[DuckDBPyConnection]:
+    """The file attached, after it was brought to this version."""
+    with attached(path, mode, wait_seconds) as connection:
+        version = _version(connection, path)
+        if version == SCHEMA_VERSION:
+            yield connection
+            return
+    from glassbox_dsl.store.migration import migrate  # it opens files itself
+
+    migrate(path, version)
+    with attached(path, mode, wait_seconds) as connection:
         yield connection
 
 
@@ -97,19 +116,15 @@ def create(path: Path, glassbox: str) -> None:
     A store that another process made meanwhile is left as it is. Raises Findings (GB601, GB602).
     """
     probe(path)
+    sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        with _attached(temporary, "READ_WRITE", 0.0, versioned=False) as connection:
+        with attached(temporary, "READ_WRITE", 0.0) as connection:
             connection.execute(SCHEMA.read_text(encoding="utf-8"))
-            for upgrade_to in UPGRADES.values():
-                connection.execute(upgrade_to.read_text(encoding="utf-8"))
-            connection.execute(
-                "INSERT INTO main.store_version VALUES (?, ?, ?, ?)",
-                [SCHEMA_VERSION, glassbox, duckdb.__version__, utc_now()],
-            )
-        _flush_to_disk(temporary)
+            note_version(connection, glassbox)
+        flush_to_disk(temporary)
         _put_in_place(temporary, path)
-        _flush_to_disk(path.parent)
+        flush_to_disk(path.parent)
     except OSError as problem:
         raise Findings([errors.not_writable(str(path), problem.strerror or str(problem))]) from None
     finally:
@@ -117,16 +132,31 @@ def create(path: Path, glassbox: str) -> None:
             left.unlink(missing_ok=True)
 
 
-def upgrade(connection: DuckDBPyConnection, glassbox: str) -> None:
-    """Bring an older store to this version: tables are added, none is changed."""
-    ((found,),) = connection.execute("SELECT max(version) FROM main.store_version").fetchall()
-    for version, path in UPGRADES.items():
-        if version > found:
-            connection.execute(path.read_text(encoding="utf-8"))
-            connection.execute(
-                "INSERT INTO main.store_version VALUES (?, ?, ?, ?)",
-                [version, glassbox, duckdb.__version__, utc_now()],
-            )
+def note_version(connection: DuckDBPyConnection, glassbox: str) -> None:
+    """Say that the tables are of this version."""
+    connection.execute(
+        "INSERT INTO main.store_version VALUES (?, ?, ?, ?)",
+        [SCHEMA_VERSION, glassbox, duckdb.__version__, utc_now()],
+    )
+
+
+def sweep(path: Path) -> None:
+    """Remove the unfinished files of processes that were killed while they made or migrated this one."""
+    for left in path.parent.glob(f".{escape(path.name)}.*.new*"):
+        pid = left.name.removeprefix(f".{path.name}.").split(".")[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def probe(path: Path) -> None:
@@ -152,7 +182,7 @@ def _put_in_place(temporary: Path, path: Path) -> None:
             os.rename(temporary, path)
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     """Force a file or the entries of a folder to the disk, where the system can."""
     with suppress(PermissionError, IsADirectoryError):
         handle = os.open(path, os.O_RDONLY)
@@ -163,9 +193,8 @@ def _flush_to_disk(path: Path) -> None:
 
 
 @contextmanager
-def _attached(
-    path: Path, mode: str, wait_seconds: float, versioned: bool = True
-) -> Iterator[DuckDBPyConnection]:
+def attached(path: Path, mode: str, wait_seconds: float) -> Iterator[DuckDBPyConnection]:
+    """A file of any version, or a new one, attached. Raises Findings (GB600, GB602 ... GB607)."""
     config: dict[str, str | bool | int | float | list[str]] = {
         "storage_compatibility_version": STORAGE_VERSION,
         "autoinstall_known_extensions": False,
@@ -176,8 +205,6 @@ def _attached(
         _attach(connection, path, mode, wait_seconds)
         connection.execute(f"USE {ATTACHED}")
         connection.execute("DETACH memory")  # so that an experiment may be called `memory`
-        if versioned:
-            _check_version(connection, path)
         yield connection
     except duckdb.Error as problem:
         finding = broken(path, mode, problem)
@@ -244,7 +271,8 @@ def _explained(path: Path, mode: str, message: str) -> Diagnostic:
     return errors.damaged(name, first)
 
 
-def _check_version(connection: DuckDBPyConnection, path: Path) -> None:
+def _version(connection: DuckDBPyConnection, path: Path) -> int:
+    """The version of the tables. Raises Findings (GB604 there are none, GB605 a newer one)."""
     try:
         row = connection.execute("SELECT max(version) FROM main.store_version").fetchone()
     except duckdb.CatalogException:
@@ -254,3 +282,4 @@ def _check_version(connection: DuckDBPyConnection, path: Path) -> None:
         raise Findings([errors.not_a_store(str(path))])
     if version > SCHEMA_VERSION:
         raise Findings([errors.newer_version(str(path), f"schema {version}", f"schema {SCHEMA_VERSION}")])
+    return int(version)

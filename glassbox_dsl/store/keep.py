@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,7 +15,7 @@ from glassbox_dsl.plan.contexts import Key
 from glassbox_dsl.plan.progress import Stopped
 from glassbox_dsl.store import receive
 from glassbox_dsl.store.known import Archive
-from glassbox_dsl.store.rows import Batch, ContextRow, EndStatus, MeasureRow
+from glassbox_dsl.store.rows import Batch, ContextRow, EndStatus, MeasureRow, TokenRow
 from glassbox_dsl.store.writer import Reused
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ class Keeper:
         row = None if content is None else _context_row(content, key, failed, headlines)
         finished = () if row is None or results.diagnostics else (row,)
         self.archive.flush()
-        self.store.flush(receive.context_batch(results, self._token_texts(results), content or "", finished))
+        texts = self._vocabulary(context.model, receive.top_tokens(results))
+        self.store.flush(receive.context_batch(results, texts, content or "", finished))
         self.headlines += headlines
         self.findings += results.diagnostics
         self.void = self.void or bool(results.diagnostics)
@@ -116,16 +117,18 @@ class Keeper:
             raise InternalError("results came without a session")
         return self.session
 
-    def _token_texts(self, results: Results) -> dict[int, str]:
-        """The texts of the tokens that `top` found."""
+    def _vocabulary(self, model: str, ids: Iterable[int]) -> tuple[TokenRow, ...]:
+        """Tokens of a model's vocabulary by their numbers."""
         from glassbox_dsl.resolve.tokenizer import TextTokenizer
 
-        ids = {int(i) for m in results.measured if m.top is not None for i in m.top["token_id"]}
-        folder = self._made().files[results.context.model].tokenizer
-        if not ids or folder is None:
-            return {}
+        wanted, folder = sorted(set(ids)), self._made().files[model].tokenizer
+        if not wanted or folder is None:
+            return ()
         tokenizer = TextTokenizer(folder)
-        return {i: tokenizer.token_text(i) for i in ids}
+        return tuple(
+            TokenRow(model=model, token_id=i, token=tokenizer.token_text(i), bytes=tokenizer.token_bytes(i))
+            for i in wanted
+        )
 
     def _introduce(self, model: str) -> None:
         if model in self.known:
@@ -152,7 +155,8 @@ class Keeper:
         content = self.recall.keys.get(condition)
         settled = () if content is None else (_context_row(content, condition, False, ()),)
         rows = receive.item_rows(self._made().tables[(data, model)], label_at)
-        self.store.flush(Batch(items=rows, contexts=settled))
+        tokens = self._vocabulary(model, (i for row in rows for p in row.prompts for i in p.token_ids))
+        self.store.flush(Batch(items=rows, contexts=settled, vocabulary=tokens))
 
     def close(self, problems: Sequence[Diagnostic]) -> None:
         """End the run: its summaries are made and the views point at it."""

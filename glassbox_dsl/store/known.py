@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from duckdb import DuckDBPyConnection
 
 from glassbox_dsl.plan.contexts import Key
 from glassbox_dsl.plan.shelf import Readings
@@ -79,7 +78,7 @@ class Archive:
         """The measures of an experiment as an earlier run defined them."""
         sql = "SELECT * EXCLUDE (run_id, is_ratio) FROM main.measures WHERE run_id = ? AND experiment = ?"
         sql += " ORDER BY rowid"
-        with reading(self.store.path, FLUSH_SECONDS) as connection:
+        with reading(self.store.path, FLUSH_SECONDS, with_losses=True) as connection:
             found = connection.execute(sql, [past.run_id, experiment])
             names = [column[0] for column in found.description or ()]
             rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
@@ -96,11 +95,5 @@ class Archive:
     def _rows(self, sql: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
         if self.fresh or not self.store.path.exists():
             return []
-        with reading(self.store.path, FLUSH_SECONDS) as connection:
-            return connection.execute(sql, list(values)).fetchall() if has_known(connection) else []
-
-
-def has_known(connection: DuckDBPyConnection) -> bool:
-    """Whether the file is of a version that keeps what is known."""
-    ((version,),) = connection.execute("SELECT max(version) FROM main.store_version").fetchall()
-    return bool(version >= 2)
+        with reading(self.store.path, FLUSH_SECONDS, with_losses=True) as connection:
+            return connection.execute(sql, list(values)).fetchall()

@@ -1,8 +1,9 @@
 """Which columns of the wide tables hold the variables of a measure, so that `GROUP BY layer, head` works on
 them.
 
-The first variable on an axis takes that axis's column. Every other variable takes the next of six slots, each
-a number and a text. The views show all of them under the variables' own names.
+The first variable on the axes `layer`, `head` and `pos` takes the column of that name. Every other variable takes
+the next entry of the lists `numbers` and `texts`: two lists that are mostly NULL cost less than a column for each
+axis, of which a measure has few. The views show all of them under the variables' own names.
 """
 
 from __future__ import annotations
@@ -11,17 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from glassbox_dsl.diagnostics import Findings
-from glassbox_dsl.store.errors import too_many_variables
 from glassbox_dsl.store.rows import MeasureRow, VariableColumn
-from glassbox_dsl.vocabulary.axes import POSITION_AXES, SITE_AXES
 
-SLOTS: Final = 6
-COORDINATES: Final = (
-    *(c for a in SITE_AXES for c in ((a, f"{a}_label") if a in POSITION_AXES else (a,))),
-    *(c for i in range(1, SLOTS + 1) for c in (f"number_{i}", f"text_{i}")),
-)
-"""The coordinate columns of `measurements`, `lens` and `summaries`."""
+COLUMN_AXES: Final = ("layer", "head", "pos")
+LISTS: Final = {"numbers": "number_", "texts": "text_"}
+"""The list columns by the beginning of the names that their entries have on the way in: `number_2`."""
 
 ROW_COLUMNS: Final = ("run_id", "model", "data", "item")
 VALUE_COLUMNS: Final = {
@@ -31,6 +26,32 @@ VALUE_COLUMNS: Final = {
     "text": ("value", "text"),
 }
 SUMMARY_COLUMNS: Final = ("n", "mean", "stderr", "lo", "hi")
+FIXED_COLUMNS: Final = {
+    "run_id": "the run",
+    "model": "name of the model",
+    "data": "name of the data set",
+    "item": "number in the drawn set, from 0, the same for all models",
+    "template": "which of several templates, from 0",
+    "kept": "false when `keep where` dropped it for this model",
+    "dropped_by": "the condition that dropped it",
+}
+VALUE_MEANINGS: Final = {
+    "value": "the number; NULL where missing, and for a ratio where the denominator is near 0",
+    "num": "numerator of the ratio",
+    "den": "denominator of the ratio",
+    "rank": "1 is the most likely",
+    "token_id": "number in the vocabulary of the model",
+    "token": "text of the token",
+    "logit": "logit of the token",
+    "prob": "probability of the token, 0 to 1",
+    "text": "the text",
+    "n": "items that count; NULL for a measure without items",
+    "mean": "mean over items",
+    "stderr": "standard error of the mean over items",
+    "lo": "2.5% point of the bootstrap over items",
+    "hi": "97.5% point of the bootstrap over items",
+}
+"""What columns hold, for the comments of the views."""
 
 
 def quoted(name: str) -> str:
@@ -60,17 +81,23 @@ class Names:
 
 @dataclass(frozen=True)
 class Placed:
-    """A variable with its table columns (`column`, `label`) and its view columns (`shown`, `shown_label`)."""
+    """A variable with its table columns (`column`, `label`) and its view columns (`shown`, `shown_label`).
+
+    `column` and `label` are what SQL reads: `layer`, or `numbers[2]` for a slot; `stored` and `stored_label` name
+    them on the way in: `layer`, `number_2`.
+    """
 
     variable: VariableColumn
     column: str
     label: str | None
+    stored: str
+    stored_label: str | None
     shown: str
     shown_label: str | None
 
     def selection(self) -> tuple[str, ...]:
         """The view's expressions for this variable."""
-        whole = self.column.startswith("number_") and self.variable.kind in ("int", "position")
+        whole = self.column != self.stored and self.variable.kind in ("int", "position")
         value = f"CAST({self.column} AS INTEGER)" if whole else self.column
         chosen = (f"{value} AS {quoted(self.shown)}",)
         if self.label is None or self.shown_label is None:
@@ -85,23 +112,31 @@ class Placed:
         return (self.column,)
 
 
-def place(measure: MeasureRow, taken: Sequence[str] = ()) -> tuple[Placed, ...]:
-    """Give every variable of a measure its columns. Raises Findings (GB612) when they do not fit."""
+def place(
+    measure: MeasureRow, taken: Sequence[str] = (), axes: Sequence[str] = COLUMN_AXES
+) -> tuple[Placed, ...]:
+    """Give every variable of a measure its columns; `axes` are those that have one of their own."""
     names = Names(taken or (*ROW_COLUMNS, *VALUE_COLUMNS[measure.kind], *SUMMARY_COLUMNS))
     shown = {v.name: names.claim(v.name) for v in measure.variables}
-    free_axes, slot, placed = set(SITE_AXES), 0, []
+    free_axes, slot, placed = set(axes), 0, []
     for variable in measure.variables:
         position = variable.kind == "position"
         if variable.axis in free_axes and variable.kind in ("int", "position"):
-            column = variable.axis
-            free_axes.discard(column)
-            label = f"{column}_label" if position else None
+            free_axes.discard(variable.axis)
+            stored, label = variable.axis, f"{variable.axis}_label" if position else None
         else:
             slot += 1
-            column = f"text_{slot}" if variable.kind == "text" else f"number_{slot}"
+            stored = f"text_{slot}" if variable.kind == "text" else f"number_{slot}"
             label = f"text_{slot}" if position else None
         shown_label = names.claim(f"{variable.name}_label") if position else None
-        placed.append(Placed(variable, column, label, shown[variable.name], shown_label))
-    if slot > SLOTS:
-        raise Findings([too_many_variables(measure.experiment, measure.measure, slot, SLOTS)])
+        read = (read_as(stored), read_as(label) if label else None)
+        placed.append(Placed(variable, *read, stored, label, shown[variable.name], shown_label))
     return tuple(placed)
+
+
+def read_as(stored: str) -> str:
+    """What SQL reads for the name that a column has on the way in: `numbers[2]` for `number_2`."""
+    for column, beginning in LISTS.items():
+        if stored.startswith(beginning):
+            return f"{column}[{stored.removeprefix(beginning)}]"
+    return stored

@@ -7,11 +7,12 @@ let through at all.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 from duckdb import DuckDBPyConnection, StatementType
@@ -19,8 +20,8 @@ from duckdb import DuckDBPyConnection, StatementType
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.store import errors
 from glassbox_dsl.store.file import broken, harden, reading
-from glassbox_dsl.store.layout import quoted
-from glassbox_dsl.store.reader import Table
+from glassbox_dsl.store.layout import literal, quoted
+from glassbox_dsl.store.table import Table
 
 SECONDS: Final = 30.0
 MEMORY: Final = "2GB"
@@ -45,6 +46,54 @@ def query(
         return ask(sql, limit)
 
 
+def export(path: str | Path, sql: str, out: Path, seconds: float = SECONDS) -> None:
+    """Write the answer to one reading statement as a Parquet file, whole or not at all.
+
+    That one file is all that the statement can reach outside the results. Raises what `query` raises, and GB625
+    where the file cannot be written.
+    """
+    temporary = out.resolve().with_name(f".{out.name}.{os.getpid()}.new")
+    try:
+        with reading(Path(path).resolve()) as connection:
+            connection.execute(f"SET allowed_paths = [{literal(str(temporary))}]")
+            harden(connection, seconds, MEMORY, threads=2)
+            _check(connection, sql)
+            text = sql.rstrip().rstrip(";")
+            copy = f"COPY (SELECT * FROM ({text}\n)) TO {literal(str(temporary))} (FORMAT parquet)"
+            with _explaining(path, sql, seconds, out):
+                connection.execute(copy)
+        os.replace(temporary, out)
+    except OSError as problem:
+        raise Findings([errors.no_export(str(out), problem.strerror or str(problem))]) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(out: Path, text: str) -> None:
+    """Write a text under another name first, then give it its own. Raises Findings (GB625)."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.new")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        os.replace(temporary, out)
+    except OSError as problem:
+        temporary.unlink(missing_ok=True)
+        raise Findings([errors.no_export(str(out), problem.strerror or str(problem))]) from None
+
+
+@contextmanager
+def _explaining(path: str | Path, sql: str, seconds: float, out: Path | None = None) -> Iterator[None]:
+    """Turn what DuckDB says of a statement into findings; `out` is the file that it writes, if any."""
+    try:
+        yield
+    except (duckdb.CatalogException, duckdb.PermissionException) as problem:  # the user's, not the file's
+        raise Findings([_explained(sql, problem, seconds)]) from None
+    except duckdb.Error as problem:
+        if out is not None and isinstance(problem, duckdb.IOException):
+            raise Findings([errors.no_export(str(out), str(problem).splitlines()[0])]) from None
+        damage = broken(Path(path), "READ_ONLY", problem)
+        raise Findings([damage or _explained(sql, problem, seconds)]) from None
+
+
 Ask = Callable[[str, int | None], Table]
 """The answer to one statement; at most so many rows."""
 
@@ -59,16 +108,8 @@ def querying(
 
         def ask(sql: str, limit: int | None = None) -> Table:
             _check(connection, sql)
-            try:
+            with _explaining(path, sql, seconds):
                 return _table(connection, sql, limit)
-            except (
-                duckdb.CatalogException,
-                duckdb.PermissionException,
-            ) as problem:  # the user's, not the file's
-                raise Findings([_explained(sql, problem, seconds)]) from None
-            except duckdb.Error as problem:
-                damage = broken(Path(path), "READ_ONLY", problem)
-                raise Findings([damage or _explained(sql, problem, seconds)]) from None
 
         yield ask
 
@@ -87,6 +128,18 @@ def _check(connection: DuckDBPyConnection, sql: str) -> None:
     kind = statements[0].type
     if kind not in _READS:
         raise Findings([errors.refused_sql(sql, kind.name.replace("_", " "))])
+
+
+def frame(path: str | Path, sql: str, kind: str, seconds: float = SECONDS) -> Any:
+    """The answer as DuckDB converts it: `df` (pandas), `pl` (Polars) or `to_arrow_table` (pyarrow).
+
+    Raises what `query` raises, and ImportError where the package is not installed.
+    """
+    with reading(Path(path).resolve()) as connection:
+        harden(connection, seconds, MEMORY, threads=2)
+        _check(connection, sql)
+        with _explaining(path, sql, seconds):
+            return getattr(connection.sql(sql), kind)()
 
 
 def _table(connection: DuckDBPyConnection, sql: str, limit: int | None) -> Table:

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -24,6 +23,7 @@ from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.store import errors
 from glassbox_dsl.store.file import harden, reading
 from glassbox_dsl.store.layout import Placed, place, quoted
+from glassbox_dsl.store.parts import found_parts
 from glassbox_dsl.store.rows import (
     AnswerRow,
     CellRow,
@@ -41,29 +41,11 @@ from glassbox_dsl.store.rows import (
     SourceText,
     TensorRecord,
 )
+from glassbox_dsl.store.table import Table
 from glassbox_dsl.store.views import measure_select, summary_select, view_names
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 _PLAIN_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*\Z")
-
-
-@dataclass(frozen=True)
-class Table:
-    """The answer to a query. `types` are DuckDB's names. `truncated`: there were more rows than the limit."""
-
-    columns: tuple[str, ...]
-    types: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    truncated: bool = False
-
-    def column(self, name: str) -> tuple[Any, ...]:
-        """The values of one column, top to bottom."""
-        at = self.columns.index(name)
-        return tuple(row[at] for row in self.rows)
-
-    def dicts(self) -> Iterator[dict[str, Any]]:
-        """The rows, each as a mapping by column."""
-        return (dict(zip(self.columns, row, strict=True)) for row in self.rows)
 
 
 class RunInfo(Row):
@@ -94,10 +76,10 @@ class RecordInfo(Row):
 
 
 @contextmanager
-def open_reader(path: str | Path) -> Iterator[Reader]:
-    """Open a results file, read-only and shut off from all else. Raises Findings (GB600, GB603 ... GB608)."""
+def open_reader(path: str | Path, with_losses: bool = False) -> Iterator[Reader]:
+    """Open a results file, read-only and shut off from all else. Raises what `reading` raises."""
     resolved = Path(path).resolve()
-    with reading(resolved) as connection:
+    with reading(resolved, with_losses=with_losses) as connection:
         harden(connection)
         yield Reader(resolved, connection)
 
@@ -216,7 +198,18 @@ class Reader:
         `where` fixes columns: `{"model": "smol", "layer": 3}`; None means IS NULL.
         """
         run = self._id(run_id)
-        return self._selected(measure_select(self.measure(experiment, measure, run), run), where, limit)
+        return self._selected(self.select_rows(self.measure(experiment, measure, run), run), where, limit)
+
+    def select_rows(self, measure: MeasureRow, run_id: str) -> str:
+        """The SQL of a measure's view, for any run."""
+        return measure_select(measure, run_id, found_parts(self._connection, run_id, measure))
+
+    def columns_of(self, measure: MeasureRow, run_id: str) -> dict[str, NDArray[Any]]:
+        """The rows of a measure as numpy columns, with `num` and `den` (masked where there are none) always."""
+        sql = self.select_rows(measure, run_id)
+        if measure.kind != "ratio":
+            sql = f"SELECT *, CAST(NULL AS DOUBLE) AS num, CAST(NULL AS DOUBLE) AS den FROM ({sql})"
+        return self._connection.execute(sql).fetchnumpy()
 
     def summary_table(
         self, experiment: str, measure: str, run_id: str | None = None, where: Mapping[str, Any] | None = None

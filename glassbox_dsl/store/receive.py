@@ -34,6 +34,7 @@ from glassbox_dsl.store.rows import (
     RunManifest,
     SourceText,
     TensorRecord,
+    TokenRow,
     TopColumns,
     VariableColumn,
     new_run_id,
@@ -157,13 +158,17 @@ def _item(item: Item, table: DataTable, label_at: Callable[..., str | None]) -> 
 
 
 def context_batch(
-    results: Results, tokens: Mapping[int, str], content: str = "", finished: tuple[ContextRow, ...] = ()
+    results: Results,
+    vocabulary: Sequence[TokenRow],
+    content: str = "",
+    finished: tuple[ContextRow, ...] = (),
 ) -> Batch:
-    """Everything of one context, for one flush; `tokens` gives the texts of the tokens that `top` found.
+    """Everything of one context, for one flush; `vocabulary` are the tokens that `top` found.
 
     `content` is the content key of the context, and `finished` its row where later runs may reuse it.
     """
     experiment = results.context.experiment.name
+    tokens = {token.token_id: token.token for token in vocabulary}
     return Batch(
         measures=tuple(measure_row(results, m) for m in results.measured),
         rows=tuple(measure_rows(experiment, m, tokens) for m in results.measured if len(m.numbers)),
@@ -173,7 +178,13 @@ def context_batch(
         cells=tuple(_cells(results, content)),
         contexts=finished,
         diagnostics=tuple(diagnostic_row(d) for d in results.diagnostics),
+        vocabulary=tuple(vocabulary),
     )
+
+
+def top_tokens(results: Results) -> set[int]:
+    """The tokens that `top` found."""
+    return {int(i) for m in results.measured if m.top is not None for i in m.top["token_id"]}
 
 
 def _variables(columns: Sequence[Column]) -> tuple[VariableColumn, ...]:
@@ -338,8 +349,8 @@ def command_line() -> str:
     return " ".join(["gbx", *sys.argv[1:]])
 
 
-def headlines(results: Results, summaries: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """The few lines that a person wants to see first."""
+def headlines(results: Results) -> Iterator[str]:
+    """What became of each claim, in a line."""
     context = results.context
     for claim in results.claimed:
         sides = (
@@ -349,37 +360,3 @@ def headlines(results: Results, summaries: Mapping[str, Any] | None = None) -> I
         )
         state = "holds" if claim.holds else f"BROKEN in {claim.broken} of {claim.cells} cells"
         yield f"{context.experiment.name} on {context.model}: expect {claim.value.text}: {state}{sides}"
-    for measured in results.measured:
-        line = _best(measured)
-        if line:
-            yield f"{context.experiment.name}.{measured.value.name} on {context.model}: {line}"
-
-
-def _best(measured: Measured) -> str:
-    """The mean of a scalar, or the largest mean over the cells of a sweep with where it is."""
-    if not len(measured.numbers) or measured.top is not None:
-        return ""
-    keys = np.zeros(len(measured.numbers), dtype=np.int64)
-    for column in measured.columns:
-        _, code = np.unique(column.values.astype(str), return_inverse=True)
-        keys = keys * (code.max() + 1) + code
-    _, cell = np.unique(keys, return_inverse=True)
-    if measured.num is not None and measured.den is not None:
-        means = np.bincount(cell, measured.num) / np.bincount(cell, measured.den)
-    else:
-        means = np.bincount(cell, np.nan_to_num(measured.numbers)) / np.maximum(
-            np.bincount(cell, ~np.isnan(measured.numbers)), 1
-        )
-    if not measured.columns:
-        return (
-            f"mean {means[0]:.4g} over {len(measured.numbers)} items"
-            if measured.item is not None
-            else f"{means[0]:.4g}"
-        )
-    best = int(np.nanargmax(means))
-    row = int(np.flatnonzero(cell == best)[0])
-    where = ", ".join(
-        f"{c.name} {(c.labels[row] if c.labels is not None else None) or c.values[row]}"
-        for c in measured.columns
-    )
-    return f"largest mean {means[best]:.4g} at {where}"

@@ -131,6 +131,15 @@ class AnswerRow(Row):
     token_ids: tuple[tuple[int, ...], ...]
 
 
+class TokenRow(Row):
+    """A token of a model's vocabulary: readable text, and the bytes it stands for in running text."""
+
+    model: str
+    token_id: int
+    token: str
+    bytes: bytes
+
+
 class ItemRow(Row):
     """One item of a data set for one model. `dropped_by`: the `keep where` line that dropped it for this
     model."""
@@ -351,3 +360,4 @@ class Batch:
     actual: Mapping[str, int] = field(default_factory=dict)
     contexts: tuple[ContextRow, ...] = ()
     readings: tuple[Readings, ...] = ()
+    vocabulary: tuple[TokenRow, ...] = ()

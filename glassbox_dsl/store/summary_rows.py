@@ -10,7 +10,8 @@ from duckdb import DuckDBPyConnection
 from numpy.typing import NDArray
 
 from glassbox_dsl.store.insert import Columns, insert_columns
-from glassbox_dsl.store.layout import literal, place
+from glassbox_dsl.store.layout import place
+from glassbox_dsl.store.parts import found_parts, names_of, within
 from glassbox_dsl.store.rows import MeasureRow
 from glassbox_dsl.store.summaries import Summary, summarise, summarise_ratio
 from glassbox_dsl.store.views import SUMMARISED
@@ -36,27 +37,29 @@ def insert_summaries(
 def _summary_columns(connection: DuckDBPyConnection, run_id: str, measure: MeasureRow) -> Columns | None:
     placed = place(measure)
     keys = ["model", "data", *(key for p in placed for key in p.group_keys)]
-    chosen = (
-        f"run_id = {literal(run_id)} AND experiment = {literal(measure.experiment)}"
-        f" AND measure = {literal(measure.measure)}"
-    )
-    coordinates = [column for p in placed for column in (p.column, p.label) if column is not None]
+    parts = found_parts(connection, run_id, measure)
+    if not parts:
+        return None
+    source = f"(SELECT {names_of(parts)}, rowid AS row, * FROM main.value_rows WHERE {within(parts)})"
+    coordinates = [
+        (column, stored)
+        for p in placed
+        for column, stored in ((p.column, p.stored), (p.label, p.stored_label))
+        if column is not None
+    ]
     # a coordinate stands only when all items agree on it: `s2` may lie at another index in each item
     shown = [
-        f"CASE WHEN min({c}) = max({c}) AND count({c}) = count(*) THEN min({c}) END AS {c}"
-        for c in coordinates
+        f"CASE WHEN min({c}) = max({c}) AND count({c}) = count(*) THEN min({c}) END AS {stored}"
+        for c, stored in coordinates
     ]
     # dense_rank numbers the cells in the order in which GROUP BY ... ORDER BY the same keys lists them
     by = ", ".join(keys)
     cells = connection.execute(
-        f"SELECT {', '.join(['model', 'data', *shown])}, min(rowid) AS first_row FROM main.measurements"
-        f" WHERE {chosen} GROUP BY {by} ORDER BY {by}"
+        f"SELECT {', '.join(['model', 'data', *shown])}, min(row) AS first_row FROM {source}"
+        f" GROUP BY {by} ORDER BY {by}"
     ).fetchnumpy()
-    if len(cells["first_row"]) == 0:
-        return None
     rows = connection.execute(
-        f"SELECT dense_rank() OVER (ORDER BY {by}) - 1 AS cell, item, value, num, den FROM main.measurements"
-        f" WHERE {chosen}"
+        f"SELECT dense_rank() OVER (ORDER BY {by}) - 1 AS cell, item, value, num, den FROM {source}"
     ).fetchnumpy()
     order = np.argsort(np.asarray(cells.pop("first_row")), kind="stable")
     columns: Columns = {name: column[order] for name, column in cells.items()}

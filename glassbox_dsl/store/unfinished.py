@@ -18,7 +18,7 @@ def unfinished(db: Path) -> tuple[Path, tuple[Diagnostic, ...]] | None:
 
     Raises Findings: GB614 when that file is gone, and what opening the results file raises.
     """
-    with open_reader(db) as reader:
+    with open_reader(db, with_losses=True) as reader:
         newest = {run.file: run for run in reader.runs()}
         open_runs = [run for run in newest.values() if run.status in RESUMABLE]
         if not open_runs:

@@ -12,21 +12,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from duckdb import DuckDBPyConnection
 
 from glassbox_dsl.store.layout import (
+    FIXED_COLUMNS,
     ROW_COLUMNS,
     SUMMARY_COLUMNS,
     VALUE_COLUMNS,
+    VALUE_MEANINGS,
     Names,
     literal,
     place,
     quoted,
 )
+from glassbox_dsl.store.parts import Parts, names_of, parts_of_run, within
 from glassbox_dsl.store.rows import MeasureRow, VariableColumn
 
 DATA_SCHEMA: Final = "data"
@@ -58,11 +61,14 @@ class View:
     name: str
     sql: str
     about: str
+    columns: Mapping[str, str]
+    """What each column holds."""
 
     @property
     def comment(self) -> str:
         """What it shows, with a fingerprint of its SQL: equal comments are equal views."""
-        return f"{_MARK}{hashlib.sha256(self.sql.encode()).hexdigest()[:12]}: {self.about}"
+        made = json.dumps([self.sql, *self.columns.items()])
+        return f"{_MARK}{hashlib.sha256(made.encode()).hexdigest()[:12]}: {self.about}"
 
 
 def view_names(measures: Sequence[MeasureRow]) -> dict[tuple[str, str], ViewNames]:
@@ -82,21 +88,42 @@ def view_names(measures: Sequence[MeasureRow]) -> dict[tuple[str, str], ViewName
     }
 
 
-def measure_select(measure: MeasureRow, run_id: str | None) -> str:
-    """SQL for the rows of a measure in one run, or (None) in all complete runs with the same variables."""
-    columns = [*ROW_COLUMNS, *_variables(measure), *VALUE_COLUMNS[measure.kind]]
-    table = "lens" if measure.kind == "top" else "measurements"
-    return f"SELECT {', '.join(columns)} FROM main.{table} WHERE {_of_measure(measure, run_id)}"
+def measure_select(measure: MeasureRow, run_id: str, parts: Parts) -> str:
+    """SQL for the rows of a measure in one run, whose series are `parts`."""
+    names = f"CAST({literal(run_id)} AS VARCHAR) AS run_id, {names_of(parts)}"
+    columns = [names, "item", *_variables(measure), *VALUE_COLUMNS[measure.kind]]
+    return f"SELECT {', '.join(columns)} FROM main.{_table(measure)} WHERE {within(parts)}"
+
+
+def spanning_select(measure: MeasureRow) -> str:
+    """SQL for the rows of a measure in all complete runs with the same variables."""
+    columns = ["s.run_id", "s.model", "s.data", "item", *_variables(measure), *VALUE_COLUMNS[measure.kind]]
+    named = f"experiment = {literal(measure.experiment)} AND measure = {literal(measure.measure)}"
+    return (
+        f"SELECT {', '.join(columns)} FROM main.{_table(measure)} r JOIN main.series s ON s.series = r.series"
+        " WHERE s.run_id IN (SELECT m.run_id FROM main.measures m JOIN main.run_ends e ON e.run_id = m.run_id"
+        f" WHERE e.status = 'complete' AND m.{named.replace(' AND ', ' AND m.')}"
+        f" AND m.kind = {literal(measure.kind)}"
+        f" AND CAST(m.variables AS VARCHAR) = {literal(variables_json(measure))})"
+        f" AND s.{named.replace(' AND ', ' AND s.')}"
+    )
+
+
+def _table(measure: MeasureRow) -> str:
+    return "top_rows" if measure.kind == "top" else "value_rows"
 
 
 def summary_select(measure: MeasureRow, run_id: str) -> str:
     """SQL for the summary of a measure in one run."""
     columns = ["run_id", "model", "data", *_variables(measure), *SUMMARY_COLUMNS]
-    return f"SELECT {', '.join(columns)} FROM main.summaries WHERE {_of_measure(measure, run_id)}"
+    return (
+        f"SELECT {', '.join(columns)} FROM main.summaries WHERE run_id = {literal(run_id)}"
+        f" AND experiment = {literal(measure.experiment)} AND measure = {literal(measure.measure)}"
+    )
 
 
 def refresh(connection: DuckDBPyConnection) -> bool:
-    """Make the views show the newest complete runs, in one transaction; True when something changed."""
+    """Make the views show the newest complete runs, in the transaction that is open; True when something changed."""
     wanted = {(v.schema, v.name): v for v in _wanted(connection)}
     present = {
         (schema, name): comment
@@ -108,7 +135,6 @@ def refresh(connection: DuckDBPyConnection) -> bool:
     }
     if present == {key: view.comment for key, view in wanted.items()}:
         return False
-    connection.execute("BEGIN")
     for schema, name in present:
         if (schema, name) not in wanted:
             connection.execute(f"DROP VIEW {quoted(schema)}.{quoted(name)}")
@@ -116,7 +142,6 @@ def refresh(connection: DuckDBPyConnection) -> bool:
         if present.get(key) != view.comment:
             _make(connection, view)
     _drop_empty_schemas(connection, {schema for schema, _ in present})
-    connection.execute("COMMIT")
     return True
 
 
@@ -125,6 +150,8 @@ def _make(connection: DuckDBPyConnection, view: View) -> None:
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(view.schema)}")
     connection.execute(f"CREATE OR REPLACE VIEW {name} AS {view.sql}")
     connection.execute(f"COMMENT ON VIEW {name} IS {literal(view.comment)}")
+    for column, meaning in view.columns.items():
+        connection.execute(f"COMMENT ON COLUMN {name}.{quoted(column)} IS {literal(meaning)}")
 
 
 def _drop_empty_schemas(connection: DuckDBPyConnection, schemas: Iterable[str]) -> None:
@@ -149,19 +176,20 @@ def _wanted(connection: DuckDBPyConnection) -> tuple[View, ...]:
     for run_id, file in newest:
         origin = f"run {run_id} of {file}"
         mine: dict[str, list[View]] = {}
-        measures = _measures(connection, run_id)
+        measures, parts = _measures(connection, run_id), parts_of_run(connection, run_id)
         for key, names in view_names(list(measures.values())).items():
             measure = measures[key]
             shown = mine.setdefault(names.schema, [])
             about = measure.title or measure.source or measure.measure
-            shown.append(
-                View(names.schema, names.rows, measure_select(measure, run_id), f"{about} ({origin})")
-            )
+            sql = measure_select(measure, run_id, parts.get(key, ()))
+            shown.append(View(names.schema, names.rows, sql, f"{about} ({origin})", measure_columns(measure)))
             if names.summary is not None:
                 about = f"means over items of {measure.measure} ({origin})"
-                shown.append(View(names.schema, names.summary, summary_select(measure, run_id), about))
+                sql = summary_select(measure, run_id)
+                shown.append(View(names.schema, names.summary, sql, about, summary_columns(measure)))
             about = f"all complete runs of {measure.experiment}.{measure.measure}"
-            spanning = View(ALL_RUNS_SCHEMA, names.all_runs, measure_select(measure, None), about)
+            sql = spanning_select(measure)
+            spanning = View(ALL_RUNS_SCHEMA, names.all_runs, sql, about, measure_columns(measure))
             single[spanning.schema, spanning.name] = spanning
         schemas |= mine
         for view in _data_views(connection, run_id, origin):
@@ -171,7 +199,7 @@ def _wanted(connection: DuckDBPyConnection) -> tuple[View, ...]:
 
 def _measures(connection: DuckDBPyConnection, run_id: str) -> dict[tuple[str, str], MeasureRow]:
     rows = connection.execute(
-        "SELECT experiment, measure, title, variables, kind, source FROM main.measures"
+        "SELECT experiment, measure, title, variables, kind, source, unit FROM main.measures"
         " WHERE run_id = ? ORDER BY rowid",
         [run_id],
     ).fetchall()
@@ -183,25 +211,42 @@ def _measures(connection: DuckDBPyConnection, run_id: str) -> dict[tuple[str, st
             variables=tuple(VariableColumn(**v) for v in json.loads(variables)),
             kind=kind,
             source=source,
+            unit=unit,
         )
-        for experiment, measure, title, variables, kind, source in rows
+        for experiment, measure, title, variables, kind, source, unit in rows
     }
+
+
+def measure_columns(measure: MeasureRow) -> dict[str, str]:
+    """What each column of a measure's view holds."""
+    values = {name: VALUE_MEANINGS[name] for name in VALUE_COLUMNS[measure.kind]}
+    if measure.unit and measure.kind == "value":
+        values["value"] += f"; unit: {measure.unit}"
+    return {**{name: FIXED_COLUMNS[name] for name in ROW_COLUMNS}, **_variable_meanings(measure), **values}
+
+
+def summary_columns(measure: MeasureRow) -> dict[str, str]:
+    """What each column of a measure's summary view holds."""
+    context = {name: FIXED_COLUMNS[name] for name in ("run_id", "model", "data")}
+    figures = {name: VALUE_MEANINGS[name] for name in SUMMARY_COLUMNS}
+    if measure.kind == "ratio":
+        figures["mean"] = "ratio of means over items: sum(num) / sum(den)"
+    return {**context, **_variable_meanings(measure), **figures}
+
+
+def _variable_meanings(measure: MeasureRow) -> dict[str, str]:
+    found = {}
+    for placed in place(measure):
+        variable = placed.variable
+        kind = f"on the axis {variable.axis}" if variable.axis else f"a {variable.kind}"
+        found[placed.shown] = f"variable `{variable.name}` of the measure, {kind}"
+        if placed.shown_label is not None:
+            found[placed.shown_label] = f"span label at `{variable.name}`, such as s2"
+    return found
 
 
 def _variables(measure: MeasureRow) -> tuple[str, ...]:
     return tuple(column for placed in place(measure) for column in placed.selection())
-
-
-def _of_measure(measure: MeasureRow, run_id: str | None) -> str:
-    named = f"experiment = {literal(measure.experiment)} AND measure = {literal(measure.measure)}"
-    if run_id is not None:
-        return f"run_id = {literal(run_id)} AND {named}"
-    same = literal(variables_json(measure))
-    return (
-        "run_id IN (SELECT m.run_id FROM main.measures m JOIN main.run_ends e ON e.run_id = m.run_id"
-        f" WHERE e.status = 'complete' AND m.{named.replace(' AND ', ' AND m.')}"
-        f" AND m.kind = {literal(measure.kind)} AND CAST(m.variables AS VARCHAR) = {same}) AND {named}"
-    )
 
 
 def variables_json(measure: MeasureRow) -> str:
@@ -214,12 +259,13 @@ def _data_views(connection: DuckDBPyConnection, run_id: str, origin: str) -> Ite
         "SELECT data FROM main.items WHERE run_id = ? GROUP BY data ORDER BY min(rowid)", [run_id]
     ).fetchall()
     for (data,) in names:
-        yield View(DATA_SCHEMA, data, _data_select(connection, run_id, data), f"items of {data} ({origin})")
+        sql, columns = _data_select(connection, run_id, data)
+        yield View(DATA_SCHEMA, data, sql, f"items of {data} ({origin})", columns)
 
 
-def _data_select(connection: DuckDBPyConnection, run_id: str, data: str) -> str:
-    """SQL for the items of a data set: number, variables, features, template, prompts, answers, kept per
-    model."""
+def _data_select(connection: DuckDBPyConnection, run_id: str, data: str) -> tuple[str, dict[str, str]]:
+    """SQL for the items of a data set, and what its columns hold: number, variables, features, template,
+    prompts, answers, kept per model."""
     rows = connection.execute(
         "SELECT variables, features, answers FROM main.items WHERE run_id = ? AND data = ?", [run_id, data]
     ).fetchall()
@@ -230,30 +276,39 @@ def _data_select(connection: DuckDBPyConnection, run_id: str, data: str) -> str:
     ).fetchall()
     fixed = ("run_id", "model", "item", "template", "kept", "dropped_by")
     names = Names(fixed)
+    meanings = {name: FIXED_COLUMNS[name] for name in fixed}
 
-    def column(expression: str, name: str) -> str:
-        return f"{expression} AS {quoted(names.claim(name))}"
+    def column(expression: str, name: str, what: str) -> str:
+        shown = names.claim(name)
+        meanings[shown] = f"{what} `{name}`"
+        return f"{expression} AS {quoted(shown)}"
 
     columns = [
         *("i.run_id", "i.model", "i.item"),
-        *(column(_json_column("i.variables", k, variables), k) for k in _keys(variables)),
-        *(column(_json_column("i.features", k, features), k) for k in _keys(features) if k != "template"),
+        *(column(_json_column("i.variables", k, variables), k, "variable") for k in _keys(variables)),
+        *(
+            column(_json_column("i.features", k, features), k, "feature")
+            for k in _keys(features)
+            if k != "template"
+        ),
         "i.template",
         *(
             column(
                 "(SELECT any_value(p.text) FROM main.prompts p WHERE p.run_id = i.run_id AND p.data = i.data"
                 f" AND p.model = i.model AND p.item = i.item AND p.prompt = {literal(prompt)})",
                 prompt,
+                "prompt",
             )
             for (prompt,) in prompts
         ),
-        *(column(_answer_column(k, answers), k) for k in _keys(answers)),
+        *(column(_answer_column(k, answers), k, "answer") for k in _keys(answers)),
         *("i.kept", "i.dropped_by"),
     ]
-    return (
+    sql = (
         f"SELECT {', '.join(columns)} FROM main.items i"
         f" WHERE i.run_id = {literal(run_id)} AND i.data = {literal(data)}"
     )
+    return sql, meanings
 
 
 def _keys(records: Sequence[dict[str, Any]]) -> tuple[str, ...]:

@@ -16,9 +16,9 @@ from typing import Final
 
 from duckdb import DuckDBPyConnection
 
-from glassbox_dsl.diagnostics import InternalError
+from glassbox_dsl.diagnostics import Diagnostic, Findings, InternalError
 from glassbox_dsl.plan.contexts import Key
-from glassbox_dsl.store import views
+from glassbox_dsl.store import ledger, views
 from glassbox_dsl.store.batch import insert_batch, insert_manifest
 from glassbox_dsl.store.copying import (
     Lines,
@@ -28,8 +28,7 @@ from glassbox_dsl.store.copying import (
     copy_summaries,
     same_contexts,
 )
-from glassbox_dsl.store.file import create, probe, reading, upgrade, utc_now, writing
-from glassbox_dsl.store.layout import place
+from glassbox_dsl.store.file import create, probe, reading, utc_now, writing
 from glassbox_dsl.store.rows import Batch, ContextRow, EndStatus, MeasureRow, RunManifest
 from glassbox_dsl.store.summary_rows import insert_summaries, read_summaries
 
@@ -64,6 +63,7 @@ class Store:
         self._measures: dict[tuple[str, str], MeasureRow] = {}
         self._flushes = 0
         self._sources: set[str] = set()
+        self.losses: tuple[Diagnostic, ...] = ()
 
     @classmethod
     def create_or_open(cls, path: str | Path, glassbox: str = "") -> Store:
@@ -75,13 +75,17 @@ class Store:
     def claim(self) -> None:
         """Check that the file can be written and nobody holds it. Leaves nothing behind.
 
-        Raises StoreLocked (GB600: exit code 4) or Findings (GB601 ... GB605, GB607).
+        Raises StoreLocked (GB600: exit code 4) or Findings (GB601 ... GB605, GB607, GB616). `losses` then holds a
+        warning (GB615) for each earlier run of which acknowledged transactions are gone.
         """
         if not self.path.exists():
             probe(self.path)
             return
         with writing(self.path, CLAIM_SECONDS) as connection:
-            views.refresh(connection)  # a kill between the end of a run and its views is mended here
+            if damage := ledger.damage(connection, self.path):
+                raise Findings([damage])
+            self.losses = ledger.losses(connection, self.path, severity="warning")
+            _refresh(connection)  # a kill between the end of a run and its views is mended here
 
     def begin(self, manifest: RunManifest) -> None:
         """Store what is known of the run before its first number; makes the file if there is none."""
@@ -89,26 +93,25 @@ class Store:
             raise InternalError("a store was asked to begin a second run before the first was finished")
         if not self.path.exists():
             create(self.path, self._glassbox or manifest.glassbox)
+            ledger.forget(self.path)
         with self._transaction() as connection:
-            upgrade(connection, self._glassbox or manifest.glassbox)
             insert_manifest(connection, manifest)
+        ledger.forget(self.path)  # what is there was compared with the file, and the losses are known
         self._manifest, self._measures, self._flushes, self._sources = manifest, {}, 0, set[str]()
 
     def flush(self, batch: Batch) -> None:
         """Store a batch: one transaction, all of it or nothing.
 
-        Waits up to a minute for a reader to let go of the file. Raises StoreLocked (GB600), Findings (GB606
-        the disk is full or fails, GB612 a measure has too many variables).
+        Waits up to a minute for a reader to let go of the file. Raises StoreLocked (GB600), Findings (GB606 the
+        disk is full or fails).
         """
         run_id = self._started().run_id
         known = self._measures | {(m.experiment, m.measure): m for m in batch.measures}
         fresh = tuple(m for key, m in known.items() if key not in self._measures)
-        for measure in fresh:
-            place(measure)
         with self._transaction() as connection:
             insert_batch(connection, run_id, self._flushes, batch, fresh, known)
         self._measures = known
-        self._flushes += 1
+        self._acknowledge()
 
     def reuse(self, reused: Reused) -> None:
         """Copy a context that an earlier run has finished, in one transaction."""
@@ -125,12 +128,12 @@ class Store:
                 connection, run, self._flushes, Batch(contexts=(reused.row,)), fresh, self._measures, counts
             )
         self._sources.add(reused.source)
-        self._flushes += 1
+        self._acknowledge()
 
     def finish(self, status: EndStatus) -> None:
         """Compute the summaries, store how the run ended, and (status "complete") point the views at it."""
         manifest = self._started()
-        with reading(self.path, FLUSH_SECONDS) as connection:
+        with reading(self.path, FLUSH_SECONDS, with_losses=True) as connection:
             source = min(self._sources, default="")
             copied = len(self._sources) == 1 and same_contexts(connection, source, manifest.run_id)
             measures = () if copied else tuple(self._measures.values())
@@ -144,8 +147,14 @@ class Store:
                 "INSERT INTO main.run_ends VALUES (?, ?, ?, ?)", [manifest.run_id, status, utc_now(), seconds]
             )
         with writing(self.path, FLUSH_SECONDS) as connection:
-            views.refresh(connection)
+            _refresh(connection)
+        ledger.forget(self.path, manifest.run_id)
         self._manifest = None
+
+    def _acknowledge(self) -> None:
+        """Note outside the file how many transactions of the run it holds: see `ledger`."""
+        self._flushes += 1
+        ledger.acknowledge(self.path, self._started().run_id, self._flushes)
 
     def _started(self) -> RunManifest:
         if self._manifest is None:
@@ -159,3 +168,10 @@ class Store:
             connection.execute("BEGIN")
             yield connection
             connection.execute("COMMIT")
+
+
+def _refresh(connection: DuckDBPyConnection) -> None:
+    """Make the views show the newest complete runs, in a transaction of their own."""
+    connection.execute("BEGIN")
+    views.refresh(connection)
+    connection.execute("COMMIT")

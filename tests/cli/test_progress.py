@@ -87,3 +87,25 @@ def test_clock(seconds, text):
 def test_the_time_left_follows_the_pace():
     assert remaining_seconds(done=25, total=100, seconds=10) == 30
     assert remaining_seconds(done=0, total=100, seconds=10) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "escapes"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"CI": "true"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_bars_only_for_a_terminal_that_wants_them(monkeypatch, settings, escapes):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for name in ("NO_COLOR", "CI"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"TERM": "xterm"} | settings).items():
+        monkeypatch.setenv(name, value)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with watching(False) as progress:
+        progress.stage("a \x1b[31mstage", 2)
+        progress.advance(2)
+    assert ("\x1b" in terminal.getvalue()) is escapes
+    assert "\x1b[31mstage" not in terminal.getvalue() and "stage" in terminal.getvalue()

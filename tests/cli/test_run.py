@@ -18,6 +18,7 @@ class Outcome:
     reports: tuple[Path, ...] = ()
     headlines: tuple[str, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    run_id: str = ""
 
 
 @dataclass

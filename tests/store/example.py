@@ -29,6 +29,7 @@ from glassbox_dsl.store.rows import (
     RunManifest,
     SourceText,
     TensorRecord,
+    TokenRow,
     TopColumns,
     VariableColumn,
     new_run_id,
@@ -131,7 +132,7 @@ def write_example(
     run = run_id or new_run_id()
     rng = np.random.default_rng(seed)
     store.begin(manifest(run))
-    store.flush(Batch(models=MODELS, items=items(), measures=MEASURES, checks=CHECKS))
+    store.flush(Batch(models=MODELS, items=items(), measures=MEASURES, checks=CHECKS, vocabulary=VOCABULARY))
     for model in LAYERS:
         store.flush(numbers(rng, model))
     known = Readings("0f" * 16, np.zeros((2, 2), np.uint64), np.ones((2, 1), np.float32))
@@ -188,6 +189,12 @@ CHECKS = tuple(
         ("T3", "the last token changes nothing before it", 2.1e-6, 1e-4),
         ("T7", "resid_post = resid_pre + attn.out + mlp.out", 3.2e-6, 1e-4),
     )
+)
+
+VOCABULARY = tuple(
+    TokenRow(model=model, token_id=100 + i, token=token, bytes=token.encode())
+    for model in LAYERS
+    for i, token in enumerate(TOKENS)
 )
 
 EXPECTATIONS = tuple(

@@ -217,18 +217,21 @@ def test_second_variable_on_an_axis_and_positions_in_slots(tmp_path: Path) -> No
         (None, None, None, "s.span", "mlp.out", 8, 2.0),
     ]
     with duckdb.connect(tmp_path / "x.duckdb", read_only=True) as direct:
-        assert direct.execute("SELECT layer, pos, text_1 FROM measurements").fetchall() == [
-            (7, 0, "last"),
-            (8, None, "s.span"),
+        assert direct.execute("SELECT layer, numbers, texts FROM measurements").fetchall() == [
+            (7, [5], ["last", "resid_post"]),
+            (8, [None], ["s.span", "mlp.out"]),
         ]
 
 
-def test_too_many_variables_are_refused(tmp_path: Path) -> None:
-    variables = tuple(VariableColumn(name=f"v{i}", kind="float") for i in range(7))
-    store = Store.create_or_open(tmp_path / "x.duckdb")
-    store.begin(ex.manifest(new_run_id()))
-    with pytest.raises(Findings, match="GB612"):
-        store.flush(Batch(measures=(MeasureRow(experiment="e", measure="m", variables=variables),)))
+def test_a_measure_may_have_many_variables(tmp_path: Path) -> None:
+    variables = tuple(VariableColumn(name=f"v{i}", kind="float") for i in range(12))
+    measure = MeasureRow(experiment="e", measure="m", variables=variables)
+    columns = {v.name: np.array([i + 0.5]) for i, v in enumerate(variables)}
+    stored(
+        tmp_path / "x.duckdb", Batch(measures=(measure,), rows=(measured(measure, [1.0], columns=columns),))
+    )
+    with open_reader(tmp_path / "x.duckdb") as reader:
+        assert reader.rows("e", "m").rows[0][4:] == (*(i + 0.5 for i in range(12)), 1.0)
 
 
 def test_run_ids_sort_by_time_and_are_uuids_of_version_7() -> None:
@@ -260,8 +263,13 @@ def test_every_table_and_its_meaning_is_documented_and_filled(example: Path) -> 
         version = direct.execute("SELECT tags FROM duckdb_databases() WHERE NOT internal").fetchone()
         keys = direct.execute("FROM duckdb_constraints() WHERE constraint_type <> 'NOT NULL'").fetchall()
         indexes = direct.execute("FROM duckdb_indexes()").fetchall()
+        columns = direct.execute(
+            "SELECT schema_name, table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal"
+        ).fetchall()
     assert keys == [] and indexes == []
-    assert len(tables) == 22
+    assert len(tables) == 24
+    assert len(columns) > 300 and [c for c in columns if not c[3]] == []
+    assert {"main", "data", "all_runs", "patch_resid", "lens"} <= {c[0] for c in columns}
     assert [name for name, comment, _ in tables if not comment] == []
     assert [name for name, _, size in tables if size == 0] == []
     assert version is not None and version[0]["storage_version"].startswith("v1.5")

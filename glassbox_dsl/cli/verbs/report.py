@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glassbox_dsl.cli.output import say
+from glassbox_dsl.cli.output import complain, say
 
 
 def register(app: typer.Typer) -> None:
@@ -21,14 +21,37 @@ def render_pages(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="The folder to write to; beside DB if left out."),
     ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", help="An older run than the newest complete one.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Draw the newest run again while it goes on, until it ends.")
+    ] = False,
+    every: Annotated[float, typer.Option(help="Seconds between two looks of --watch.", min=0.1)] = 5.0,
 ) -> None:
     """Render the HTML pages of the newest run in a database."""
+    folder = out if out is not None else beside(db)
+    if watch:
+        _watch(db, folder, every, run)
+        return
     from glassbox_dsl.report import render_report
 
-    for page in render_report(db, out if out is not None else _beside(db)):
+    for page in render_report(db, folder, run_id=run):
         say(str(page))
 
 
-def _beside(db: Path) -> Path:
+def _watch(db: Path, out: Path, every: float, run: str | None) -> None:
+    from glassbox_dsl.report.watch import watch
+
+    told: set[Path] = set()
+    for state, pages in watch(db, out, every, run):
+        for page in pages:
+            if page not in told:
+                say(str(page))
+        told.update(pages)
+        complain(f"drawn; the run is {'under way' if state.status == 'started' else state.status}")
+
+
+def beside(db: Path) -> Path:
     """The folder of a database's pages: its own name without the suffix."""
     return db.with_suffix("") if db.suffix else db.with_name(f"{db.name}_report")

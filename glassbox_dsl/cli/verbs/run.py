@@ -29,8 +29,11 @@ def run(
         bool, typer.Option("--fresh", help="Compute everything again, whatever the DuckDB file knows.")
     ] = False,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help=MEMORY)] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show no progress and no summary, only what is wrong.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Write what came of it as one JSON object.")] = False,
     families: Families = None,
 ) -> None:
     """Run the experiments of a file; results go to DuckDB, the report to a folder."""
-    run_and_tell(file, db, report, quiet, fresh, memory_budget(memory))
+    run_and_tell(file, db, report, quiet, fresh, memory_budget(memory), json)

@@ -1,0 +1,69 @@
+"""`gbx figure`: one measure as a figure for a paper."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from glassbox_dsl.cli.output import say
+
+
+class Picture(StrEnum):
+    """What a figure can be written as."""
+
+    svg = "svg"
+    pdf = "pdf"
+    png = "png"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("figure")(draw)
+
+
+def draw(
+    db: Annotated[Path, typer.Argument(metavar="DB", help="A DuckDB file written by `gbx run`.")],
+    measure: Annotated[str, typer.Argument(metavar="EXPERIMENT.MEASURE", help="What to draw.")],
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="OPTION=VALUE...", help="As in a report: kind=line x=layer model=smol title=..."
+        ),
+    ] = None,
+    form: Annotated[
+        Picture | None, typer.Option("--format", "-f", help="svg, or what the ending of -o says.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file to write.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", help="An older run than the newest complete one.")
+    ] = None,
+) -> None:
+    """Draw a measure as SVG, PDF or PNG, as the reports of the file show it."""
+    from glassbox_dsl.report.paper import write_figure
+
+    experiment, dot, name = measure.partition(".")
+    if not dot:
+        raise typer.BadParameter("write EXPERIMENT.MEASURE", param_hint="EXPERIMENT.MEASURE")
+    ending = out.suffix.removeprefix(".") if out is not None else ""
+    picture = form or (Picture(ending) if ending in set(Picture) else Picture.svg)
+    target = out if out is not None else Path(f"{experiment}.{name}.{picture}")
+    given = dict(_option(text) for text in options or ())
+    say(str(write_figure(db, (experiment, name), str(picture), target, given, run)))
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """`layer=3` as a name and a number or text."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise typer.BadParameter(f"`{text}` is not of the form OPTION=VALUE", param_hint="OPTION=VALUE")
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value

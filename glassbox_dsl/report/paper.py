@@ -1,0 +1,179 @@
+"""One figure for a paper, as SVG, PDF or PNG: the chart of a report, drawn by Altair and vl-convert alone.
+
+Lines and bars are the charts of the pages. A matrix, which a page draws as an image with a script, is drawn here as
+Vega-Lite rectangles with the same panels, axes, labels and colours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.report import errors
+from glassbox_dsl.report.charts import bar, heatmap, line
+from glassbox_dsl.report.colours import scale_of
+from glassbox_dsl.report.grid import Panel
+from glassbox_dsl.report.material import Material
+from glassbox_dsl.report.pages import page_specs
+from glassbox_dsl.report.panels import axes_of, groups
+from glassbox_dsl.report.select import select
+from glassbox_dsl.report.series import series
+from glassbox_dsl.report.spec import ItemSpec, suited
+from glassbox_dsl.report.vega import installed, themed
+from glassbox_dsl.store.query import querying
+from glassbox_dsl.store.reader import open_reader
+
+FORMATS: Final = ("svg", "pdf", "png")
+THEME: Final = "light"
+PNG_SCALE: Final = 3.0  # 216 pixels to the inch
+FONT: Final = "Helvetica, Arial, sans-serif"
+
+
+def write_figure(
+    db: Path,
+    source: tuple[str, str],
+    form: str,
+    out: Path,
+    options: Mapping[str, Any],
+    run_id: str | None = None,
+) -> Path:
+    """Draw a measure and write it to `out`.
+
+    `options` are those of a report's item, and `kind`: heatmap, line or bar. What they leave open is as in the first
+    item of the file's reports that shows the measure, else as suits its axes. Raises Findings: the results file,
+    a measure or axis that is not there (GB652 ... GB655), no chart of that kind (GB651), no numbers or no extra
+    `charts` (GB658), a file that cannot be written (GB657).
+    """
+    if not installed():
+        raise Findings([errors.no_figure(".".join(source), "it needs the extra `charts`", INSTALL)])
+    with open_reader(db) as reader, querying(db) as ask:
+        run = reader.run(run_id).run_id
+        material = Material(reader, run, lambda sql: ask(sql, None))
+        drawn = chart(_item(material, source, options), material)
+    content = render(drawn, form)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = out.with_name(f".{out.name}.new")
+        temporary.write_bytes(content)
+        temporary.replace(out)
+    except OSError as problem:
+        raise Findings([errors.not_writable(str(out), problem.strerror or str(problem))]) from None
+    return out
+
+
+INSTALL: Final = "pip install 'glassbox-dsl[charts]'"
+
+
+def _item(material: Material, source: tuple[str, str], options: Mapping[str, Any]) -> ItemSpec:
+    """The item to draw: what is asked for, over what the reports of the file say of the measure."""
+    measure = material.measure(source)
+    asked = {name: value for name, value in options.items() if name != "kind"}
+    kind = options.get("kind")
+    for page in page_specs(material.reader.manifest(material.run_id), material):
+        for item in page.items:
+            if item.source == source and kind in (None, item.kind) and item.kind in DRAWN:
+                return ItemSpec(kind=item.kind, source=source, options={**item.options, **asked})
+    return ItemSpec(kind=str(kind or suited(measure)), source=source, options=asked)
+
+
+def chart(item: ItemSpec, material: Material) -> Any:
+    """The Altair chart of an item, in the colours and letters for print."""
+    if item.kind not in DRAWN:
+        raise Findings([errors.no_chart(item.kind, DRAWN)])
+    drawn = DRAWN[item.kind](item, material)
+    title = item.options.get("title")
+    if title:
+        drawn = drawn.properties(title=str(title))
+    return themed(drawn, THEME)
+
+
+def render(drawn: Any, form: str) -> bytes:
+    """An Altair chart as a file; nothing is fetched."""
+    import vl_convert
+
+    spec = drawn.to_dict()
+    spec["config"] |= {"font": FONT, "background": "white"}
+    if form == "svg":
+        return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])).encode()
+    if form == "pdf":
+        return bytes(vl_convert.vegalite_to_pdf(spec, allowed_base_urls=[]))
+    return bytes(vl_convert.vegalite_to_png(spec, scale=PNG_SCALE, allowed_base_urls=[]))
+
+
+def _line(item: ItemSpec, material: Material) -> Any:
+    return line.chart(series(item, _cells(item, material), material))
+
+
+def _bar(item: ItemSpec, material: Material) -> Any:
+    return bar.chart(series(item, _cells(item, material), material), THEME)
+
+
+def _cells(item: ItemSpec, material: Material) -> Any:
+    """The numbers of an item; none at all is a finding here, where a page would only be empty."""
+    cells = select(item, material)
+    if not cells.cells:
+        name = f"{cells.measure.experiment}.{cells.measure.measure}"
+        raise Findings([errors.no_figure(name, "the run stored no number for it", "")])
+    return cells
+
+
+def _matrix(item: ItemSpec, material: Material) -> Any:
+    """Panels of rectangles side by side, on one scale."""
+    import altair as alt
+
+    cells = _cells(item, material)
+    x, y = axes_of(item, cells)
+    panels = [heatmap.panel(material, cells, group, x, y) for group in groups(item, cells, (x, y))]
+    scale = scale_of(np.concatenate([p.values.ravel() for p in panels]))
+    name = cells.measure.measure + (f", {cells.measure.unit}" if cells.measure.unit else "")
+    colour = alt.Color(
+        "v:Q",
+        title=name,
+        scale=alt.Scale(domain=[scale.low, scale.high], range=list(scale.stops), interpolate="rgb"),
+        legend=alt.Legend(gradientLength=140),
+    )
+    drawn = [_rectangles(panel, colour) for panel in panels]
+    return drawn[0] if len(drawn) == 1 else alt.concat(*drawn, columns=2 if len(drawn) < 5 else 3)
+
+
+def _rectangles(panel: Panel, colour: Any) -> Any:
+    import altair as alt
+
+    xs, ys = _names(panel.x.labels, panel.x.marks), list(panel.y.labels)
+    rows = [
+        {"x": xs[i], "y": ys[j], "v": float(panel.values[j, i])}
+        for j in range(len(ys))
+        for i in range(len(xs))
+        if math.isfinite(panel.values[j, i])
+    ]
+    base = alt.Chart(alt.InlineData(values=rows), title=panel.title or alt.Undefined)
+    width, height = (min(most, max(8, most / n)) * n for n, most in ((len(xs), 360), (len(ys), 260)))
+    x = alt.X("x:N", title=panel.x.name, scale=alt.Scale(domain=xs), axis=_axis(slanted=bool(panel.x.marks)))
+    y = alt.Y("y:N", title=panel.y.name, scale=alt.Scale(domain=ys), axis=_axis(slanted=False))
+    drawn = base.mark_rect().encode(x=x, y=y, color=colour)
+    return drawn.properties(width=min(width, 420), height=min(height, 300))
+
+
+def _axis(slanted: bool) -> Any:
+    import altair as alt
+
+    return alt.Axis(labelAngle=-50 if slanted else 0, labelOverlap="greedy", ticks=False, domain=False)
+
+
+def _names(labels: tuple[str, ...], marks: tuple[Any, ...]) -> list[str]:
+    """Labels with the token or span at each position beside them; they stay different, as their numbers are."""
+    if not marks:
+        return list(labels)
+    return [f"{label} {mark.text[:16]}".strip() for label, mark in zip(labels, marks, strict=True)]
+
+
+DRAWN: Final[dict[str, Callable[[ItemSpec, Material], Any]]] = {
+    "heatmap": _matrix,
+    "line": _line,
+    "bar": _bar,
+}

@@ -1,0 +1,62 @@
+"""The page over all runs, in a real browser: it searches, opens runs, and does nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from glassbox_dsl.report.index import took, write_index
+from tests.report.browser import Browser
+from tests.store import example as ex
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("index")
+    for status in ("complete", "failed", "complete"):
+        ex.write_example(folder / "r.duckdb", status=status)
+    return write_index(folder / "r.duckdb", folder / "out")
+
+
+def test_it_runs_clean_and_finds_runs(browser: Browser, index: Path):
+    for dark in (False, True):
+        seen = browser.open(index, dark=dark)
+        assert seen.problems == []
+        assert {url for url in seen.requests if not url.startswith("data:")} == {index.resolve().as_uri()}
+        assert browser.run("document.documentElement.dataset.scripts") == "ready"
+    shown = "[...document.querySelectorAll('tbody tr')].filter(r => !r.hidden).length"
+    assert browser.run(shown) == 3
+    for words, count in (
+        ("failed", 1),
+        ("RECOVERED smol", 3),
+        ("complete by_layer", 2),
+        ("nothing", 0),
+        ("", 3),
+    ):
+        browser.run(
+            f"(() => {{ const i = document.querySelector('input'); i.value = {words!r};"
+            " i.dispatchEvent(new Event('input')); })()"
+        )
+        assert browser.run(shown) == count, words
+    assert (
+        browser.run("document.querySelector('label').htmlFor === document.querySelector('input').id") is True
+    )
+
+
+def test_its_links_lead_to_pages(index: Path):
+    import re
+
+    links = re.findall(r'href="([^"#:]+)"', index.read_text())
+    assert len(links) == 3 and all((index.parent / link).is_file() for link in links)
+
+
+def test_without_scripts_every_run_shows(browser: Browser, index: Path):
+    assert browser.open(index, scripts=False).problems == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.42, "0.4 s"), (42, "42 s"), (600, "10 min"), (9000, "2.5 h")]
+)
+def test_durations(seconds: float, text: str):
+    assert took(seconds) == text
