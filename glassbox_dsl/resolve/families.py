@@ -166,6 +166,7 @@ class Family(_Part):
     facts: dict[str, FactKey]
     defaults: dict[str, Any] = {}
     windows: Windows | None = None
+    traits: dict[str, Any] = {}  # read by resolve/traits.py, where a model is described
     config: ConfigKeys
     gguf: Gguf | None = None
     tolerance: Tolerance | None = None

@@ -261,3 +261,23 @@ def bad_hub_name(name: str, span: Span | None) -> Diagnostic:
         label="a name has the form `organisation/model`",
         help="for a folder on this machine use `local(...)`",
     )
+
+
+def no_such_model(text: str, known: Iterable[str]) -> Diagnostic:
+    """A command line names something that is no model."""
+    return Diagnostic(
+        code="GB330",
+        headline=f"no model `{text}`",
+        label="no bundled model, folder or file is called that",
+        help=did_you_mean(text, known, "models")
+        + "; or name a config.json, its folder, a .gguf, `hub:ORG/NAME`, `FILE.gbx:MODEL`",
+    )
+
+
+def not_in_file(name: str, file: str, known: Iterable[str]) -> Diagnostic:
+    """A command line names a model that a .gbx file does not declare."""
+    return Diagnostic(
+        code="GB330",
+        headline=f"`{file}` declares no model `{name}`",
+        help=did_you_mean(name, known, "models"),
+    )

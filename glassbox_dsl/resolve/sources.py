@@ -87,7 +87,7 @@ def _local(source: ModelSource) -> ModelFiles:
     folder, shown = Path(source.target), f"`{source.target}`"
     if not folder.is_dir():
         raise Findings([errors.no_folder(source.target, folder.exists(), source.span)])
-    config = _read_config(folder / "config.json", source)
+    config = read_config(folder / "config.json", source)
     problem = _weights_problem(folder, source)
     if problem is not None:
         raise Findings([problem])
@@ -96,7 +96,8 @@ def _local(source: ModelSource) -> ModelFiles:
     return ModelFiles(shown=shown, config=config, tokenizer=folder, weights=folder)
 
 
-def _read_config(path: Path, source: ModelSource) -> dict[str, Any]:
+def read_config(path: Path, source: ModelSource) -> dict[str, Any]:
+    """The JSON object in a config.json. Raises Findings."""
     if not path.is_file():
         raise Findings([errors.no_config(source.target, source.span)])
     try:
@@ -166,7 +167,7 @@ def _hub(source: ModelSource) -> ModelFiles:
     folder = hub_folder(source, SMALL_FILES, online=downloads_allowed())
     if folder is None:
         raise Findings([errors.not_in_hub_cache(source.target, source.revision, source.span)])
-    config = _read_config(folder / "config.json", source)
+    config = read_config(folder / "config.json", source)
     has_tokenizer = (folder / "tokenizer.json").is_file()
     if not has_tokenizer:
         raise Findings([errors.no_tokenizer(f"`{source.target}`", source.span)])
@@ -190,7 +191,7 @@ def _gguf(source: ModelSource) -> ModelFiles:
         raise Findings([errors.broken_gguf(source.target, str(problem), source.span)]) from None
     folder = converted_gguf_folder(file)
     if (folder / MANIFEST).is_file():
-        return _converted(folder, _read_config(folder / "config.json", source), shown, {})
+        return _converted(folder, read_config(folder / "config.json", source), shown, {})
     return _converted(folder, _gguf_config(said, source), shown, {})
 
 
