@@ -350,9 +350,10 @@ def family_of(model_type: str) -> Family | None:
 
 
 class CommonKeys(_Part):
-    """Config keys of every family: without effect on a forward pass, and allowed only certain values."""
+    """Config keys of every family: without effect on a forward pass, taken care of, allowed only certain values."""
 
     harmless: frozenset[str]
+    handled: frozenset[str]
     fixed: dict[str, tuple[Any, ...]]
 
 

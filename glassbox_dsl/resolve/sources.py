@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.resolve import model_errors as errors
+from glassbox_dsl.resolve.adapters import Adapter, find_adapter
 from glassbox_dsl.resolve.bundled import MANIFEST, BundledModel, bundled_models, converted_gguf_folder
 from glassbox_dsl.resolve.checkpoint import BrokenFile, check_safetensors, gguf_metadata
 from glassbox_dsl.resolve.families import Family, families, family, family_names
@@ -35,6 +36,7 @@ class ModelFiles(BaseModel):
     tokenizer: Path | None
     weights: Path | None
     fingerprints: dict[str, str] = {}
+    adapter: Adapter | None = None
 
     @property
     def fetched(self) -> bool:
@@ -44,8 +46,13 @@ class ModelFiles(BaseModel):
 
 def locate(source: ModelSource) -> ModelFiles:
     """Find a model's files on this machine; nothing is downloaded or converted. Raises Findings."""
-    if source.adapter is not None:
-        raise Findings([errors.adapter_not_built(source.adapter, source.span)])
+    files = _located(source)
+    if source.adapter is None:
+        return files
+    return files.model_copy(update={"adapter": find_adapter(source, "quantization_config" in files.config)})
+
+
+def _located(source: ModelSource) -> ModelFiles:
     match source.kind:
         case "bundled":
             return _bundled(source)
