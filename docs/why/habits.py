@@ -65,7 +65,7 @@ def load(folder: str, rows: list[tuple[str, str, str, str]]) -> Subject:
 def last_logits(model: nn.Module, ids: Tensor) -> Tensor:
     """Logits [vocab] at the last position."""
     with torch.inference_mode():
-        return model(ids).logits[0, -1]
+        return model(ids, logits_to_keep=1).logits[0, -1]
 
 
 def mean(numbers: list[float]) -> float:
