@@ -151,7 +151,8 @@ class Seen:
         self.width, self.sharing = config.head_dim, config.num_attention_heads // config.num_key_value_heads
         with torch.inference_mode():
             out = subject.model(item.clean, output_attentions=True)
-        self.base, self.patterns = item.difference(out.logits[0, -1]), out.attentions
+        self.patterns = out.attentions
+        self.base = item.difference(last_logits(subject.model, item.clean))  # as patched passes are made, to the bit
         self.values: list[Tensor] = []
         projections = [layer.self_attn.v_proj for layer in subject.layers]
         keep = [p.register_forward_hook(lambda _, __, out: self.values.append(out)) for p in projections]
