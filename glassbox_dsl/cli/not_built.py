@@ -15,12 +15,6 @@ NOT_BUILT = {
     "fmt": "format .gbx files",
     "figure": "write one figure as PDF, SVG or PNG",
     "diff": "compare two runs",
-<<<<<<< HEAD
-    "inspect": "show the sites of a model",
-    "gap": "show what separates a model from full support",
-=======
-    "families": "list the model families",
->>>>>>> 8e290c3 (gbx inspect and gbx gap: what a model is from its config, and what its differences from GPT-2 break)
     "lsp": "serve editors",
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from glassbox_dsl.resolve.facts import ModelFacts, facts_from_config
+from glassbox_dsl.resolve.facts import ModelFacts, facts_from_config, text_part
 from glassbox_dsl.resolve.families import Family, family
 from glassbox_dsl.resolve.parameters import parameters
 from glassbox_dsl.resolve.tokenizer import TextTokenizer
@@ -107,9 +107,9 @@ def anatomy(
     Raises Findings for a config that no family file understands.
     """
     facts = facts_from_config(dict(config), shown, span)
-    known = family(facts.family)
+    known = family(facts.family, facts.variants)
     stated = traits_of(known)
-    traits = stated.of(config) if stated is not None else {}
+    traits = stated.of(text_part(dict(config), known)) if stated is not None else {}
     speaks = TextTokenizer(tokenizer) if tokenizer is not None else None
     counted, uncounted = _count(facts, traits)
     return Anatomy(
