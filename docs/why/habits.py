@@ -152,7 +152,9 @@ class Seen:
         with torch.inference_mode():
             out = subject.model(item.clean, output_attentions=True)
         self.patterns = out.attentions
-        self.base = item.difference(last_logits(subject.model, item.clean))  # as patched passes are made, to the bit
+        self.base = item.difference(
+            last_logits(subject.model, item.clean)
+        )  # as patched passes are made, to the bit
         self.values: list[Tensor] = []
         projections = [layer.self_attn.v_proj for layer in subject.layers]
         keep = [p.register_forward_hook(lambda _, __, out: self.values.append(out)) for p in projections]

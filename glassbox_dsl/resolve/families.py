@@ -245,7 +245,7 @@ def _table(name: str) -> dict[str, Any]:
         return table
     base = _table(extended)
     base.pop("defaults", None)
-    for own in ("gguf", "tiny_more"):
+    for own in ("gguf", "tiny_more", "traits"):  # what a family is like is said of it alone
         base.pop(own, None)
     if "tiny" in table and table["tiny"].pop("alone", False):
         base.pop("tiny", None)

@@ -114,7 +114,7 @@ def test_a_family_that_states_nothing_is_not_counted(monkeypatch):
     from glassbox_dsl.resolve import anatomy as module
 
     bare = family("llama").model_copy(update={"traits": {}})
-    monkeypatch.setattr(module, "family", lambda _: bare)
+    monkeypatch.setattr(module, "family", lambda *_: bare)
     found = anatomy(tiny_config(bare), "m")
     assert found.parameters == {} and found.bytes() == {} and "[traits]" in found.uncounted
     assert "norm_place" not in found.values and found.values["norm_kind"] == "rms"

@@ -8,7 +8,14 @@ from glassbox_dsl.resolve.traits import Traits, trait_words, traits_of
 
 # What a norm adds before its root, and how a router turns its logits into weights, is not described.
 UNDESCRIBED = {
-    *("rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", "norm_epsilon", "norm_eps", "layernorm_epsilon"),
+    *(
+        "rms_norm_eps",
+        "layer_norm_epsilon",
+        "layer_norm_eps",
+        "norm_epsilon",
+        "norm_eps",
+        "layernorm_epsilon",
+    ),
     *("norm_topk_prob", "scoring_func", "topk_method", "n_group", "topk_group", "routed_scaling_factor"),
 }
 STATED = [f.name for f in families() if f.traits]
