@@ -13,8 +13,6 @@ from glassbox_dsl.cli.output import complain
 NOT_BUILT = {
     "init": "start a project from a worked example",
     "fmt": "format .gbx files",
-    "inspect": "show the sites of a model",
-    "gap": "show what separates a model from full support",
     "lsp": "serve editors",
 }
 

@@ -50,13 +50,12 @@ def read_model(node: nodes.Model, root: Path) -> ModelSource:
             errors.bad_model(call.span, f"`{kind}` takes one text", "which model?", f"write `{USAGE[kind]}`")
         )
     fields = {a.name: option(kind, a) for a in call.arguments if a.name is not None}
+    beside = Path(node.span.source.path).resolve().parent
     if fields.get("adapter") is not None:
-        raise Problem(errors.not_built(call.span, "`adapter:`"))
-    if fields.get("device") == "spread":
-        raise Problem(errors.not_built(call.span, "`device: spread`"))
+        fields["adapter"] = str((beside / fields["adapter"]).resolve())
     target = positional[0].value
     if kind in ("local", "gguf"):
-        target = str((Path(node.span.source.path).resolve().parent / target).resolve())
+        target = str((beside / target).resolve())
     return ModelSource(name=node.name, kind=kind, target=target, span=call.span, **fields)
 
 

@@ -18,7 +18,6 @@ STATEMENTS: dict[type[nodes.Node], str] = {
 }
 CALLS = ("generate", "scrub", "estimate", "grad", "attribution", "inverse", "text",
          "accuracy", "auroc", "score", "loss_recovered")  # fmt: skip
-MODEL_OPTIONS = ("adapter",)
 CHARTS = ("scatter", "histogram", "text", "graph")
 
 

@@ -46,7 +46,7 @@ def model_key(source: ModelSource, files: ModelFiles, facts: ModelFacts) -> byte
         return None
     specs = shipped("specs")
     family = written(family_texts(facts.family))
-    asked = (source.kind, source.layers, source.seed, source.dtype, source.bos, source.adapter)
+    asked = (source.kind, source.layers, source.seed, source.dtype, source.bos)  # an adapter has its sum
     named = source.target if source.kind in ("hub", "tiny", "bundled") else ""
     place = "" if source.dtype == "float32" else source.device
     library = installed("transformers")

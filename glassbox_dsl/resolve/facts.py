@@ -145,7 +145,7 @@ def facts_from_config(config: dict[str, Any], shown: str, span: Span | None = No
         family=described.name,
         model_type=str(model_type),
         windows=_windows(described, part, values["n_layers"]),
-        absent=_absent(described, routed),
+        absent={**_absent(described, routed), **_quantised(config)},
         read_only=dict(described.read_only),
         variants=variants,
         experts_in=routed,
@@ -169,6 +169,13 @@ def _absent(of: Family, routed: tuple[bool, ...]) -> dict[str, str]:
     if of.experts is not None and not any(routed):
         absent |= dict.fromkeys(EXPERT_SITES, f"no layer of this {of.name} model is a mixture of experts")
     return absent
+
+
+def _quantised(config: dict[str, Any]) -> dict[str, str]:
+    """Sites that are made from weights and not by the model's own modules, where the weights are quantised."""
+    if config.get("quantization_config") is None:
+        return {}
+    return {"attn.result": "the weights are quantised: the output projection cannot be taken apart by heads"}
 
 
 def _read(of: Family, config: Mapping[str, Any], fact: FactKey, known: dict[str, int]) -> Any:
@@ -219,8 +226,8 @@ def _unknown_keys(
     config: dict[str, Any], part: dict[str, Any], of: Family, shown: str, span: Span | None
 ) -> Iterator[Diagnostic]:
     common = common_keys()
-    known = {*common.harmless, *common.fixed, *keys_of(of)}
-    around = {*common.harmless, *common.fixed, *of.config.around, str(of.model.config)}
+    known = {*common.harmless, *common.handled, *common.fixed, *keys_of(of)}
+    around = {*common.harmless, *common.handled, *common.fixed, *of.config.around, str(of.model.config)}
     tables = [(part, known)] if part is config else [(config, around), (part, known)]
     for table, allowed in tables:
         for key, value in table.items():

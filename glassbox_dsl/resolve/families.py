@@ -166,6 +166,7 @@ class Family(_Part):
     facts: dict[str, FactKey]
     defaults: dict[str, Any] = {}
     windows: Windows | None = None
+    traits: dict[str, Any] = {}  # read by resolve/traits.py, where a model is described
     config: ConfigKeys
     gguf: Gguf | None = None
     tolerance: Tolerance | None = None
@@ -244,7 +245,7 @@ def _table(name: str) -> dict[str, Any]:
         return table
     base = _table(extended)
     base.pop("defaults", None)
-    for own in ("gguf", "tiny_more"):
+    for own in ("gguf", "tiny_more", "traits"):  # what a family is like is said of it alone
         base.pop(own, None)
     if "tiny" in table and table["tiny"].pop("alone", False):
         base.pop("tiny", None)
@@ -367,9 +368,10 @@ def unfit(model_type: str) -> str | None:
 
 
 class CommonKeys(_Part):
-    """Config keys of every family: without effect on a forward pass, and allowed only certain values."""
+    """Config keys of every family: without effect on a forward pass, taken care of, allowed only certain values."""
 
     harmless: frozenset[str]
+    handled: frozenset[str]
     fixed: dict[str, tuple[Any, ...]]
 
 

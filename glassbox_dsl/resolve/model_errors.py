@@ -69,14 +69,25 @@ def brief(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def adapter_not_built(adapter: str, span: Span | None) -> Diagnostic:
-    """`adapter:` is in the language and not in this version."""
+def adapter_not_mergeable(adapter: str, reason: str, span: Span | None) -> Diagnostic:
+    """The adapter does something else than add to matrices."""
     return Diagnostic(
         code="GB305",
-        headline="adapters are not built yet",
+        headline=f"the adapter `{adapter}` cannot be merged into its model",
         span=span,
-        label=f"`adapter: {json.dumps(adapter)}`",
-        help="merge the adapter into the weights and use `local(...)`",
+        label=reason,
+        help="merge it with the library that made it, save the model, and use `local(...)`",
+    )
+
+
+def no_adapter(adapter: str, reason: str, span: Span | None) -> Diagnostic:
+    """The folder of an adapter is not one."""
+    return Diagnostic(
+        code="GB331",
+        headline=f"no adapter in `{adapter}`",
+        span=span,
+        label=reason,
+        help="point at the folder that PEFT's `save_pretrained` wrote; paths start from the file that names them",
     )
 
 
@@ -264,4 +275,24 @@ def bad_hub_name(name: str, span: Span | None) -> Diagnostic:
         span=span,
         label="a name has the form `organisation/model`",
         help="for a folder on this machine use `local(...)`",
+    )
+
+
+def no_such_model(text: str, known: Iterable[str]) -> Diagnostic:
+    """A command line names something that is no model."""
+    return Diagnostic(
+        code="GB330",
+        headline=f"no model `{text}`",
+        label="no bundled model, folder or file is called that",
+        help=did_you_mean(text, known, "models")
+        + "; or name a config.json, its folder, a .gguf, `hub:ORG/NAME`, `FILE.gbx:MODEL`",
+    )
+
+
+def not_in_file(name: str, file: str, known: Iterable[str]) -> Diagnostic:
+    """A command line names a model that a .gbx file does not declare."""
+    return Diagnostic(
+        code="GB330",
+        headline=f"`{file}` declares no model `{name}`",
+        help=did_you_mean(name, known, "models"),
     )

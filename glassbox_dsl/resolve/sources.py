@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.resolve import model_errors as errors
+from glassbox_dsl.resolve.adapters import Adapter, find_adapter
 from glassbox_dsl.resolve.bundled import MANIFEST, BundledModel, bundled_models, converted_gguf_folder
 from glassbox_dsl.resolve.checkpoint import BrokenFile, check_safetensors, gguf_metadata
 from glassbox_dsl.resolve.families import Family, families, family, family_names
@@ -35,6 +36,7 @@ class ModelFiles(BaseModel):
     tokenizer: Path | None
     weights: Path | None
     fingerprints: dict[str, str] = {}
+    adapter: Adapter | None = None
 
     @property
     def fetched(self) -> bool:
@@ -44,8 +46,13 @@ class ModelFiles(BaseModel):
 
 def locate(source: ModelSource) -> ModelFiles:
     """Find a model's files on this machine; nothing is downloaded or converted. Raises Findings."""
-    if source.adapter is not None:
-        raise Findings([errors.adapter_not_built(source.adapter, source.span)])
+    files = _located(source)
+    if source.adapter is None:
+        return files
+    return files.model_copy(update={"adapter": find_adapter(source, "quantization_config" in files.config)})
+
+
+def _located(source: ModelSource) -> ModelFiles:
     match source.kind:
         case "bundled":
             return _bundled(source)
@@ -87,7 +94,7 @@ def _local(source: ModelSource) -> ModelFiles:
     folder, shown = Path(source.target), f"`{source.target}`"
     if not folder.is_dir():
         raise Findings([errors.no_folder(source.target, folder.exists(), source.span)])
-    config = _read_config(folder / "config.json", source)
+    config = read_config(folder / "config.json", source)
     problem = _weights_problem(folder, source)
     if problem is not None:
         raise Findings([problem])
@@ -96,7 +103,8 @@ def _local(source: ModelSource) -> ModelFiles:
     return ModelFiles(shown=shown, config=config, tokenizer=folder, weights=folder)
 
 
-def _read_config(path: Path, source: ModelSource) -> dict[str, Any]:
+def read_config(path: Path, source: ModelSource) -> dict[str, Any]:
+    """The JSON object in a config.json. Raises Findings."""
     if not path.is_file():
         raise Findings([errors.no_config(source.target, source.span)])
     try:
@@ -166,7 +174,7 @@ def _hub(source: ModelSource) -> ModelFiles:
     folder = hub_folder(source, SMALL_FILES, online=downloads_allowed())
     if folder is None:
         raise Findings([errors.not_in_hub_cache(source.target, source.revision, source.span)])
-    config = _read_config(folder / "config.json", source)
+    config = read_config(folder / "config.json", source)
     has_tokenizer = (folder / "tokenizer.json").is_file()
     if not has_tokenizer:
         raise Findings([errors.no_tokenizer(f"`{source.target}`", source.span)])
@@ -190,7 +198,7 @@ def _gguf(source: ModelSource) -> ModelFiles:
         raise Findings([errors.broken_gguf(source.target, str(problem), source.span)]) from None
     folder = converted_gguf_folder(file)
     if (folder / MANIFEST).is_file():
-        return _converted(folder, _read_config(folder / "config.json", source), shown, {})
+        return _converted(folder, read_config(folder / "config.json", source), shown, {})
     return _converted(folder, _gguf_config(said, source), shown, {})
 
 

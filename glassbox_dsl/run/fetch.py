@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.resolve.adapters import CONFIG, WEIGHTS
 from glassbox_dsl.resolve.bundled import MANIFEST, BundledModel, Wheel, converted_gguf_folder
 from glassbox_dsl.resolve.checkpoint import digest
 from glassbox_dsl.resolve.sources import (
@@ -54,6 +55,10 @@ def prepare(source: ModelSource, say: Say) -> ModelFiles:
     Raises Findings. What is there already is found in well under a second.
     """
     require_run_extra()
+    return _with_adapter(_prepared(source, say))
+
+
+def _prepared(source: ModelSource, say: Say) -> ModelFiles:
     match source.kind:
         case "bundled":
             _fetch(find_bundled(source, source.target), say, source.span)
@@ -70,6 +75,14 @@ def prepare(source: ModelSource, say: Say) -> ModelFiles:
     return locate(source)
 
 
+def _with_adapter(files: ModelFiles) -> ModelFiles:
+    """The fingerprint of an adapter, from its content, beside those of its model."""
+    if files.adapter is None:
+        return files
+    parts = [digest(files.adapter.folder / name) for name in (CONFIG, WEIGHTS)]
+    return files.model_copy(update={"fingerprints": {**files.fingerprints, "adapter": " ".join(parts)}})
+
+
 def _with_sums(files: ModelFiles) -> ModelFiles:
     """The fingerprints of a folder of the user, from its content."""
     assert files.weights is not None and files.tokenizer is not None
@@ -84,6 +97,8 @@ def _from_hub(source: ModelSource, say: Say) -> ModelFiles:
     files = locate(source)
     if files.weights is None and downloads_allowed():
         say(f"downloading {source.target}")
+        # The commit that was looked at, not whatever the branch has become meanwhile.
+        source = source.model_copy(update={"revision": files.fingerprints["revision"]})
         hub_folder(source, (*SMALL_FILES, "*.safetensors", "*.safetensors.index.json"), online=True)
         files = locate(source)
     if files.weights is None:

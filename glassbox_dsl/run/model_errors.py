@@ -164,6 +164,28 @@ def weights_do_not_fit(shown: str, kind: str, names: Sequence[str], span: Span |
     )
 
 
+def adapter_does_not_fit(shown: str, reason: str, span: Span | None) -> Diagnostic:
+    """The tensors of an adapter have no place in the model."""
+    return Diagnostic(
+        code="GB516",
+        headline=f"the adapter does not fit {shown}",
+        span=span,
+        label=reason,
+        help="use the model that `base_model_name_or_path` of its adapter_config.json names",
+    )
+
+
+def quantised_head(shown: str, kind: str, span: Span | None) -> Diagnostic:
+    """The unembedding is quantised, and logits of single tokens need its rows."""
+    return Diagnostic(
+        code="GB517",
+        headline=f"the unembedding of {shown} is quantised",
+        span=span,
+        label=f"it is a `{kind}`, whose rows cannot be read as numbers",
+        help="use a checkpoint that keeps `lm_head` as it was, or the one before quantisation",
+    )
+
+
 def no_device(name: str, available: int, span: Span | None) -> Diagnostic:
     """The device does not exist here."""
     return Diagnostic(

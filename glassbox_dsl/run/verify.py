@@ -103,8 +103,13 @@ def _layers_in_order(instrument: Instrument, ids: Tensor) -> Iterator[Check]:
     yield check("T2", float(not in_order), 0.0, f"{len(calls)} calls of {len(layers)} layers, in order")
     shape = (*ids.shape, instrument.facts.d_model)
     breaks = sum(left.shape != shape for _, _, left in calls)
-    breaks += sum(not torch.equal(calls[i][2], calls[i + 1][1]) for i in range(len(calls) - 1))
+    breaks += sum(not _equal(calls[i][2], calls[i + 1][1]) for i in range(len(calls) - 1))
     yield check("T2", float(breaks), 0.0, "layers whose input is not the output of the one before")
+
+
+def _equal(left: Tensor, read: Tensor) -> bool:
+    """Whether a layer reads what the one before left, wherever the two layers stand."""
+    return torch.equal(left.to(read.device), read)
 
 
 def _causal(instrument: Instrument, ids: Tensor, noise: float) -> Iterator[Check]:
@@ -134,27 +139,31 @@ def _identities(instrument: Instrument, ids: Tensor, noise: float) -> Iterator[C
     """T7: what is added arrives; heads sum to the output; the pattern mixes the values; the end gives the logits."""
     n_layers, layers = instrument.facts.n_layers, instrument.modules.layers
     names = ["resid_pre", "resid_post", "attn.out", "mlp.out", "attn.pattern", "attn.v", "attn.z"]
-    names += ["attn.result", "attn.out_raw"]
+    taken_apart = "attn.result" not in instrument.facts.absent
+    names += ["attn.result", "attn.out_raw"] if taken_apart else []
     keys = [SiteKey(name, layer) for layer in range(n_layers) for name in names]
     got = instrument.forward(ids, reads=[*keys, LOGITS])
     group = instrument.facts.n_heads // instrument.facts.n_kv_heads
     errors: dict[str, list[Tensor]] = {"resid_post": [], "attn.z": [], "attn.result": []}
     for number, layer in enumerate(layers):
         at = {name: got[SiteKey(name, number)] for name in names}
-        bias = getattr(layer.out_proj.module, "bias", None)
-        summed = at["attn.result"].sum(1) + (0.0 if bias is None else bias.detach())
         mixed = at["attn.pattern"] @ at["attn.v"].repeat_interleave(group, dim=1)
         errors["resid_post"].append(
             relative(at["resid_pre"] + at["attn.out"] + at["mlp.out"], at["resid_post"])
         )
         errors["attn.z"].append(relative(mixed, at["attn.z"]))
-        errors["attn.result"].append(relative(summed, at["attn.out_raw"]))
+        if taken_apart:
+            bias = getattr(layer.out_proj.module, "bias", None)
+            summed = at["attn.result"].sum(1) + (0.0 if bias is None else bias.detach())
+            errors["attn.result"].append(relative(summed, at["attn.out_raw"]))
     details = {
         "resid_post": "resid_post = resid_pre + attn.out + mlp.out, worst layer",
         "attn.z": "pattern @ v = z, worst layer",
         "attn.result": "results sum to attn.out_raw less its bias, worst layer",
     }
     for site, found in errors.items():
+        if not found:
+            continue
         worst = torch.stack([error.cpu() for error in found]).max()  # NaN stays NaN
         yield check("T7", worst, noise, details[site], site)
     end = instrument.unembed(got[SiteKey("resid_post", n_layers - 1)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.families import family
 from glassbox_dsl.resolve.sources import ModelFiles
 from glassbox_dsl.run import model_errors as errors
+from glassbox_dsl.run.adapter import merge_adapter
 from glassbox_dsl.run.implementations import implementations
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.quiet import quiet
@@ -28,6 +29,9 @@ def load_model(files: ModelFiles, source: ModelSource, facts: ModelFacts) -> Ins
         model = tiny_model(files.config, source.seed).to(device or "cpu", getattr(torch, source.dtype))
     else:
         model = _load(files, source, facts, device)
+    if files.adapter is not None:
+        merge_adapter(model, files.adapter, files.shown, source.span)
+    _check_head(model, files, source)
     return Instrument(model.eval().requires_grad_(False), facts, family(facts.family, facts.variants))
 
 
@@ -65,22 +69,43 @@ def _load(
                 str(files.weights),
                 dtype=getattr(torch, source.dtype),
                 **implementations(facts),
-                device_map="auto" if device is None else None,
+                device_map=_device_map(device),
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError, KeyError) as problem:
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as problem:
         if isinstance(problem, torch.OutOfMemoryError):
             raise Findings([errors.out_of_memory(files.shown, str(problem), source.span)]) from problem
         raise Findings([errors.cannot_load(files.shown, str(problem), source.span)]) from problem
     _check_complete(files, source, info)
-    placed: nn.Module = model
-    try:
-        return placed if device is None else placed.to(device)
-    except torch.OutOfMemoryError as problem:
-        raise Findings([errors.out_of_memory(files.shown, str(problem), source.span)]) from problem
+    _check_placed(model, files, source)
+    return cast(nn.Module, model)
+
+
+def _check_placed(model: nn.Module, files: ModelFiles, source: ModelSource) -> None:
+    """Weights that accelerate left in main memory or on disk are not there to be read, and come back for each pass."""
+    places = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
+    if len(places) > 1 and places & {"cpu", "disk"}:
+        left = " and ".join(sorted(places & {"cpu", "disk"}))
+        raise Findings([errors.out_of_memory(files.shown, f"parts of it were left on {left}", source.span)])
+
+
+def _device_map(device: torch.device | None) -> str | dict[str, torch.device] | None:
+    """How accelerate places weights: over all devices (None), or each straight on its one device, without a copy."""
+    if device is None:
+        return "auto"
+    return None if device.type == "cpu" else {"": device}
+
+
+def _check_head(model: nn.Module, files: ModelFiles, source: ModelSource) -> None:
+    """Logits of single tokens, and directions of answers, are rows of the unembedding: they must be numbers."""
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    weight = getattr(head, "weight", None)
+    plain = type(head) in (nn.Linear, nn.Embedding) or "quantization_config" not in files.config
+    if head is not None and not (plain and isinstance(weight, torch.Tensor) and weight.is_floating_point()):
+        raise Findings([errors.quantised_head(files.shown, type(head).__name__, source.span)])
 
 
 def _check_complete(files: ModelFiles, source: ModelSource, info: dict[str, Any]) -> None:

@@ -39,8 +39,8 @@ report r { bar e.a  bar f.z  bar f.y }""",
 hypothesis h { node out = logits }
 experiment e { measure a = h  measure b[x in {h}] = ld(x) }
 report r { bar e.a  bar e.b }""",
-    'local("x", adapter: "a")': """
-model n = local("x", adapter: "a")
+    "true": """
+model n = local("x", adapter: true)
 experiment e {
   models n, m
   measure a = mean(ld(clean))[model: n]

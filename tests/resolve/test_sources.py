@@ -132,10 +132,6 @@ def test_a_checkpoint_without_tokenizer(checkpoint):
     assert refused("local", checkpoint).code == "GB317"
 
 
-def test_adapters_are_not_built(checkpoint):
-    assert refused("local", checkpoint, adapter="lora").code == "GB305"
-
-
 def test_a_tiny_model_has_the_vocabulary_of_its_tokenizer_and_the_depth_asked_for():
     config = locate(source("tiny", "gemma3_text", layers=5)).config
     assert config["vocab_size"] == 49152 and config["num_hidden_layers"] == 5

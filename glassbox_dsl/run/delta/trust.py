@@ -71,6 +71,10 @@ class ProbeVisits(Visits):
 
 def verify_pack(instrument: Instrument) -> Iterator[Check]:
     """All checks of a model as rows of a pack, in order."""
+    devices = {str(parameter.device) for parameter in instrument.model.parameters()}
+    if len(devices) > 1:
+        yield check("T4 pack", len(devices), 1.0, "the weights stand on several devices, a pack on one")
+        return
     if instrument.facts.own_attention is not None:
         return
     noise = FLOAT_NOISE if instrument.dtype == torch.float32 else HALF_NOISE

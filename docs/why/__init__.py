@@ -1,0 +1,1 @@
+"""The failure gallery of docs/why.md."""
