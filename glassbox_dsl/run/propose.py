@@ -46,6 +46,13 @@ NOTE = (
 )
 
 
+def is_known_to_transformers(model_type: str) -> bool:
+    """Whether the installed transformers has a model type."""
+    from transformers import CONFIG_MAPPING
+
+    return model_type in CONFIG_MAPPING
+
+
 @dataclass(frozen=True)
 class Layer:
     """How a known layout could be that of the new type: its family, or it with a plain MLP in the place of a gated one.

@@ -111,10 +111,8 @@ def propose(
     families: Families = None,
 ) -> None:
     """Propose a family file for a model type that has none, checked on a small random model of it."""
-    from transformers import CONFIG_MAPPING
-
     from glassbox_dsl.resolve.families import family_of
-    from glassbox_dsl.run.propose import Proposer
+    from glassbox_dsl.run.propose import Proposer, is_known_to_transformers
 
     config = _config_of(model)
     model_type = str(config.get("model_type", model))
@@ -122,7 +120,7 @@ def propose(
     if known is not None:
         complain(f"`{model_type}` has a family file: {known.name}")
         raise typer.Exit(exits.USAGE)
-    if model_type not in CONFIG_MAPPING:
+    if not is_known_to_transformers(model_type):
         complain(f"transformers has no model type `{model_type}`; a newer version may")
         raise typer.Exit(exits.USAGE)
     proposal = Proposer(model_type, config).best()
