@@ -8,6 +8,7 @@ import numpy as np
 
 from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.jobs import Job
+from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.pack import Pack, Share
 from glassbox_dsl.plan.reads import logit_rows, reads_of_a_cell
 from glassbox_dsl.plan.rows import RowMaker
@@ -71,16 +72,19 @@ class Tally:
 
 
 def climb_flops(pack: Pack, cost: ModelCost) -> int:
-    """The layers of a climb."""
-    keys: dict[int | None, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
+    """The layers of a climb. Where fewer rows leave a layer than enter it, those that leave are projected again."""
+    seen: dict[int | None, Integers] = {}
     flops = 0
     for layer, floor in enumerate(pack.floors[:-1]):
         window = cost.facts.windows[layer]
-        if window not in keys:
-            seen = pack.positions + 1
-            keys[window] = np.cumsum(seen if window is None else np.minimum(seen, window))
-        seen_keys = int(keys[window][floor.n_rows - 1]) if floor.n_rows else 0
-        flops += cost.layer_flops * floor.n_rows + cost.key_flops * seen_keys
+        if window not in seen:
+            keys = pack.positions + 1
+            seen[window] = keys if window is None else np.minimum(keys, window)
+        flops += cost.layer_flops * floor.n_queried + cost.key_flops * int(
+            seen[window][floor.leaving()].sum()
+        )
+        if floor.queried is not None:
+            flops += cost.projection_flops * floor.n_entered
     return flops
 
 
