@@ -46,7 +46,7 @@ def installed() -> bool:
 
 
 def pictures(of: object, chart: Callable[[str], Any]) -> dict[str, Any]:
-    """`light`, `dark` (data: addresses), `width` and `height` in pixels of what `chart(theme)` gives of numbers `of`."""
+    """`light`, `dark` (data: addresses), `width` and `height` in pixels of `chart(theme)`, of numbers `of`."""
     if not installed():
         return {}
     code = Path(__file__), Path(chart.__code__.co_filename)

@@ -45,9 +45,16 @@ class RunMaker:
     def make_all(self) -> None:
         """Every demanded run, and the passes behind which answers of several tokens are scored."""
         for wanted in self._own():
-            self.make(wanted, None)
-            for answer in dict.fromkeys(wanted.extensions):
-                self._extend(wanted, answer)
+            self._whole(wanted)
+
+    def make_named(self, run: str) -> None:
+        """A run that another experiment reads before its turn."""
+        self._whole(self.demand.steps[run])
+
+    def _whole(self, wanted: Wanted) -> None:
+        self.make(wanted, None)
+        for answer in dict.fromkeys(wanted.extensions):
+            self._extend(wanted, answer)
 
     def receipts_of(self, context: Context) -> dict[str, dict[Edit, Receipt]]:
         """The receipts of a context, by run."""

@@ -169,6 +169,7 @@ class Session:
             for context in made:
                 maker = RunMaker(context, self._demand(context), self.progress)
                 self.makers[key_of(context)] = self.pending[key_of(context)] = maker
+                context.make = maker.make_named
             for context in made:
                 self._make_pending(key_of(context))
             return

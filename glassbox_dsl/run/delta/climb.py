@@ -129,6 +129,13 @@ class Climb:
             self.visits.read(name, stream)
         return stream
 
+    def _positioned(self, stream: Tensor) -> Tensor:
+        """The stream after visits of the position embeddings, which are a part of the sum that enters layer 0."""
+        assert self._positions is not None
+        own = self._positions[self.visits.tensor(self.pack.positions)[: len(stream)]]
+        new = self.visits.rows(SiteKey("pos_embed"), own)
+        return stream if new is own else torch.where(new == own, stream, stream + (new - own))
+
     def _groups(self, floor: Floor, positions: Tensor) -> list[Owners]:
         tensor = self.visits.tensor
         found = []
