@@ -5,10 +5,13 @@ Exit codes: GB600 (locked) ends the program with 4, everything else here with 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings, did_you_mean
 from glassbox_dsl.source import Source, Span
+
+MOST_FILES = 3
+"""Files that a message names."""
 
 
 class StoreLocked(Findings):
@@ -146,6 +149,17 @@ def file_gone(file: str, db: str) -> Diagnostic:
         "GB614",
         f"`{file}`, whose run was interrupted, cannot be read",
         help=f'its text is in the results: gbx query {db} "SELECT source FROM main.specs WHERE ordinal = 0"',
+    )
+
+
+def never_run(file: str, db: str, others: Sequence[str]) -> Diagnostic:
+    """A file is to be resumed of which the results know no run."""
+    known = ", ".join(f"`{other}`" for other in others[:MOST_FILES]) or "no file"
+    more = f" and {len(others) - MOST_FILES} more" if len(others) > MOST_FILES else ""
+    return Diagnostic(
+        "GB619",
+        f"`{file}` was never run into `{db}`",
+        help=f"run it: gbx run {file} --db {db} (these results are of {known}{more})",
     )
 
 

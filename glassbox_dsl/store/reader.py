@@ -302,6 +302,17 @@ class Reader:
         """The ledger of the run."""
         return self._of(CellRow, "cells", run_id, drop=("flush",))
 
+    def finished(self, run_id: str) -> tuple[tuple[tuple[str, str, str], ...], int]:
+        """The contexts that a run has finished, and how many numbers it has kept of single cells."""
+        ((version,),) = self._fetch("SELECT max(version) FROM main.store_version", []).rows
+        if version < 2:  # it kept neither
+            return (), 0
+        stands = self._fetch("SELECT experiment, model, data FROM main.contexts WHERE run_id = ?", [run_id])
+        ((kept,),) = self._fetch(
+            "SELECT coalesce(sum(n), 0) FROM main.readings WHERE run_id = ?", [run_id]
+        ).rows
+        return tuple((str(e), str(m), str(d)) for e, m, d in stands.rows), int(kept)
+
     def diagnostics(self, run_id: str | None = None) -> tuple[DiagnosticRow, ...]:
         """Warnings and errors that were shown during the run."""
         return self._of(DiagnosticRow, "diagnostics", run_id)

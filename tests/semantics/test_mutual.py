@@ -66,4 +66,7 @@ def test_a_declaration_that_needs_itself_through_another_experiment_is_refused(g
         gbx(DATA + text, llama)
     (problem,) = raised.value.diagnostics
     assert problem.code == "GB202" and problem.span is not None
-    assert problem.label == "`two.best` -> `one.more` -> `one.again` -> `one.worst` -> `two.h` -> `two.heads` -> `two.best`"
+    assert (
+        problem.label
+        == "`two.best` -> `one.more` -> `one.again` -> `one.worst` -> `two.h` -> `two.heads` -> `two.best`"
+    )
