@@ -20,7 +20,8 @@ class Grouping:
 
     `owners` numbers them in the pack, `fork` and `end` bound their own positions, `base` is the owner whose keys they
     meet left of the fork (their own for a root). `own` and `table` [any owner, pos] are the pack's. `queried` [row]
-    says which rows meet their keys at all (None: all of them); every owner has one that does.
+    says which rows meet their keys at all (None: all of them); every owner has one that does. `place` [row] numbers the
+    rows of the groups (None: as in the pack). Groups are made when a climb asks for them: a plan only counts.
     """
 
     owners: Integers
@@ -30,6 +31,19 @@ class Grouping:
     own: Integers
     table: Integers
     queried: Mask | None = None
+    place: Integers | None = None
+
+    @cached_property
+    def groups(self) -> tuple[OwnerGroup, ...]:
+        """Every owner once."""
+        found = self.by_owner() if len(self.owners) else ()
+        return found if self.place is None else tuple(group.placed(self.place) for group in found)
+
+    @cached_property
+    def bases(self) -> tuple[BaseGroup, ...]:
+        """The same by base, where prompts are long."""
+        found = self.by_base()
+        return found if self.place is None else tuple(base.placed(self.place) for base in found)
 
     @cached_property
     def counts(self) -> Integers:

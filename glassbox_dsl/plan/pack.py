@@ -8,12 +8,16 @@ first edit, it is its base: `rowof[owner, pos]` says in which row the value of a
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from glassbox_dsl.language.program import Edit, RunVariant
 from glassbox_dsl.plan.jobs import Job
 from glassbox_dsl.plan.named import Integers, Mask
+
+if TYPE_CHECKING:
+    from glassbox_dsl.plan.grouping import Grouping
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,14 +122,13 @@ class Floor:
 
     `writes` go by site, in order; the last floor, behind the layers, has those of the end of the stream and the head.
     `entered` are the rows that enter the layer, `queried` those that leave it (None: all of `entered`, of the floor);
-    `groups` and `bases` number rows by their place in `entered`. What is not there is read nowhere.
+    its `grouping` numbers rows by their place in `entered`. What is not there is read nowhere.
     """
 
     n_rows: int
     joins: Integers
     rowof: Integers
-    groups: tuple[OwnerGroup, ...]
-    bases: tuple[BaseGroup, ...]
+    grouping: Grouping
     writes: dict[tuple[str, int | None], list[Write]]
     entered: Integers | None = None
     queried: Integers | None = None

@@ -155,10 +155,8 @@ class _Stack:
             before = self.fork[:, number]
             changed = number == 0 or len(joins) > 0
             rowof = self.table.copy() if changed else floors[-1].rowof
-            grouping = self._grouping(number)
-            groups = grouping.by_owner() if changed else floors[-1].groups
-            bases = grouping.by_base() if changed else floors[-1].bases
-            floors.append(Floor(self.n_rows, joins, rowof, groups, bases, self._writes(number)))
+            grouping = self._grouping(number, rowof) if changed else floors[-1].grouping
+            floors.append(Floor(self.n_rows, joins, rowof, grouping, self._writes(number)))
         return Pack(
             tuple(self.owners.tokens),
             np.array(self.owners.root),
@@ -196,12 +194,12 @@ class _Stack:
         self.positions.append(position)
         self.n_rows += len(owner)
 
-    def _grouping(self, floor: int) -> Grouping:
-        """The owners that have rows on a floor."""
+    def _grouping(self, floor: int, rowof: Integers) -> Grouping:
+        """The owners that have rows on a floor. Rows that join later lie left of the forks: they are not looked at."""
         end = self.last + 1
         owners = np.flatnonzero(end > self.fork[:, floor])
         base = np.where(self.base[owners] < 0, owners, self.base[owners])
-        return Grouping(owners, self.fork[owners, floor], end[owners], base, self.own, self.table)
+        return Grouping(owners, self.fork[owners, floor], end[owners], base, self.own, rowof)
 
     def narrowed(self, pack: Pack, asked: Asked, n_layers: int) -> Pack:
         """The pack, each layer with the rows alone that something reads."""
@@ -217,14 +215,12 @@ class _Stack:
         floor, (owners, end) = pack.floors[layer], _ends(rows.queried, owner_of, pack.positions)
         base = np.where(self.base[owners] < 0, owners, self.base[owners])
         fork = self.fork[owners, layer]
-        grouping = Grouping(owners, fork, end, base, self.own, floor.rowof, rows.queried)
         entered = None if rows.enter.all() else np.flatnonzero(rows.enter)
         queried = None if (rows.queried == rows.enter).all() else np.flatnonzero(rows.queried)
         place = np.full(floor.n_rows, -1, dtype=np.int64)
         place[np.flatnonzero(rows.enter)] = np.arange(int(rows.enter.sum()))
-        groups = tuple(g.placed(place) for g in grouping.by_owner()) if len(owners) else ()
-        bases = tuple(b.placed(place) for b in grouping.by_base()) if len(owners) else ()
-        return replace(floor, entered=entered, queried=queried, groups=groups, bases=bases)
+        grouping = Grouping(owners, fork, end, base, self.own, floor.rowof, rows.queried, place)
+        return replace(floor, entered=entered, queried=queried, grouping=grouping)
 
     # ------------------------------------------------------------ writes
 

@@ -35,7 +35,7 @@ def test_the_last_layer_has_keys_for_all_and_queries_for_what_is_read():
     assert counts(pack) == [(6, 6), (10, 10), (10, 10), (12, 3)]
     last = pack.floors[3]
     assert last.entered is None and last.queried.tolist() == pack.floors[-1].rowof[:, -1].tolist()
-    keys = {tuple(row) for group in last.groups for row in group.keys.tolist()}
+    keys = {tuple(row) for group in last.grouping.groups for row in group.keys.tolist()}
     assert keys == {tuple(row) for row in last.rowof.tolist()}
 
 
@@ -66,7 +66,7 @@ def test_a_layer_that_shows_its_pattern_is_called_once(site):
 
 def test_long_prompts_share_the_keys_of_their_base():
     pack = pack_of(lambda table: {SiteKey("logits"): [table[:, -1]]}, [(0, 70), (0, 76)], length=80)
-    (base,) = pack.floors[3].bases
+    (base,) = pack.floors[3].grouping.bases
     assert base.keys.shape == (1, 80) and sorted(base.queries[0].tolist()) == [79, 89, 93]
     own = {len(cells.rows[0]): cells for cells in base.cells}
     assert own[10].queries.tolist() == [[89]] and own[4].queries.tolist() == [[93]]
@@ -77,5 +77,5 @@ def test_rows_are_numbered_by_their_place_among_those_that_enter():
     pack = pack_of(lambda table: {SiteKey("logits"): [table[1, [5]]]}, [(0, 3)])
     last = pack.floors[3]
     assert last.entered.tolist() == [0, 1, 2, 6, 7, 8]
-    (group,) = last.groups
+    (group,) = last.grouping.groups
     assert group.keys.tolist() == [[0, 1, 2, 3, 4, 5]] and group.rows.tolist() == [[5]]

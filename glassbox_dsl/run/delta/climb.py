@@ -139,7 +139,7 @@ class Climb:
     def _groups(self, floor: Floor, positions: Tensor) -> list[Owners]:
         tensor = self.visits.tensor
         found = []
-        for group in floor.groups:
+        for group in floor.grouping.groups:
             rows, keys = tensor(group.rows), tensor(group.keys)
             found.append(Owners(rows, positions[rows.clamp(min=0)], keys))
         return found
@@ -147,7 +147,7 @@ class Climb:
     def _bases(self, floor: Floor, positions: Tensor) -> list[Bases]:
         tensor = self.visits.tensor
         found = []
-        for group in floor.bases:
+        for group in floor.grouping.bases:
             queries = tensor(group.queries)
             cells = []
             for one in group.cells:
