@@ -52,6 +52,19 @@ class Tally:
         room = pack.n_rows * cost.row_bytes(pack.longest) + cost.logit_bytes(read.wide)
         self.peak_bytes = max(self.peak_bytes, room)
 
+    def add_pass(self, cells: int, length: int, layers: int, logits: int, cost: ModelCost) -> None:
+        """Count a batch of full passes over prompts of one length through the upper `layers`, with rows of logits."""
+        rows, n_layers = cells * length, cost.facts.n_layers
+        whole = cost.pass_flops(np.array([length]), np.array([cells]))
+        self.packs += 1
+        self.layer_calls += layers
+        self.passes += cells
+        self.rows += rows
+        self.token_layers += rows * layers
+        self.flops += whole * layers // n_layers + cost.logit_flops(logits)
+        self.peak_rows = max(self.peak_rows, rows)
+        self.peak_bytes = max(self.peak_bytes, rows * cost.row_bytes(length) + cost.logit_bytes(logits))
+
     def merge(self, other: Tally, times: float = 1.0) -> None:
         """Add the sums of another, `times` over; the largest stays the largest."""
         for name in (
