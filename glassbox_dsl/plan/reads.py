@@ -28,23 +28,22 @@ class LogitRows:
 
 
 def logit_rows(pack: Pack) -> LogitRows:
-    """What is read of logits in a pack. Where any metric needs the whole vocabulary, all rows read get it."""
-    rows: list[Integers] = []
+    """What is read of logits in a pack. Where logits are edited, all rows read get the whole vocabulary."""
+    wide: list[Integers] = []
     few: list[Integers] = []
     tokens: list[Integers] = []
-    wide = any((LOGITS, None) in floor.writes for floor in pack.floors[-1:])
+    edited = (LOGITS, None) in pack.floors[-1].writes
     for share in pack.shares:
         for at, tap in whole_reads(share.job):
             found = rows_scored(pack, share, at)
-            rows.append(found)
-            if tap is None or not _few(share.job, tap):
-                wide = True
+            if edited or tap is None or not _few(share.job, tap):
+                wide.append(found)
             else:
                 few.append(found)
                 tokens.append(_tokens(share, tap))
     n_few = len(np.unique(np.concatenate(few))) if few else 0
     n_tokens = len(np.unique(np.concatenate(tokens))) if tokens else 0
-    return LogitRows(len(np.unique(np.concatenate(rows))) if rows and wide else 0, n_few, n_tokens)
+    return LogitRows(len(np.unique(np.concatenate(wide))) if wide else 0, n_few, n_tokens)
 
 
 def whole_reads(job: Job) -> Iterator[tuple[Index | None, Tap | None]]:

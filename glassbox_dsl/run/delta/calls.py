@@ -59,6 +59,8 @@ class LayerCalls:
             # Layers are given slices of one tensor of positions; it is kept, so that its place is not used again.
             key = (id(leaf), positions.data_ptr(), len(positions))
             if key not in self.gathered:
+                # A climb only grows: what was gathered for fewer rows is not asked for again.
+                self._forget_all_but(positions)
                 self.gathered[key] = positions, leaf.index_select(axes[0], positions)
             return self.gathered[key][1]
 
@@ -67,6 +69,11 @@ class LayerCalls:
         value = output[0] if isinstance(output, tuple) else output
         assert isinstance(value, Tensor)
         return value[0]
+
+    def _forget_all_but(self, positions: Tensor) -> None:
+        wanted = positions.data_ptr(), len(positions)
+        for key in [key for key in self.gathered if key[1:] != wanted]:
+            del self.gathered[key]
 
     def forget(self) -> None:
         """Let go of what was gathered for the rows of one pack."""
