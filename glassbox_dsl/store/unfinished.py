@@ -72,5 +72,15 @@ def _found(reader: Reader, open_runs: Sequence[RunInfo], db: Path) -> Unfinished
     same = hashlib.sha256(now).hexdigest() == reader.specs(run.run_id)[0].sha256
     warnings = () if same else (errors.file_changed(str(file)),)
     others = tuple(Path(other.file) for other in open_runs[:-1])
-    finished, kept = reader.finished(run.run_id)
+    finished, kept = _left_behind(reader, run.run_id)
     return Unfinished(file, run.started, run.status, finished, kept, others, warnings)
+
+
+def _left_behind(reader: Reader, run_id: str) -> tuple[tuple[tuple[str, str, str], ...], int]:
+    """The contexts that a run has finished, and how many numbers it has kept of single cells."""
+    ((version,),) = reader.fetch("SELECT max(version) FROM main.store_version", []).rows
+    if version < 2:  # it kept neither
+        return (), 0
+    stands = reader.fetch("SELECT experiment, model, data FROM main.contexts WHERE run_id = ?", [run_id])
+    ((kept,),) = reader.fetch("SELECT coalesce(sum(n), 0) FROM main.readings WHERE run_id = ?", [run_id]).rows
+    return tuple((str(e), str(m), str(d)) for e, m, d in stands.rows), int(kept)
