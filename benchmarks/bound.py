@@ -21,14 +21,18 @@ def linear_bound(
 ) -> float:
     """Seconds of every `nn.Linear` of each layer on random [rows, in], and of `vocab_rows` of the unembedding.
 
-    Attention, norms, activations and everything between the products are left out, so this is a lower bound.
+    Attention, norms, activations and everything between the products are left out, so this is a lower bound. In
+    the last layer only keys and values are needed of all rows, everything else of those whose logits are read.
     `rows_per_layer` may come from anywhere; `patched_rows` has a formula for residual patching.
     """
     total = 0.0
-    for layer, rows in zip(model.model.layers, rows_per_layer, strict=True):
-        linears = [m for m in layer.modules() if isinstance(m, nn.Linear)]
-        for linear in linears if rows else []:
-            total += _seconds(linear, torch.randn(rows, linear.in_features), clock)
+    layers = list(model.model.layers)
+    for layer, rows in zip(layers, rows_per_layer, strict=True):
+        for name, linear in layer.named_modules():
+            if isinstance(linear, nn.Linear) and rows:
+                of_keys = layer is not layers[-1] or name.endswith(("k_proj", "v_proj"))
+                needed = rows if of_keys else min(rows, logit_rows)
+                total += _seconds(linear, torch.randn(needed, linear.in_features), clock)
     if logit_rows and vocab_rows:
         weight = model.lm_head.weight[:vocab_rows]
         entered = torch.randn(logit_rows, weight.shape[1])

@@ -117,8 +117,6 @@ def _run(
     fresh: bool,
     memory: int | None,
 ) -> RunOutcome:
-    from glassbox_dsl.plan.actual import against_plan, note_speeds
-    from glassbox_dsl.plan.program_plan import plan_program
     from glassbox_dsl.report import check_folder, render_report
     from glassbox_dsl.run.fetch import prepare
     from glassbox_dsl.store.keep import Keeper
@@ -144,6 +142,8 @@ def _run(
     known = recall(program, files, resolved.facts, tables.tables, archive)
     session = plan = None
     if not known.complete:
+        from glassbox_dsl.plan.program_plan import plan_program
+
         plan = plan_program(program, resolved.facts, tables.tables, memory, PACKS_BEFORE_A_RUN)
         session = _session(program, resolved, files, tables, progress, known, archive, plan)
     with Keeper(archive, program, path, session, known) as keeper:
@@ -154,6 +154,8 @@ def _run(
     exit_code = FINDINGS if keeper.failed else COMPLETE
     headlines = tuple(keeper.headlines)
     if session is not None and plan is not None:
+        from glassbox_dsl.plan.actual import against_plan, note_speeds
+
         note_speeds(plan, session.tallies)
         headlines += tuple(against_plan(plan, session.tallies))
     found = tuple([*warnings, *keeper.findings])

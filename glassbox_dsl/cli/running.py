@@ -40,7 +40,7 @@ def run_and_tell(
         with stopping_in_order(), watching(quiet) as progress:
             outcome = run_file(file, db, report, progress, fresh, memory)
     except Stopped:
-        complain(f"stopped; what was computed is in {db}, and `gbx resume {db}` goes on from there")
+        complain(f"stopped; what was computed is in {db}, and `gbx resume --db {db}` goes on from there")
         raise typer.Exit(exits.INCOMPLETE) from None
     for diagnostic in outcome.diagnostics:
         complain(render(diagnostic) + "\n")

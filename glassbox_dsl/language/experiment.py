@@ -54,7 +54,6 @@ class ExperimentReader(Names):
         self.runs: dict[str, Run] = {}
         self.families: dict[str, Value] = {}
         self.broken: set[str] = set()
-        self.reading: list[str] = []
         self.inline: dict[str, nodes.Expr] = {}
         self.sets = SetReader(self)
         self.reader = IndexReader(self.labels, self.named_set, self.sets)
@@ -126,23 +125,29 @@ class ExperimentReader(Names):
             elif isinstance(item, Named):
                 self.declared[name] = item
 
+    def _begin(self, name: str, span: Span) -> None:
+        """Note what is being read; a declaration that is read while it is read stands in a cycle."""
+        reading, own = self.file.reading, (self.name, name)
+        if own in reading:
+            chain = [*reading[reading.index(own) :], own]
+            one = len({experiment for experiment, _ in chain}) == 1
+            raise Problem(errors.cycle(span, [n if one else f"{experiment}.{n}" for experiment, n in chain]))
+        reading.append(own)
+
     def _lazily(self, name: str, span: Span, known: dict[str, T], make: Callable[[], T]) -> T:
         """The declaration under a name, read now unless it is known; a cycle or broken one raises."""
         if name in known:
             return known[name]
         if name in self.broken:
             raise Poisoned
-        if name in self.reading:
-            chain = [*self.reading[self.reading.index(name) :], name]
-            raise Problem(errors.cycle(span, chain))
-        self.reading.append(name)
+        self._begin(name, span)
         try:
             known[name] = make()
         except (Problem, Poisoned):
             self.broken.add(name)
             raise
         finally:
-            self.reading.pop()
+            self.file.reading.pop()
         return known[name]
 
     def _run(self, node: nodes.Run) -> Run:
@@ -283,16 +288,12 @@ class ExperimentReader(Names):
 
     def metric_body(self, metric: nodes.Metric, scope: Scope) -> Expr:
         """The body of a metric with its parameters bound."""
-        if metric.name in self.reading:
-            raise Problem(
-                errors.cycle(metric.span, [*self.reading[self.reading.index(metric.name) :], metric.name])
-            )
-        self.reading.append(metric.name)
+        self._begin(metric.name, metric.span)
         self.file.called.add(id(metric))
         try:
             return self.values.value(metric.value, scope)
         finally:
-            self.reading.pop()
+            self.file.reading.pop()
 
 
 def holds_cells(family: Value) -> bool:

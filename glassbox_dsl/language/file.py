@@ -69,6 +69,7 @@ class FileReader:
         self.imported: set[str] = set()
         self.reports: list[nodes.Report] = []
         self.broken: set[str] = set()
+        self.reading: list[tuple[str, str]] = []  # what is being read: experiment and name
         self.called: set[int] = set()  # metrics that were read, by the identity of their nodes
         self.data_nodes: list[nodes.Data] = []
         self.experiment_nodes: list[nodes.Experiment] = []

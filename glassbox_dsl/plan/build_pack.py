@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from glassbox_dsl.plan.copies import copied_read, is_here, split_edits
 from glassbox_dsl.plan.jobs import Job
 from glassbox_dsl.plan.lowering import NOWHERE, Touch, boundary, touches
 from glassbox_dsl.plan.named import Integers, Mask
+from glassbox_dsl.plan.needed import asked_of
 from glassbox_dsl.plan.pack import EditPart, Pack, Share
 from glassbox_dsl.plan.places import Places
 from glassbox_dsl.plan.rows import RowMaker
@@ -57,7 +59,9 @@ class PackBuilder:
     def finish(self) -> Pack:
         """The pack of everything added."""
         self.edited.sort(key=lambda e: e.job.rank)
-        pack = stacked(self.owners, self.edited, tuple(self.shares), dict(self.proven))
+        reads = partial(asked_of, n_layers=self.n_layers)
+        shares, proven = tuple(self.shares), dict(self.proven)
+        pack = stacked(self.owners, self.edited, shares, proven, reads, self.n_layers)
         return replace(pack, proven_cells=tuple(self.proven_cells))
 
     # ------------------------------------------------------------ owners

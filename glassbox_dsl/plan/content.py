@@ -167,7 +167,9 @@ class Contents:
 
     # ------------------------------------------------------------ contexts
 
-    def of_context(self, experiment: Experiment, model: str, data: str) -> str | None:
+    def of_context(
+        self, experiment: Experiment, model: str, data: str, executor: str = "delta"
+    ) -> str | None:
         """The key of all that an experiment gives on a model and a data set; None when a model has no key."""
         own, table = self.models.get(model), self.tables.get((data, model))
         if own is None or table is None:
@@ -187,7 +189,7 @@ class Contents:
             if any(key is None for key in self.models.values()):
                 return None
             declared += self.world
-        names = written((model, data, self.executor))
+        names = written((model, data, executor))
         return digest(own, names, declared, written(table.items), *condition).hex()
 
 

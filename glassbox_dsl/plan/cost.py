@@ -70,6 +70,12 @@ class ModelCost:
         return 2 * (self.attention_parameters + self.mlp_parameters)
 
     @property
+    def projection_flops(self) -> int:
+        """One token to its queries, keys and values in one layer."""
+        f = self.facts
+        return 2 * f.d_model * f.d_head * (f.n_heads + 2 * f.n_kv_heads)
+
+    @property
     def key_flops(self) -> int:
         """One query meeting one key in one layer: its score, and mixing its value in."""
         return 4 * self.facts.n_heads * self.facts.d_head

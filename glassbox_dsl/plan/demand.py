@@ -50,23 +50,6 @@ class Demand:
     setting: Setting | None = None
     steps: dict[str, Wanted] = field(default_factory=dict)
 
-    def stages(self) -> dict[str, int]:
-        """The stage of each run: after those its edits compute with and its sets read, beside those they copy."""
-        found: dict[str, int] = {}
-        for wanted in self.ordered():
-            read = (use.run for one in sets_of(wanted.run) for use in run_uses(one, self.experiment))
-            stage = max((found[run] + 1 for run in read), default=0)
-            for variant in wanted.run.variants:
-                for edit in variant.edits:
-                    copied = self.copied(edit, wanted.run)
-                    if copied is not None:
-                        stage = max(stage, found[copied.run.run])
-                        continue
-                    for use in run_uses(edit.value, self.experiment):
-                        stage = max(stage, found[use.run] + 1)
-            found[wanted.run.name] = stage
-        return found
-
     def computed_with(self, wanted: Wanted) -> list[str]:
         """The runs that a run's edits compute with, directly or through runs that they copy, in order."""
         found: dict[str, None] = {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from glassbox_dsl.plan.named import Integers
+from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.pack import BaseGroup, CellGroup, OwnerGroup
 
 SHARED_FROM = 64
@@ -18,7 +19,9 @@ class Grouping:
     """The owners with rows on a floor: [owner] of all arrays.
 
     `owners` numbers them in the pack, `fork` and `end` bound their own positions, `base` is the owner whose keys they
-    meet left of the fork (their own for a root). `own` and `table` [any owner, pos] are the pack's.
+    meet left of the fork (their own for a root). `own` and `table` [any owner, pos] are the pack's. `queried` [row]
+    says which rows meet their keys at all (None: all of them); every owner has one that does. `place` [row] numbers the
+    rows of the groups (None: as in the pack). Groups are made when a climb asks for them: a plan only counts.
     """
 
     owners: Integers
@@ -27,29 +30,61 @@ class Grouping:
     base: Integers
     own: Integers
     table: Integers
+    queried: Mask | None = None
+    place: Integers | None = None
 
-    @property
+    @cached_property
+    def groups(self) -> tuple[OwnerGroup, ...]:
+        """Every owner once."""
+        found = self.by_owner() if len(self.owners) else ()
+        return found if self.place is None else tuple(group.placed(self.place) for group in found)
+
+    @cached_property
+    def bases(self) -> tuple[BaseGroup, ...]:
+        """The same by base, where prompts are long."""
+        found = self.by_base()
+        return found if self.place is None else tuple(base.placed(self.place) for base in found)
+
+    @cached_property
     def counts(self) -> Integers:
-        """Rows of each owner."""
-        return self.end - self.fork
+        """Queries of each owner."""
+        if self.queried is None:
+            return self.end - self.fork
+        found: Integers = self._asking(np.arange(len(self.owners))).sum(1)
+        return found
 
     def by_owner(self) -> tuple[OwnerGroup, ...]:
-        """Owners by the number of their rows and keys rounded up to powers of four: few calls, some padding."""
+        """Owners by the number of their queries and keys rounded up to powers of four: few calls, some padding."""
         kind = np.stack([_power(self.counts, 4), _power(self.end, 4)], 1)
         found = []
         for one in np.unique(kind, axis=0):
             mine = np.flatnonzero((kind == one).all(1))
             n_keys = int(self.end[mine].max())
             keys = self.table[self.owners[mine]][:, :n_keys].clip(min=0)
-            found.append(OwnerGroup(self._rows(mine), keys))
+            found.append(OwnerGroup(self._queries(mine), keys))
         return tuple(found)
 
     def _rows(self, mine: Integers) -> Integers:
         """The own rows of some owners, -1 behind the last."""
-        ramp = np.arange(int(self.counts[mine].max()))
+        n_rows = self.end[mine] - self.fork[mine]
+        ramp = np.arange(int(n_rows.max()))
         at = self.fork[mine][:, None] + ramp
         rows = self.own[self.owners[mine][:, None], at.clip(max=self.own.shape[1] - 1)]
-        return np.where(ramp < self.counts[mine][:, None], rows, -1)
+        return np.where(ramp < n_rows[:, None], rows, -1)
+
+    def _asking(self, mine: Integers) -> Mask:
+        """Which own rows of some owners meet their keys."""
+        rows = self._rows(mine)
+        return (rows >= 0) if self.queried is None else (rows >= 0) & self.queried[rows.clip(min=0)]
+
+    def _queries(self, mine: Integers) -> Integers:
+        """The own rows of some owners that meet their keys, -1 behind the last."""
+        rows = self._rows(mine)
+        if self.queried is None:
+            return rows
+        asking = self._asking(mine)
+        order = np.argsort(~asking, axis=1, kind="stable")[:, : int(self.counts[mine].max())]
+        return np.take_along_axis(np.where(asking, rows, -1), order, 1)
 
     def by_base(self) -> tuple[BaseGroup, ...]:
         """Bases by the number of their queries and keys rounded up to powers of two."""
@@ -79,18 +114,19 @@ class Grouping:
         place[some] = np.arange(len(some))
         mine = np.flatnonzero(place[which] >= 0)
         queries = np.full((len(some), int(n_queries[some].max())), -1, dtype=np.int64)
-        rows = self._rows(mine)
+        rows = self._queries(mine)
         slots = slot[mine][:, None] + np.arange(rows.shape[1])
         there = rows >= 0
         base = np.broadcast_to(place[which[mine]][:, None], rows.shape)
         queries[base[there], slots[there]] = rows[there]
         above = mine[self.base[mine] != self.owners[mine]]
-        width = _power(self.counts[above])
+        width = _power(self.end[above] - self.fork[above])
         cells = []
         for one in np.unique(width).tolist():
             part = above[width == one]
-            own = self._rows(part)
-            cells.append(CellGroup(own, place[which[part]], slot[part][:, None] + np.arange(own.shape[1])))
+            asked = self._queries(part)
+            slots = slot[part][:, None] + np.arange(asked.shape[1])
+            cells.append(CellGroup(self._rows(part), place[which[part]], asked, slots))
         keys = self.table[bases[some]][:, : int(n_keys[some].max())].clip(min=0)
         return BaseGroup(keys, queries, tuple(cells))
 

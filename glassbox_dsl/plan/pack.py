@@ -7,13 +7,17 @@ first edit, it is its base: `rowof[owner, pos]` says in which row the value of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from glassbox_dsl.language.program import Edit, RunVariant
 from glassbox_dsl.plan.jobs import Job
 from glassbox_dsl.plan.named import Integers, Mask
+
+if TYPE_CHECKING:
+    from glassbox_dsl.plan.grouping import Grouping
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,18 +72,26 @@ Write = RowCopy | CellEdit
 
 @dataclass(frozen=True, eq=False)
 class OwnerGroup:
-    """Owners whose own rows are padded to one number: `rows` [owner, own] (-1: none), `keys` [owner, pos]."""
+    """Owners whose queries are padded to one number: `rows` [owner, query] (-1: none), `keys` [owner, pos]."""
 
     rows: Integers
     keys: Integers
 
+    def placed(self, place: Integers) -> OwnerGroup:
+        """The same with rows numbered by `place` [row] (-1: not there)."""
+        return OwnerGroup(_placed(self.rows, place), _placed(self.keys, place).clip(min=0))
+
 
 @dataclass(frozen=True, eq=False)
 class CellGroup:
-    """Cells whose own rows are padded to one number: `base` [cell] among those of the group, `slots` [cell, own]."""
+    """Cells whose own rows are padded to one number, `rows` [cell, own].
+
+    `base` [cell] is that of each among those of the group, `slots` [cell, query] where its `queries` stand there.
+    """
 
     rows: Integers
     base: Integers
+    queries: Integers
     slots: Integers
 
 
@@ -91,20 +103,51 @@ class BaseGroup:
     queries: Integers
     cells: tuple[CellGroup, ...]
 
+    def placed(self, place: Integers) -> BaseGroup:
+        """The same with rows numbered by `place` [row] (-1: not there)."""
+        cells = [
+            replace(c, rows=_placed(c.rows, place), queries=_placed(c.queries, place)) for c in self.cells
+        ]
+        return BaseGroup(_placed(self.keys, place).clip(min=0), _placed(self.queries, place), tuple(cells))
+
+
+def _placed(rows: Integers, place: Integers) -> Integers:
+    found: Integers = np.where(rows >= 0, place[rows.clip(min=0)], -1)
+    return found
+
 
 @dataclass(frozen=True, eq=False)
 class Floor:
     """What happens at one layer: `joins` are the rows that the new ones are copies of.
 
     `writes` go by site, in order; the last floor, behind the layers, has those of the end of the stream and the head.
+    `entered` are the rows that enter the layer, `queried` those that leave it (None: all of `entered`, of the floor);
+    its `grouping` numbers rows by their place in `entered`. What is not there is read nowhere.
     """
 
     n_rows: int
     joins: Integers
     rowof: Integers
-    groups: tuple[OwnerGroup, ...]
-    bases: tuple[BaseGroup, ...]
+    grouping: Grouping
     writes: dict[tuple[str, int | None], list[Write]]
+    entered: Integers | None = None
+    queried: Integers | None = None
+
+    @property
+    def n_entered(self) -> int:
+        """How many rows enter the layer: their keys and values are made."""
+        return self.n_rows if self.entered is None else len(self.entered)
+
+    @property
+    def n_queried(self) -> int:
+        """How many rows leave the layer."""
+        return self.n_entered if self.queried is None else len(self.queried)
+
+    def leaving(self) -> Integers:
+        """The rows that leave the layer."""
+        if self.queried is not None:
+            return self.queried
+        return np.arange(self.n_rows) if self.entered is None else self.entered
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +184,8 @@ class Pack:
 
     @property
     def token_layers(self) -> int:
-        """Rows summed over layers: what the climb computes."""
-        return sum(floor.n_rows for floor in self.floors[:-1])
+        """Rows that leave a layer, summed over layers: what the climb computes."""
+        return sum(floor.n_queried for floor in self.floors[:-1])
 
     @property
     def longest(self) -> int:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from glassbox_dsl.language.program import Depth
-from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.build_pack import Jobs, PackBuilder
 from glassbox_dsl.plan.jobs import Job
+from glassbox_dsl.plan.layers import layer_number
 from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.pack import Pack
 from glassbox_dsl.resolve.facts import ModelFacts
@@ -123,15 +122,3 @@ class Packing:
             if len(some):
                 builder.add(job, some, items)
         return builder.finish()
-
-
-def layer_number(layer: int | Depth, n_layers: int) -> int:
-    """The layer that a written index or depth names; it may lie outside."""
-    if isinstance(layer, int):
-        return layer + n_layers if layer < 0 else layer
-    return int(layer.value / 100 * (n_layers - 1) + 0.5)
-
-
-def reads_patterns(job: Job) -> bool:
-    """Whether a metric of a job is one of attention patterns."""
-    return any(metrics()[tap.metric].shape == "pattern" for tap in job.wanted.taps)

@@ -28,23 +28,22 @@ class LogitRows:
 
 
 def logit_rows(pack: Pack) -> LogitRows:
-    """What is read of logits in a pack. Where any metric needs the whole vocabulary, all rows read get it."""
-    rows: list[Integers] = []
+    """What is read of logits in a pack. Where logits are edited, all rows read get the whole vocabulary."""
+    wide: list[Integers] = []
     few: list[Integers] = []
     tokens: list[Integers] = []
-    wide = any((LOGITS, None) in floor.writes for floor in pack.floors[-1:])
+    edited = (LOGITS, None) in pack.floors[-1].writes
     for share in pack.shares:
         for at, tap in whole_reads(share.job):
-            found = _rows(pack, share, at)
-            rows.append(found)
-            if tap is None or not _few(share.job, tap):
-                wide = True
+            found = rows_scored(pack, share, at)
+            if edited or tap is None or not _few(share.job, tap):
+                wide.append(found)
             else:
                 few.append(found)
                 tokens.append(_tokens(share, tap))
     n_few = len(np.unique(np.concatenate(few))) if few else 0
     n_tokens = len(np.unique(np.concatenate(tokens))) if tokens else 0
-    return LogitRows(len(np.unique(np.concatenate(rows))) if rows and wide else 0, n_few, n_tokens)
+    return LogitRows(len(np.unique(np.concatenate(wide))) if wide else 0, n_few, n_tokens)
 
 
 def whole_reads(job: Job) -> Iterator[tuple[Index | None, Tap | None]]:
@@ -80,18 +79,25 @@ def _tokens(share: Share, tap: Tap) -> Integers:
     return found
 
 
-def _rows(pack: Pack, share: Share, at: Index | None) -> Integers:
-    """The rows of a pack in which an index of each cell stands."""
+def rows_scored(pack: Pack, share: Share, at: Index | None) -> Integers:
+    """The rows whose logits are read of a share; behind an answer, those that its tokens are scored in."""
+    job = share.job
+    if at is not None or job.extension is None:
+        return rows_at(pack, share, at)
     rowof = pack.floors[-1].rowof[share.owners]
-    job, setting = share.job, share.job.setting
     lengths = pack.lengths_of(share.owners)
+    first = lengths - job.setting.answer_lengths(job.extension)[share.items]
+    place = np.arange(rowof.shape[1])
+    inside = (place >= first[:, None]) & (place < lengths[:, None]) & (rowof >= 0)
+    return np.unique(rowof[inside])
+
+
+def rows_at(pack: Pack, share: Share, at: Index | None, floor: int = -1) -> Integers:
+    """The rows of a floor in which an index of each cell stands (None: every position)."""
+    rowof = pack.floors[floor].rowof[share.owners]
     if at is None:
-        first = 0 * lengths
-        if job.extension is not None:
-            first = lengths - setting.answer_lengths(job.extension)[share.items]
-        place = np.arange(rowof.shape[1])
-        inside = (place >= first[:, None]) & (place < lengths[:, None]) & (rowof >= 0)
-        return np.unique(rowof[inside])
+        return np.unique(rowof[rowof >= 0])
+    job, setting = share.job, share.job.setting
     position = np.full(len(share.cells), -1, dtype=np.int64)
     variants = setting.cell_variants(job.run).reshape(-1)[share.cells]
     for number, variant in enumerate(job.run.variants):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from glassbox_dsl.plan.grouping import Grouping
 from glassbox_dsl.plan.jobs import Job
 from glassbox_dsl.plan.lowering import NOWHERE, Touch, boundary
-from glassbox_dsl.plan.named import Integers
+from glassbox_dsl.plan.named import Integers, Mask
+from glassbox_dsl.plan.needed import Asked, Rows, needed
 from glassbox_dsl.plan.pack import CellEdit, Floor, Pack, RowCopy, Share, Write
 
 
@@ -107,9 +108,16 @@ def stacked(
     edited: Sequence[EditedCells],
     shares: tuple[Share, ...],
     proven: dict[tuple[Job, int, int], int],
+    reads: Callable[[Pack], Asked] | None = None,
+    n_layers: int | None = None,
 ) -> Pack:
-    """Number the rows and lay out every floor."""
-    return _Stack(owners, edited).pack(shares, proven)
+    """Number the rows and lay out every floor.
+
+    `reads` says what is read of the pack, so that each layer computes no more than that takes; None: everything.
+    """
+    stack = _Stack(owners, edited)
+    pack = stack.pack(shares, proven)
+    return pack if reads is None else stack.narrowed(pack, reads(pack), n_layers or owners.top)
 
 
 class _Stack:
@@ -147,10 +155,8 @@ class _Stack:
             before = self.fork[:, number]
             changed = number == 0 or len(joins) > 0
             rowof = self.table.copy() if changed else floors[-1].rowof
-            grouping = self._grouping(number)
-            groups = grouping.by_owner() if changed else floors[-1].groups
-            bases = grouping.by_base() if changed else floors[-1].bases
-            floors.append(Floor(self.n_rows, joins, rowof, groups, bases, self._writes(number)))
+            grouping = self._grouping(number, rowof) if changed else floors[-1].grouping
+            floors.append(Floor(self.n_rows, joins, rowof, grouping, self._writes(number)))
         return Pack(
             tuple(self.owners.tokens),
             np.array(self.owners.root),
@@ -188,12 +194,33 @@ class _Stack:
         self.positions.append(position)
         self.n_rows += len(owner)
 
-    def _grouping(self, floor: int) -> Grouping:
-        """The owners that have rows on a floor."""
+    def _grouping(self, floor: int, rowof: Integers) -> Grouping:
+        """The owners that have rows on a floor. Rows that join later lie left of the forks: they are not looked at."""
         end = self.last + 1
         owners = np.flatnonzero(end > self.fork[:, floor])
         base = np.where(self.base[owners] < 0, owners, self.base[owners])
-        return Grouping(owners, self.fork[owners, floor], end[owners], base, self.own, self.table)
+        return Grouping(owners, self.fork[owners, floor], end[owners], base, self.own, rowof)
+
+    def narrowed(self, pack: Pack, asked: Asked, n_layers: int) -> Pack:
+        """The pack, each layer with the rows alone that something reads."""
+        owner_of = np.zeros(pack.n_rows, dtype=np.int64)
+        owner, position = (self.own >= 0).nonzero()
+        owner_of[self.own[owner, position]] = owner
+        floors = list(pack.floors)
+        for layer, rows in needed(pack, owner_of, asked, n_layers).items():
+            floors[layer] = self._narrow(pack, layer, rows, owner_of)
+        return replace(pack, floors=tuple(floors))
+
+    def _narrow(self, pack: Pack, layer: int, rows: Rows, owner_of: Integers) -> Floor:
+        floor, (owners, end) = pack.floors[layer], _ends(rows.queried, owner_of, pack.positions)
+        base = np.where(self.base[owners] < 0, owners, self.base[owners])
+        fork = self.fork[owners, layer]
+        entered = None if rows.enter.all() else np.flatnonzero(rows.enter)
+        queried = None if (rows.queried == rows.enter).all() else np.flatnonzero(rows.queried)
+        place = np.full(floor.n_rows, -1, dtype=np.int64)
+        place[np.flatnonzero(rows.enter)] = np.arange(int(rows.enter.sum()))
+        grouping = Grouping(owners, fork, end, base, self.own, floor.rowof, rows.queried, place)
+        return replace(floor, entered=entered, queried=queried, grouping=grouping)
 
     # ------------------------------------------------------------ writes
 
@@ -231,3 +258,12 @@ class _Stack:
         number, positions = np.unique(touch.number), np.unique(touch.position)
         where = (cells.owners[number][:, None], positions[None])
         return CellEdit(touch.part, number, positions, self.table[where], self.own[where] >= 0)
+
+
+def _ends(queried: Mask, owner_of: Integers, positions: Integers) -> tuple[Integers, Integers]:
+    """The owners of some rows, and behind which position the last row of each stands."""
+    rows = np.flatnonzero(queried)
+    owners, which = np.unique(owner_of[rows], return_inverse=True)
+    end = np.zeros(len(owners), dtype=np.int64)
+    np.maximum.at(end, which.reshape(-1), positions[rows] + 1)
+    return owners, end

@@ -8,6 +8,7 @@ import numpy as np
 
 from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.jobs import Job
+from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.pack import Pack, Share
 from glassbox_dsl.plan.reads import logit_rows, reads_of_a_cell
 from glassbox_dsl.plan.rows import RowMaker
@@ -51,6 +52,19 @@ class Tally:
         room = pack.n_rows * cost.row_bytes(pack.longest) + cost.logit_bytes(read.wide)
         self.peak_bytes = max(self.peak_bytes, room)
 
+    def add_pass(self, cells: int, length: int, layers: int, logits: int, cost: ModelCost) -> None:
+        """Count a batch of full passes over prompts of one length through the upper `layers`, with rows of logits."""
+        rows, n_layers = cells * length, cost.facts.n_layers
+        whole = cost.pass_flops(np.array([length]), np.array([cells]))
+        self.packs += 1
+        self.layer_calls += layers
+        self.passes += cells
+        self.rows += rows
+        self.token_layers += rows * layers
+        self.flops += whole * layers // n_layers + cost.logit_flops(logits)
+        self.peak_rows = max(self.peak_rows, rows)
+        self.peak_bytes = max(self.peak_bytes, rows * cost.row_bytes(length) + cost.logit_bytes(logits))
+
     def merge(self, other: Tally, times: float = 1.0) -> None:
         """Add the sums of another, `times` over; the largest stays the largest."""
         for name in (
@@ -71,16 +85,19 @@ class Tally:
 
 
 def climb_flops(pack: Pack, cost: ModelCost) -> int:
-    """The layers of a climb."""
-    keys: dict[int | None, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
+    """The layers of a climb. Where fewer rows leave a layer than enter it, those that leave are projected again."""
+    seen: dict[int | None, Integers] = {}
     flops = 0
     for layer, floor in enumerate(pack.floors[:-1]):
         window = cost.facts.windows[layer]
-        if window not in keys:
-            seen = pack.positions + 1
-            keys[window] = np.cumsum(seen if window is None else np.minimum(seen, window))
-        seen_keys = int(keys[window][floor.n_rows - 1]) if floor.n_rows else 0
-        flops += cost.layer_flops * floor.n_rows + cost.key_flops * seen_keys
+        if window not in seen:
+            keys = pack.positions + 1
+            seen[window] = keys if window is None else np.minimum(keys, window)
+        flops += cost.layer_flops * floor.n_queried + cost.key_flops * int(
+            seen[window][floor.leaving()].sum()
+        )
+        if floor.queried is not None:
+            flops += cost.projection_flops * floor.n_entered
     return flops
 
 

@@ -10,6 +10,7 @@ from glassbox_dsl.plan.jobs import Job
 from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.plan.packing import Packing
 from glassbox_dsl.plan.setting import Extension, Setting
+from glassbox_dsl.plan.stages import Stages
 
 
 @dataclass(eq=False)
@@ -25,17 +26,16 @@ class Work:
     recorded: dict[int, list[Job]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        rank = 0
-        for setting, demand in self.settings:
-            stages = demand.stages()
+        rank, stages = 0, Stages(self.settings)
+        for place, (setting, demand) in enumerate(self.settings):
             for wanted in own_runs(setting, demand):
                 for extension in (None, *_extensions(setting, demand)):
                     key = (id(setting), wanted.run.name, extension)
                     self.jobs[key] = Job(setting, wanted, extension, rank)
-                self._record(setting, wanted, None, stages)
+                self._record(setting, wanted, None, stages.of(place, wanted.run.name))
                 rank += 1
             for wanted, extension in self._extended(setting, demand):
-                self._record(setting, wanted, extension, stages)
+                self._record(setting, wanted, extension, stages.of(place, wanted.run.name))
 
     @property
     def stages(self) -> list[list[Job]]:
@@ -55,9 +55,9 @@ class Work:
             return None
         return sum(int(job.made.sum()) for job in jobs if job.extension is None)
 
-    def _record(self, setting: Setting, wanted: Wanted, extension: Extension, stages: dict[str, int]) -> None:
+    def _record(self, setting: Setting, wanted: Wanted, extension: Extension, stage: int) -> None:
         job = self.jobs[(id(setting), wanted.run.name, extension)]
-        jobs = self.recorded.setdefault(stages[wanted.run.name], [])
+        jobs = self.recorded.setdefault(stage, [])
         if job not in jobs:
             jobs.append(job)
 

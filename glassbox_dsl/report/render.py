@@ -8,22 +8,34 @@ that slipped past the first line of defence would not run either.
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    FileSystemBytecodeCache,
+    FileSystemLoader,
+    FunctionLoader,
+    StrictUndefined,
+)
 from markupsafe import Markup, escape
 
 from glassbox_dsl.report.chart import charts
 from glassbox_dsl.report.page import Figure, Page
 from glassbox_dsl.report.visible import visible, visible_source
+from glassbox_dsl.resolve.bundled import cache_folder
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 SCRIPTS = ("base.js", "grid.js", "lens.js", "attention.js")
 READY = 'document.documentElement.dataset.scripts = "ready";'
+FIGURE = "figure/"
+"""What the names of templates begin with that charts bring along."""
 FAILED = '<div class="failed-figure" role="alert">{{ figure.text|lines }}</div>'
 
 
@@ -47,8 +59,15 @@ def render_page(page: Page, refresh_seconds: int | None = None) -> str:
 
 def body(figure: Figure) -> Markup:
     """A figure drawn by the template of its chart; one that could not be made says why."""
-    template = FAILED if figure.kind == "failed" else charts()[figure.kind].template
-    return Markup(environment().from_string(template).render(figure=figure))
+    return Markup(environment().get_template(FIGURE + figure.kind).render(figure=figure))
+
+
+def _of_figure(name: str) -> str | None:
+    """The template of a kind of figure, by its name."""
+    if not name.startswith(FIGURE):
+        return None
+    kind = name.removeprefix(FIGURE)
+    return FAILED if kind == "failed" else charts()[kind].template
 
 
 def policy(script: str, style: str) -> str:
@@ -94,7 +113,8 @@ def finalize(value: Any) -> Any:
 def environment() -> Environment:
     """Templates that escape every text and show what it hides."""
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=ChoiceLoader([FunctionLoader(_of_figure), FileSystemLoader(TEMPLATES)]),
+        bytecode_cache=_compiled(),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=finalize,
@@ -104,6 +124,17 @@ def environment() -> Environment:
     environment.filters["data"] = as_data
     environment.filters["lines"] = lines
     return environment
+
+
+def _compiled() -> FileSystemBytecodeCache | None:
+    """Templates that were compiled before, by this code; None where the user's cache cannot be written."""
+    made_by = sha256(Path(__file__).read_bytes() + version("jinja2").encode()).hexdigest()[:16]
+    folder = cache_folder() / "templates" / made_by
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return FileSystemBytecodeCache(str(folder)) if os.access(folder, os.W_OK) else None
 
 
 @cache

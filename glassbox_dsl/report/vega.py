@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+from glassbox_dsl.report.drawn import DATA, drawn_once
 from glassbox_dsl.report.page import Figure
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -43,20 +45,19 @@ def installed() -> bool:
     return find_spec("altair") is not None and find_spec("vl_convert") is not None
 
 
-def pictures(chart: Callable[[str], Any]) -> dict[str, Any]:
-    """`light`, `dark` (data: addresses), `width` and `height` in pixels of what `chart(theme)` gives."""
+def pictures(of: object, chart: Callable[[str], Any]) -> dict[str, Any]:
+    """`light`, `dark` (data: addresses), `width` and `height` in pixels of `chart(theme)`, of numbers `of`."""
     if not installed():
         return {}
+    code = Path(__file__), Path(chart.__code__.co_filename)
+    return drawn_once(of, code, lambda: _drawn(chart))
+
+
+def _drawn(chart: Callable[[str], Any]) -> dict[str, Any]:
     drawn = {theme: svg(themed(chart(theme), theme)) for theme in ("light", "dark")}
     width, height = size(drawn["light"])
-    return {
-        **{
-            theme: "data:image/svg+xml;base64," + b64encode(text.encode()).decode()
-            for theme, text in drawn.items()
-        },
-        "width": width,
-        "height": height,
-    }
+    addresses = {theme: DATA + b64encode(text.encode()).decode() for theme, text in drawn.items()}
+    return {**addresses, "width": width, "height": height}
 
 
 def svg(chart: Any) -> str:

@@ -14,6 +14,8 @@ SPACES = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 
 def visible(text: str) -> str:
     """Running text: spaces stay, line breaks and tabs become ⏎ and ⇥, what is invisible ‹U+202E›."""
+    if plain(text):
+        return text
     return "".join(c if c == " " else glyph(c) for c in text)
 
 
@@ -27,6 +29,11 @@ def visible_token(text: str) -> str:
 def visible_source(text: str) -> str:
     """Several lines of text: line breaks and tabs stay, everything else that cannot be seen is shown."""
     return "".join(c if c in " \n\t" else glyph(c) for c in text.replace("\r\n", "\n"))
+
+
+def plain(text: str) -> bool:
+    """Whether a text is ASCII letters, digits, signs and spaces: most are, and this is quick to see."""
+    return text.isascii() and text.isprintable()
 
 
 def glyph(char: str) -> str:

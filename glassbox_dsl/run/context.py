@@ -48,11 +48,13 @@ class Context(Setting):
     """A setting with its model and what was run. `other` gives the same experiment's context elsewhere.
 
     `usable`: whether enough items of a data set are kept for a model.
+    `make` makes a run by name, where runs are made when they are first read.
     """
 
     instrument: Instrument
     other: Callable[[str, str, str], Context]
     usable: Callable[[str, str], bool] = lambda data, model: True
+    make: Callable[[str], None] | None = None
     results: dict[tuple[str, Extension], RunResults] = field(default_factory=dict)
     cache: dict[object, Named] = field(default_factory=dict)
 

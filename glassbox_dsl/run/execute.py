@@ -9,12 +9,14 @@ from torch import Tensor
 
 from glassbox_dsl.language.program import Edit, Run, RunVariant
 from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.demand import Demand, Wanted, run_uses
 from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.progress import Progress
 from glassbox_dsl.plan.proofs import Proofs, may_prove
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.setting import Extension
+from glassbox_dsl.plan.tally import Tally
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run.context import Context, RunResults
 from glassbox_dsl.run.edits import EditBatch, Receipt
@@ -35,6 +37,7 @@ class RunMaker:
     progress: Progress
     receipts: dict[str, dict[Edit, Receipt]] = field(default_factory=dict)
     base: dict[tuple[str, Extension], Tensor] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         self.rows = RowMaker(self.context)
@@ -45,9 +48,16 @@ class RunMaker:
     def make_all(self) -> None:
         """Every demanded run, and the passes behind which answers of several tokens are scored."""
         for wanted in self._own():
-            self.make(wanted, None)
-            for answer in dict.fromkeys(wanted.extensions):
-                self._extend(wanted, answer)
+            self._whole(wanted)
+
+    def make_named(self, run: str) -> None:
+        """A run that another experiment reads before its turn."""
+        self._whole(self.demand.steps[run])
+
+    def _whole(self, wanted: Wanted) -> None:
+        self.make(wanted, None)
+        for answer in dict.fromkeys(wanted.extensions):
+            self._extend(wanted, answer)
 
     def receipts_of(self, context: Context) -> dict[str, dict[Edit, Receipt]]:
         """The receipts of a context, by run."""
@@ -83,6 +93,8 @@ class RunMaker:
         left_out, instead = self._proven(wanted, made, extension)
         if extension is None:
             self.progress.advance(int(left_out.sum()))
+            self.tally.cells += int(made.sum())
+            self.tally.noops += int(left_out.sum())
         for rows in self.batches.of(wanted, made & ~left_out, extension):
             self._pass(wanted, results, rows, extension)
             if extension is None:
@@ -156,6 +168,7 @@ class RunMaker:
             for part in portions(np.flatnonzero(lengths == length), max(1, BATCH_TOKENS // length)):
                 ids = tensor(self.rows.ids(prompt, part, length, extension))
                 got = self.context.instrument.forward(ids, reads=keys)
+                self._count(len(part), length, 0, 0)
                 for place, one in enumerate(keys):
                     out[tensor(part), place, :length] = got[one].cpu()
         return out
@@ -182,9 +195,16 @@ class RunMaker:
             ids, reads=set(keys), writes=batch.writes(), logit_positions=positions, start=start
         )
         batch.count_rows()
+        self._count(len(rows.cells), rows.length, rows.start, len(positions or ()))
         done = Pass(wanted.run.name, rows, env, variant, ids, positions, got)
         self.keeping.keep(results, done)
         self.taps.take(taps, results, done)
+
+    def _count(self, n: int, length: int, start: int, positions: int) -> None:
+        """Count a batch of passes as the plan counts packs."""
+        facts = self.context.sizes.facts
+        cost = ModelCost(facts, str(self.context.instrument.dtype).removeprefix("torch."))
+        self.tally.add_pass(n, length, facts.n_layers - start, n * positions, cost)
 
     def _keys(self, results: RunResults) -> list[SiteKey]:
         keys = []

@@ -11,8 +11,8 @@ from torch import Tensor
 from glassbox_dsl.language.program import Depth
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.demand import Wanted
+from glassbox_dsl.plan.layers import layer_number
 from glassbox_dsl.plan.named import Integers, Mask
-from glassbox_dsl.plan.packing import layer_number
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.setting import Extension
 from glassbox_dsl.plan.taps import Tap

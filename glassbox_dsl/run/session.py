@@ -146,7 +146,16 @@ class Session:
         """Make the runs of a context that are not made together with those of others, if that is still to do."""
         if (maker := self.pending.pop(key, None)) is not None:
             self.progress.stage(self._shown([self.contexts[key]]), maker.rows_wanted())
-            maker.make_all()
+            self._timed(key[1], maker)
+
+    def _timed(self, model: str, maker: RunMaker | DeltaMaker) -> None:
+        """Make runs, and count what that took."""
+        tally = self.tallies.setdefault(model, Tally())
+        before, began = tally.seconds, perf_counter()
+        maker.make_all()
+        tally.merge(maker.tally)
+        # Runs of another context that are made meanwhile have counted their part of this time.
+        tally.seconds = before + perf_counter() - began
 
     def _make(self, keys: Sequence[tuple[str, str, str]]) -> None:
         """Make the runs of contexts of one model together, so that they share passes over equal prompts."""
@@ -169,6 +178,7 @@ class Session:
             for context in made:
                 maker = RunMaker(context, self._demand(context), self.progress)
                 self.makers[key_of(context)] = self.pending[key_of(context)] = maker
+                context.make = maker.make_named
             for context in made:
                 self._make_pending(key_of(context))
             return
@@ -177,11 +187,7 @@ class Session:
         together = DeltaMaker([(c, self._demand(c, c)) for c in made], self.progress, rows, known=known)
         self.makers |= dict.fromkeys(map(key_of, made), together)
         self.progress.stage(self._shown(made), together.rows_wanted())
-        began = perf_counter()
-        together.make_all()
-        tally = self.tallies.setdefault(made[0].model, Tally())
-        tally.merge(together.tally)
-        tally.seconds += perf_counter() - began
+        self._timed(made[0].model, together)
 
     def _demand(self, context: Context, setting: Setting | None = None) -> Demand:
         return demand_of(self.program, context.experiment, context.data_name, setting)

@@ -37,7 +37,10 @@ class SiteValues:
 
     def results(self, run: str, env: Env) -> RunResults:
         """What was kept of a run."""
-        found = self.context.results.get((run, env.extension))
+        key = (run, env.extension)
+        if key not in self.context.results and self.context.make is not None:
+            self.context.make(run)
+        found = self.context.results.get(key)
         if found is None:
             raise InternalError(f"run {run} was not made before it is read")
         return found

@@ -82,7 +82,7 @@ class Keeper:
         self._items(context.data_name, context.model)
         key = (context.experiment.name, context.model, context.data_name)
         headlines, failed = tuple(receive.headlines(results)), not all(c.holds for c in results.claimed)
-        content = self.recall.keys.get(key)
+        content = self.recall.keys.get((results.executor, key))
         row = None if content is None else _context_row(content, key, failed, headlines)
         finished = () if row is None or results.diagnostics else (row,)
         self.archive.flush()
@@ -152,7 +152,7 @@ class Keeper:
 
         self.known_data.add((data, model))
         condition = (condition_name(data), model, data)
-        content = self.recall.keys.get(condition)
+        content = self.recall.keys.get((self._made().executor_of(model)[0], condition))
         settled = () if content is None else (_context_row(content, condition, False, ()),)
         rows = receive.item_rows(self._made().tables[(data, model)], label_at)
         tokens = self._vocabulary(model, (i for row in rows for p in row.prompts for i in p.token_ids))

@@ -6,16 +6,16 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
-from glassbox_dsl.plan.contexts import Key
 from glassbox_dsl.plan.shelf import Readings
 from glassbox_dsl.store.file import reading
 from glassbox_dsl.store.rows import Batch, MeasureRow
 from glassbox_dsl.store.writer import FLUSH_SECONDS, Store
 
+Named = TypeVar("Named")
 EVERY_SECONDS: Final = 1.0
 """How much work is at stake at most: what is younger may be lost when a run is killed."""
 
@@ -65,7 +65,7 @@ class Archive:
 
     # ------------------------------------------------------------ contexts
 
-    def contexts(self, keys: Mapping[Key, str]) -> dict[Key, Past]:
+    def contexts(self, keys: Mapping[Named, str]) -> dict[Named, Past]:
         """Those of some contexts, given with their content keys, that an earlier run has finished; the newest."""
         sql = "SELECT run_id, key, failed, headlines FROM main.contexts WHERE list_contains(?, key) ORDER BY rowid"
         found = {

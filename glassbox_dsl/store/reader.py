@@ -112,8 +112,8 @@ class Reader:
     def manifest(self, run_id: str | None = None) -> RunManifest:
         """What the run was started with: sources, versions, platform, seeds, plan."""
         run = self._id(run_id)
-        env = self._fetch("SELECT kind, key, value FROM main.run_env WHERE run_id = ?", [run]).rows
-        rows = self._fetch("SELECT * FROM main.runs WHERE run_id = ?", [run])
+        env = self.fetch("SELECT kind, key, value FROM main.run_env WHERE run_id = ?", [run]).rows
+        rows = self.fetch("SELECT * FROM main.runs WHERE run_id = ?", [run])
         facts = {
             column: _read(value, kind)
             for column, kind, value in zip(rows.columns, rows.types, rows.rows[0], strict=True)
@@ -125,11 +125,8 @@ class Reader:
 
     def specs(self, run_id: str | None = None) -> tuple[SourceText, ...]:
         """The source texts: the .gbx file first, then its imports."""
-        return self._rows(
-            SourceText,
-            "SELECT path, source AS text, sha256 FROM main.specs WHERE run_id = ? ORDER BY ordinal",
-            [self._id(run_id)],
-        )
+        sql = "SELECT path, source AS text, sha256 FROM main.specs WHERE run_id = ? ORDER BY ordinal"
+        return self._rows(SourceText, sql, [self._id(run_id)])
 
     def models(self, run_id: str | None = None) -> tuple[ModelRow, ...]:
         """The models of the run, in the order of the file."""
@@ -143,7 +140,7 @@ class Reader:
         """The items with prompts, tokens and answers; of one data set and model, or of all."""
         where, values = _conditions({"run_id": self._id(run_id), "data": data, "model": model})
         prompts: dict[tuple[str, str, int], dict[str, PromptRow]] = {}
-        for p in self._fetch(
+        for p in self.fetch(
             "SELECT data, model, item, prompt, any_value(p.text), list(t.token_id ORDER BY t.pos),"
             " list(t.token ORDER BY t.pos), list(t.label ORDER BY t.pos)"
             " FROM main.prompts p LEFT JOIN main.tokens t USING (run_id, data, model, item, prompt)"
@@ -157,7 +154,7 @@ class Reader:
                 prompt=p[3], text=p[4], token_ids=ids, tokens=tokens, labels=labels
             )
         found = []
-        for row in self._fetch(f"SELECT * FROM main.items WHERE {where} ORDER BY rowid", values).dicts():
+        for row in self.fetch(f"SELECT * FROM main.items WHERE {where} ORDER BY rowid", values).dicts():
             row.pop("run_id")
             for name in ("variables", "features", "answers"):
                 row[name] = json.loads(row[name])
@@ -268,11 +265,11 @@ class Reader:
                 "item": item,
             }
         )
-        for row in self._fetch(
+        for row in self.fetch(
             f"SELECT rowid, cell FROM main.tensors WHERE {where} ORDER BY rowid", values
         ).rows:
             if cell is None or json.loads(row[1]) == dict(cell):
-                full = next(self._fetch("SELECT * FROM main.tensors WHERE rowid = ?", [row[0]]).dicts())
+                full = next(self.fetch("SELECT * FROM main.tensors WHERE rowid = ?", [row[0]]).dicts())
                 return _tensor(full)
         known = {f"{r.experiment}.{r.record}" for r in self.records(run)}
         raise Findings([errors.no_measure("record", f"{experiment}.{record}", known)])
@@ -311,9 +308,10 @@ class Reader:
     def _id(self, run_id: str | None) -> str:
         return self.run(run_id).run_id
 
-    def _fetch(self, sql: str, values: Sequence[Any]) -> Table:
+    def fetch(self, sql: str, values: Sequence[Any]) -> Table:
+        """The rows of a statement of our own."""
         result = self._connection.execute(sql, list(values))
-        described = result.description or []
+        described = result.description or ()
         return Table(
             tuple(d[0] for d in described), tuple(str(d[1]) for d in described), tuple(result.fetchall())
         )
@@ -321,7 +319,7 @@ class Reader:
     def _selected(self, sql: str, where: Mapping[str, Any] | None, limit: int | None) -> Table:
         condition, values = _conditions(where or {}, skip_none=False)
         more = "" if limit is None else f" LIMIT {int(limit) + 1}"
-        table = self._fetch(f"SELECT * FROM ({sql}) WHERE {condition or 'true'}{more}", values)
+        table = self.fetch(f"SELECT * FROM ({sql}) WHERE {condition or 'true'}{more}", values)
         if limit is None or len(table.rows) <= limit:
             return table
         return Table(table.columns, table.types, table.rows[:limit], truncated=True)
@@ -338,7 +336,7 @@ class Reader:
         )
 
     def _rows(self, kind: type[AnyRow], sql: str, values: Sequence[Any]) -> tuple[AnyRow, ...]:
-        table = self._fetch(sql, values)
+        table = self.fetch(sql, values)
         return tuple(
             kind(
                 **{

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language.data.spec import FEWEST_ITEMS
@@ -17,19 +18,22 @@ from glassbox_dsl.resolve.sources import ModelFiles
 from glassbox_dsl.run.errors import too_few_items
 from glassbox_dsl.store.known import Archive, Past
 
+EXECUTORS: Final = ("delta", "hooked")
+"""Which one runs a model is known when it is loaded; numbers of either are right, the first's are preferred."""
 Tables = Mapping[tuple[str, str], DataTable]
 
 
 @dataclass
 class Recall:
-    """`keys` are the content keys of contexts and conditions; `past` those that are known, `dropped` what they drop.
+    """`keys` are the content keys of contexts and conditions by executor; `past` those that are known, `dropped` what
+    they drop.
 
     `problems` says which contexts have too few items, as far as that is known without a model; `complete`: there is
     nothing to compute.
     """
 
     contents: Contents
-    keys: dict[Key, str] = field(default_factory=dict)
+    keys: dict[tuple[str, Key], str] = field(default_factory=dict)
     past: dict[Key, Past] = field(default_factory=dict)
     dropped: dict[tuple[str, str], dict[int, str]] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
@@ -62,10 +66,13 @@ def recall(
         if model in getattr(experiments.get(condition_name(data)), "models", ())
     ]
     for name, model, data in [*contexts(program), *conditions]:
-        key = found.contents.of_context(experiments[name], model, data)
-        if key is not None:
-            found.keys[name, model, data] = key
-    found.past = archive.contexts(found.keys)
+        for executor in EXECUTORS:
+            key = found.contents.of_context(experiments[name], model, data, executor)
+            if key is not None:
+                found.keys[executor, (name, model, data)] = key
+    known = archive.contexts(found.keys)
+    for executor in reversed(EXECUTORS):
+        found.past |= {context: one for (by, context), one in known.items() if by == executor}
     for context in conditions:
         past = found.past.pop(context, None)
         if past is not None:

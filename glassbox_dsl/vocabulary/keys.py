@@ -20,6 +20,20 @@ EXPERTS: Final = frozenset({"router.weights", "expert.post", "expert.out"})
 """Sites inside the experts function."""
 HEAD: Final = frozenset({"final_norm_scale", "final_norm", "logits"})
 """Sites after the last layer."""
+MIXED: Final = frozenset(
+    {
+        "attn.in",
+        "attn.norm_scale",
+        "attn.norm",
+        "attn.q_in",
+        "attn.k_in",
+        "attn.v_in",
+        "attn.q_pre",
+        "attn.k_pre",
+    }
+    | {"attn.q", "attn.k", "attn.v"}
+)
+"""Sites of a layer that attention mixes over positions: rows that nobody queries have them too."""
 ORDER: Final = (
     "pos_embed", "embed", "resid_pre",
     "attn.in", "attn.norm_scale", "attn.norm", *sorted(CORE), "attn.result", "attn.out_raw", "attn.out",

@@ -14,6 +14,7 @@ from glassbox_dsl.cli.app import answer
 from glassbox_dsl.plan import packing
 from glassbox_dsl.plan.progress import Silent, Stopped
 from glassbox_dsl.store import known
+from glassbox_dsl.store.keep import Keeper
 from glassbox_dsl.store.unfinished import unfinished
 from tests.resume.conftest import EXPERIMENTS, assert_same, data, rows, status
 
@@ -74,12 +75,53 @@ def test_resume_finds_the_file_and_says_when_it_has_changed(gbx, made, tmp_path,
     with pytest.raises(KeyboardInterrupt):
         gbx(TEXT)
     made.stop_at = -1
-    assert unfinished(db) == (path, ())
+    found = unfinished(db)
+    assert found is not None and found == unfinished(db, path)
+    assert (found.file, found.status, found.warnings, found.others) == (path, "interrupted", (), ())
+    assert found.finished == () and found.kept > 0
     path.write_text(path.read_text() + "# more\n")
-    assert answer(["resume", str(db)]) == 0
-    assert "GB613" in capsys.readouterr().err
-    assert answer(["resume", str(db)]) == 0
-    assert "nothing to resume" in capsys.readouterr().out
+    assert answer(["resume", str(path), "--db", str(db)]) == 0
+    said = capsys.readouterr().err
+    assert "GB613" in said and f"{path}: the run of " in said and " UTC was interrupted" in said
+    assert said.count("  unfinished: ") == TEXT.count("experiment ") and "  finished: " not in said
+    assert f"  {found.kept:,} numbers of single cells are kept" in said
+    for named in ([], [str(path)]):
+        assert answer(["resume", *named, "--db", str(db)]) == 0
+        assert "nothing to resume" in capsys.readouterr().out
+
+
+def test_resume_tells_finished_experiments_from_others(gbx, made, tmp_path, small_packs, monkeypatch, capsys):
+    db = tmp_path / "r.duckdb"
+    later = """experiment later {
+      run swapped[layer] = forward(corrupt) { resid_post[layer, last] := mean(clean, over: {item}) }
+      measure back = logit(swapped, yes) - mean(sooner.score)
+    }"""
+    first = "experiment sooner { measure score = logit(clean, yes) }\n"
+    keep = Keeper.keep
+
+    def stop_at_the_second(self, results):
+        if "later" in str(getattr(results, "context", results).experiment.name):
+            raise KeyboardInterrupt
+        keep(self, results)
+
+    monkeypatch.setattr(Keeper, "keep", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        gbx(data() + first + later)
+    monkeypatch.setattr(Keeper, "keep", keep)
+    assert answer(["resume", "--db", str(db)]) == 0
+    said = capsys.readouterr().err
+    assert "  finished: sooner on " in said and "  unfinished: later on " in said
+    assert status(db) == ["interrupted", "complete"]
+
+
+def test_resume_of_what_was_never_run_says_where_to_look(gbx, tmp_path, capsys):
+    gbx(TEXT)
+    other = tmp_path / "other.gbx"
+    assert answer(["resume", str(other), "--db", str(tmp_path / "r.duckdb")]) == 1
+    said = capsys.readouterr().err
+    assert "GB619" in said and f"`{tmp_path / 'test.gbx'}`" in said
+    assert answer(["resume", str(tmp_path / "r.duckdb")]) == 2
+    assert "--db" in capsys.readouterr().err
 
 
 def test_resume_without_the_file_says_so(gbx, made, tmp_path, capsys):
@@ -87,7 +129,7 @@ def test_resume_without_the_file_says_so(gbx, made, tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         gbx(TEXT)
     (tmp_path / "test.gbx").unlink()
-    assert answer(["resume", str(tmp_path / "r.duckdb")]) == 1
+    assert answer(["resume", "--db", str(tmp_path / "r.duckdb")]) == 1
     assert "GB614" in capsys.readouterr().err
 
 
@@ -98,7 +140,7 @@ def test_a_request_to_end_leaves_a_run_that_can_be_resumed(monkeypatch, capsys):
 
     monkeypatch.setattr(pipeline, "run_file", stopped)
     assert answer(["run", "a.gbx", "--quiet"]) == 3
-    assert "gbx resume results.duckdb" in capsys.readouterr().err
+    assert "gbx resume --db results.duckdb" in capsys.readouterr().err
 
 
 def test_a_stopped_run_is_incomplete(gbx, tmp_path, monkeypatch):

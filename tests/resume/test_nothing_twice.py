@@ -1,8 +1,12 @@
 """What a results file knows is not computed again; what it does not know is, and nothing else."""
 
+import duckdb
 import pytest
 
 from glassbox_dsl import pipeline
+from glassbox_dsl.run import session as sessions
+from glassbox_dsl.run.check import check
+from glassbox_dsl.run.execute import RunMaker
 from tests.resume.conftest import EXPERIMENTS, PEOPLE, assert_same, data, rows
 
 TEXT = data() + EXPERIMENTS
@@ -77,3 +81,28 @@ def test_a_new_item_is_the_only_one_that_is_computed(gbx, tmp_path):
     assert {item for run, _, item in more.cells if run in ("patched", "named", "corrupt")} == {3}
     gbx(data(PEOPLE) + sweep, db="whole.duckdb")
     assert_same(rows(tmp_path / "r.duckdb"), rows(tmp_path / "whole.duckdb"))
+
+
+def test_what_the_hooked_executor_gave_is_known_as_its_own(gbx, tmp_path, monkeypatch):
+    db, text = tmp_path / "r.duckdb", data() + EXPERIMENTS
+    failed = check("T4 pack", 0.5, 1e-5, "prompts of two lengths in one pack against apart")
+    monkeypatch.setattr(sessions, "verified", lambda *_: (failed,))
+    passes = []
+    plain = RunMaker._pass
+    monkeypatch.setattr(RunMaker, "_pass", lambda self, *rest: passes.append(1) or plain(self, *rest))
+    gbx(text)
+    assert passes
+    passes.clear()
+    gbx(text)  # nothing is loaded, so nothing is known of the checks either
+    assert not passes
+    with duckdb.connect(db, read_only=True) as connection:
+        ((hooked,),) = connection.execute("SELECT count(DISTINCT key) FROM main.contexts").fetchall()
+        ((actual,),) = connection.execute(
+            "SELECT value FROM main.run_env WHERE kind = 'actual' AND key = 'token_layers' ORDER BY run_id LIMIT 1"
+        ).fetchall()
+    assert int(actual) > 0
+    monkeypatch.setattr(sessions, "verified", lambda *_: ())
+    assert gbx(text, fresh=True).cells
+    with duckdb.connect(db, read_only=True) as connection:
+        ((both,),) = connection.execute("SELECT count(DISTINCT key) FROM main.contexts").fetchall()
+    assert both == 2 * hooked

@@ -6,6 +6,7 @@ import torch
 from glassbox_dsl.resolve.facts import facts_from_config
 from glassbox_dsl.resolve.families import family
 from glassbox_dsl.resolve.sources import tiny_config
+from glassbox_dsl.run.delta import queried
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.tiny import tiny_model
 from glassbox_dsl.run.verify import verify
@@ -95,3 +96,17 @@ def test_a_site_that_reads_but_does_not_write_is_named():
     failed = [c for c in verify(deaf) if not c.ok]
     assert {c.name for c in failed} == {"T7", "T7 pack"}  # a pack, which does write, differs from it
     assert {c.site for c in failed if c.name == "T7 pack"} == {"attn.q"}
+
+
+def test_a_layer_whose_projections_depend_on_what_it_is_called_with_fails_the_queried_rows(monkeypatch):
+    split = queried.QueriedAttention.__call__
+
+    def of_the_second_call(self, tap, inputs):
+        split(self, tap, inputs)
+        return inputs.query
+
+    monkeypatch.setattr(queried.QueriedAttention, "__call__", of_the_second_call)
+    failed = [c for c in verify(instrument("llama")) if not c.ok]
+    assert [(c.name, c.detail) for c in failed] == [
+        ("T4 pack", "the last layer for queried rows against apart")
+    ]

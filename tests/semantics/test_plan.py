@@ -4,6 +4,7 @@ import pytest
 
 from glassbox_dsl.language.file import read_program
 from glassbox_dsl.plan.actual import COUNTS, against_plan, came_to, planned
+from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.program_plan import plan_program
 from glassbox_dsl.resolve.program import resolve_facts, resolve_items
 from glassbox_dsl.run import session as sessions
@@ -56,3 +57,26 @@ def test_planned_is_actual(text, budget, llama, tmp_path, monkeypatch):
     assert session.tallies["llama"].flops == plan.planned.flops
     (line,) = against_plan(plan, session.tallies)
     assert f"planned: {plan.planned.packs}, {plan.planned.token_layers:,}" in line
+
+
+def test_passes_of_the_hooked_executor_are_counted(llama, tmp_path, monkeypatch):
+    monkeypatch.setattr(sessions, "verified", lambda *_: ())
+    path = tmp_path / "file.gbx"
+    text = """experiment e {
+      run off[layer] = forward(clean) { mlp.out[layer, last] *= 0 }
+      measure score = logit(off, target)
+    }"""
+    path.write_text(f'gbx 1\nmodel llama = local("{llama.folder}", device: "cpu")\n{DATA}{text}')
+    program, _ = read_program(path)
+    resolved = resolve_facts(program)
+    tables = resolve_items(resolved).tables
+    session = sessions.Session(program, resolved.facts, resolved.files, dict(tables), Quiet())
+    session.executor = "hooked"
+    assert list(session.results())
+    done, facts = session.tallies["llama"], resolved.facts["llama"]
+    # Three layers on three items of six tokens, in one batch from the first layer on.
+    assert (facts.n_layers, done.cells, done.noops, done.passes, done.packs) == (3, 9, 0, 9, 1)
+    assert done.token_layers == 9 * 6 * 3 and done.seconds > 0
+    cost = ModelCost(facts)
+    one = facts.n_layers * (6 * cost.layer_flops + cost.key_flops * (1 + 2 + 3 + 4 + 5 + 6))
+    assert done.flops == 9 * one + cost.logit_flops(9)

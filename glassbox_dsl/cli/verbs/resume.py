@@ -1,4 +1,4 @@
-"""`gbx resume`: goes on with the newest run that did not end; `gbx run` of the same file does the same."""
+"""`gbx resume`: goes on with a run that did not end; `gbx run` of the same file does the same."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ def register(app: typer.Typer) -> None:
 
 
 def resume(
-    db: Annotated[Path, typer.Argument(metavar="DB", help="The DuckDB file of the run.")] = Path(
-        "results.duckdb"
-    ),
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", help="The .gbx file (default: that of the newest run that did not end)."
+        ),
+    ] = None,
+    db: Annotated[Path, typer.Option(help="The DuckDB file of the run.")] = Path("results.duckdb"),
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the report of the run into this folder.")
     ] = None,
@@ -29,15 +33,23 @@ def resume(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Write what came of it as one JSON object.")] = False,
 ) -> None:
-    """Go on with the newest run that was interrupted or killed; nothing it computed is computed again."""
+    """Say what a run that was interrupted or killed left open, and complete it; nothing is computed twice."""
+    from glassbox_dsl.language.file import read_program
+    from glassbox_dsl.plan.contexts import contexts
     from glassbox_dsl.store.unfinished import unfinished
 
-    found = unfinished(db)
+    if file is not None and file.suffix in (".duckdb", ".db"):
+        raise typer.BadParameter(
+            f"`{file}` is no .gbx file; results are given with --db {file}", param_hint="FILE"
+        )
+    found = unfinished(db, file)
     if found is None:
-        done = f"nothing to resume: every file in {db} was run to its end"
+        done = f"nothing to resume: {'every file' if file is None else file} in {db} was run to its end"
         write_json({"db": str(db), "done": done}) if json else say(done)
         return
-    file, warnings = found
-    for diagnostic in warnings:
+    program, _ = read_program(found.file)
+    for line in found.told(tuple(contexts(program)) if program is not None else ()):
+        complain(line)
+    for diagnostic in found.warnings:
         complain(render(diagnostic) + "\n")
-    run_and_tell(file, db, report, quiet, json=json)
+    run_and_tell(found.file, db, report, quiet, json=json)

@@ -27,7 +27,7 @@ def build(item: ItemSpec, material: Material, key: str) -> PictureFigure:
         sql=cells.sql,
         notes=(*lacking(cells), *(() if installed() else (INSTALL,))),
         tables=(long(cells),),
-        **(pictures(lambda theme: chart(laid_out)) if cells.cells else {}),
+        **(pictures(laid_out, lambda theme: chart(laid_out)) if cells.cells else {}),
     )
 
 

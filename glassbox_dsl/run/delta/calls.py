@@ -36,7 +36,7 @@ class LayerCalls:
     instrument: Instrument
     length: int
     calls: list[Call] = field(init=False)
-    gathered: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    gathered: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         longer = recorded(self.instrument, self.length + 1)
@@ -56,16 +56,24 @@ class LayerCalls:
             axes = call.axes.get(id(leaf), ())
             if len(axes) != 1:
                 return leaf
-            key = (id(leaf), len(positions))
+            # Layers are given slices of one tensor of positions; it is kept, so that its place is not used again.
+            key = (id(leaf), positions.data_ptr(), len(positions))
             if key not in self.gathered:
-                self.gathered[key] = leaf.index_select(axes[0], positions)
-            return self.gathered[key]
+                # A climb only grows: what was gathered for fewer rows is not asked for again.
+                self._forget_all_but(positions)
+                self.gathered[key] = positions, leaf.index_select(axes[0], positions)
+            return self.gathered[key][1]
 
         module = self.instrument.modules.layers[layer].layer
         output = module(stream[None], *_mapped(call.args, at_rows), **_mapped(call.kwargs, at_rows))
         value = output[0] if isinstance(output, tuple) else output
         assert isinstance(value, Tensor)
         return value[0]
+
+    def _forget_all_but(self, positions: Tensor) -> None:
+        wanted = positions.data_ptr(), len(positions)
+        for key in [key for key in self.gathered if key[1:] != wanted]:
+            del self.gathered[key]
 
     def forget(self) -> None:
         """Let go of what was gathered for the rows of one pack."""

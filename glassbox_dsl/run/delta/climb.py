@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,11 @@ from glassbox_dsl.run.attention import mixed_by
 from glassbox_dsl.run.delta.calls import LayerCalls, embedded, position_embeddings
 from glassbox_dsl.run.delta.kernels import Bases, Cells, Owners
 from glassbox_dsl.run.delta.packed_attention import PackedAttention
+from glassbox_dsl.run.delta.queried import Projected, QueriedAttention, Stopped
 from glassbox_dsl.run.delta.visits import Visits
 from glassbox_dsl.run.instrument import Instrument, stream_names
-from glassbox_dsl.run.steps import in_order
-from glassbox_dsl.vocabulary.keys import HEAD, STREAM, SiteKey
+from glassbox_dsl.run.steps import Steps, in_order
+from glassbox_dsl.vocabulary.keys import HEAD, MIXED, STREAM, SiteKey
 
 
 @dataclass
@@ -29,12 +31,15 @@ class Climb:
     pack: Pack
     visits: Visits
     _positions: Tensor | None = None
+    visited: Callable[[str], bool] | None = None
+    steps: Steps | None = None
 
     def run(self) -> Tensor:
         """The stream behind the last floor, [row, dim]."""
         reads, writes = self.visits.keys()
         inside = [k for k in in_order(reads | writes) if k.site not in HEAD | STREAM | {"pos_embed"}]
-        steps = self.instrument.steps(inside, writes & set(inside), self.visits.visit, (1, 0))
+        steps = self.instrument.steps(inside, writes & set(inside), self._visit, (1, 0))
+        self.steps = steps
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             embedded_rows = self._embedded()  # runs layers that are stubs: no hook may see that
@@ -43,13 +48,62 @@ class Climb:
             stack.enter_context(steps.opened())
             stream = self._entered(0, embedded_rows)
             for layer, floor in enumerate(self.pack.floors[:-1]):
-                positions = self.visits.tensor(self.pack.positions)[: floor.n_rows]
-                steps.shape = (1, len(positions))
-                with mixed_by(PackedAttention(self._groups(floor), positions, self._bases(floor))):
-                    stream = self.calls.run(layer, stream, positions)
-                stream = self._entered(layer + 1, stream)
+                stream = self._entered(layer + 1, self._through(layer, floor, stream))
         self.calls.forget()
         return stream
+
+    # ------------------------------------------------------------ one layer
+
+    def _through(self, layer: int, floor: Floor, stream: Tensor) -> Tensor:
+        """What leaves a layer, [row, dim]: NaN in rows that it need not compute, so that a stray read shows."""
+        positions = self.visits.tensor(self.pack.positions)[: floor.n_rows]
+        if floor.entered is None and floor.queried is None:
+            with mixed_by(self._attention(floor, positions)):
+                return self._call(layer, stream, positions)
+        left = torch.full_like(stream, torch.nan)
+        if floor.n_entered:
+            leaving = self.visits.tensor(floor.leaving())
+            left[leaving] = self._narrow(layer, floor, stream, positions)
+        return left
+
+    def _narrow(self, layer: int, floor: Floor, stream: Tensor, positions: Tensor) -> Tensor:
+        """What leaves a layer in the rows that are queried, of those alone that enter it."""
+        tensor, n = self.visits.tensor, floor.n_rows
+        entered = torch.arange(n, device=stream.device) if floor.entered is None else tensor(floor.entered)
+        attention = self._attention(floor, positions[entered])
+        if floor.queried is None:
+            with self.visits.at(entered, n), mixed_by(attention):
+                return self._call(layer, stream[entered], positions[entered])
+        projected = Projected()
+        with self.visits.at(entered, n), mixed_by(projected), self._only(MIXED), suppress(Stopped):
+            self._call(layer, stream[entered], positions[entered])
+        queried = tensor(floor.queried)
+        place = torch.searchsorted(entered, queried)
+        mix = QueriedAttention(attention, projected.inputs, place)
+        with self.visits.at(queried, n), mixed_by(mix), self._only(None):
+            return self._call(layer, stream[queried], positions[queried])
+
+    def _call(self, layer: int, stream: Tensor, positions: Tensor) -> Tensor:
+        assert self.steps is not None
+        self.steps.shape = (1, len(positions))
+        return self.calls.run(layer, stream, positions)
+
+    @contextmanager
+    def _only(self, sites: frozenset[str] | None) -> Iterator[None]:
+        """Visit only some sites of a layer; None: all those that are not mixed over positions."""
+        self.visited = (lambda site: site in sites) if sites is not None else (lambda site: site not in MIXED)
+        try:
+            yield
+        finally:
+            self.visited = None
+
+    def _visit(self, key: SiteKey, value: Tensor) -> Tensor:
+        if self.visited is not None and not self.visited(key.site):
+            return value
+        return self.visits.visit(key, value)
+
+    def _attention(self, floor: Floor, positions: Tensor) -> PackedAttention:
+        return PackedAttention(self._groups(floor, positions), positions, self._bases(floor, positions))
 
     def _embedded(self) -> Tensor:
         """The input of layer 0 for every token of every prompt, in the order of the rows."""
@@ -82,24 +136,22 @@ class Climb:
         new = self.visits.rows(SiteKey("pos_embed"), own)
         return stream if new is own else torch.where(new == own, stream, stream + (new - own))
 
-    def _groups(self, floor: Floor) -> list[Owners]:
+    def _groups(self, floor: Floor, positions: Tensor) -> list[Owners]:
         tensor = self.visits.tensor
-        positions = tensor(self.pack.positions)
         found = []
-        for group in floor.groups:
+        for group in floor.grouping.groups:
             rows, keys = tensor(group.rows), tensor(group.keys)
             found.append(Owners(rows, positions[rows.clamp(min=0)], keys))
         return found
 
-    def _bases(self, floor: Floor) -> list[Bases]:
+    def _bases(self, floor: Floor, positions: Tensor) -> list[Bases]:
         tensor = self.visits.tensor
-        positions = tensor(self.pack.positions)
         found = []
-        for group in floor.bases:
+        for group in floor.grouping.bases:
             queries = tensor(group.queries)
             cells = []
             for one in group.cells:
-                rows, slots = tensor(one.rows), tensor(one.slots)
-                cells.append(Cells(rows, tensor(one.base), slots, positions[rows.clamp(min=0)]))
+                rows, asked, slots = tensor(one.rows), tensor(one.queries), tensor(one.slots)
+                cells.append(Cells(rows, tensor(one.base), asked, slots, positions[rows.clamp(min=0)]))
             found.append(Bases(tensor(group.keys), queries, positions[queries.clamp(min=0)], cells))
         return found

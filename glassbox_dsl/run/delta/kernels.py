@@ -96,10 +96,14 @@ def scatter(out: Tensor, owners: Owners, values: Tensor) -> None:
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells above the bases of a `Bases`: their own rows [cell, own], which base each has, and the queries' slots."""
+    """Cells above the bases of a `Bases`: their own rows [cell, own] at `positions`, and which base each has.
+
+    `queries` [cell, query] are those of the rows that meet their keys, `slots` where they stand among the base's.
+    """
 
     rows: Tensor
     base: Tensor
+    queries: Tensor
     slots: Tensor
     positions: Tensor
 
@@ -132,7 +136,7 @@ def _mix_shared(rows: Rows, bases: Bases, out: Tensor) -> None:
     n_heads = scores.shape[1]
     places = []
     for cells in bases.cells:
-        own = Owners(cells.rows, cells.positions, cells.rows.clamp(min=0))
+        own = Owners(cells.queries, cells.positions, cells.rows.clamp(min=0))
         place, there = _places(cells, n_heads, n_slots, n_keys)
         scores.view(-1)[place] = _products(rows, own).flatten(1, 2)[there]
         places.append((own, place, there))
@@ -150,8 +154,7 @@ def _mix_shared(rows: Rows, bases: Bases, out: Tensor) -> None:
     for (own, _, there), part in zip(places, taken, strict=True):
         alone = pattern.new_zeros(there.shape)
         alone[there] = part
-        width = alone.shape[-1]
-        z = mixed(rows, own, alone.view(len(alone), rows.n_kv, -1, width, width))
+        z = mixed(rows, own, alone.view(len(alone), rows.n_kv, -1, *alone.shape[-2:]))
         real = own.rows >= 0
         out[own.rows[real]] += z[real]
 
@@ -169,6 +172,5 @@ def _places(cells: Cells, n_heads: int, n_slots: int, n_keys: int) -> tuple[Tens
     heads = torch.arange(n_heads, device=cells.rows.device)
     row = (cells.base[:, None] * n_heads + heads)[:, :, None] * n_slots + cells.slots[:, None, :]
     place = row[..., None] * n_keys + cells.positions[:, None, None, :]
-    real = cells.rows >= 0
-    there = (real[:, :, None] & real[:, None, :])[:, None].expand(place.shape)
+    there = ((cells.queries >= 0)[:, :, None] & (cells.rows >= 0)[:, None, :])[:, None].expand(place.shape)
     return place[there], there

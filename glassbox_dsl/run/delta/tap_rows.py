@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,16 +73,20 @@ class TapRows:
         """All rows whose final norm or logits are read or that an edit there takes values from."""
         used = [r.rows for r in readings] + [r.other for r in readings if r.other is not None]
         used += [s.rows for s in steps]
-        for kept in self.visits.kept:
-            for site, stored in kept.results.sites.items():
-                if site in HEAD:
-                    used.append(self.visits.table(kept, stored, stored.data.shape[2]).reshape(-1))
+        used += self._kept_at(HEAD)
         if used:
             for (site, _), writes in self.visits.floor.writes.items():
                 if site in HEAD:
                     used += [w.rows.reshape(-1) if isinstance(w, CellEdit) else w.src for w in writes]
         rows = np.unique(np.concatenate(used)) if used else np.zeros(0, dtype=np.int64)
         return rows[rows >= 0]
+
+    def _kept_at(self, wanted: frozenset[str]) -> Iterator[Integers]:
+        """The rows of sites behind the last layer that are kept as they are."""
+        for kept in self.visits.kept:
+            for site, stored in kept.results.sites.items():
+                if site in wanted:
+                    yield self.visits.table(kept, stored, stored.data.shape[2]).reshape(-1)
 
     # ------------------------------------------------------------ logits of the tokens that are scored
 
@@ -105,13 +109,18 @@ class TapRows:
     # ------------------------------------------------------------ whole distributions
 
     def _take_wide(self, readings: Sequence[Reading], steps: Sequence[Step]) -> None:
-        stored = any(LOGITS.site in kept.results.sites for kept in self.visits.kept)
-        if not (readings or steps or stored):
+        used = (
+            [r.rows for r in readings]
+            + [s.rows for s in steps]
+            + list(self._kept_at(frozenset({LOGITS.site})))
+        )
+        if not used:
             return
-        everything = self.head.rows.cpu().numpy()
+        whole = np.unique(np.concatenate(used))
+        whole = whole[whole >= 0]
         size = max(1, BATCH_LOGITS // self.instrument.facts.vocab_size)
-        for start in range(0, len(everything), size):
-            rows = everything[start : start + size]
+        for start in range(0, len(whole), size):
+            rows = whole[start : start + size]
             logits = self._logits(rows)
             self.visits.keep_logits(logits, self.visits.tensor(rows))
             for reading in readings:

@@ -88,6 +88,7 @@ def verify_pack(instrument: Instrument) -> Iterator[Check]:
     pack = stacked(owners, [], (), {})
     visits, logits = _climbed(instrument, pack, _readable(instrument) - {LOGITS})
     yield from _reads(instrument, pack, visits, logits, apart, noise)
+    yield _queried(instrument, owners, apart, noise)
     yield from _writes(instrument, prompts, apart[1], 10 * noise)
 
 
@@ -101,14 +102,33 @@ def _readable(instrument: Instrument) -> set[SiteKey]:
     return {SiteKey(s.name, layer) for s in known for layer in some.get(s.name, (None,))}
 
 
-def _climbed(instrument: Instrument, pack: Pack, wanted: set[SiteKey]) -> tuple[ProbeVisits, Tensor]:
-    """A climb with what it saw, and the logits of all its rows."""
+def _climbed(
+    instrument: Instrument, pack: Pack, wanted: set[SiteKey], rows: Integers | None = None
+) -> tuple[ProbeVisits, Tensor]:
+    """A climb with what it saw, and the logits of some of its rows (None: all)."""
     receipts: dict[Any, Receipt] = {(s, 0, 0): Receipt(cast(Any, None)) for s in sites()}
     visits = ProbeVisits(pack, [], receipts, instrument.device)
     visits.wanted = wanted
     stream = Climb(instrument, LayerCalls(instrument, pack.longest), pack, visits).run()
-    head = Head(instrument, visits, torch.arange(pack.n_rows, device=instrument.device), pack.n_rows)
+    read = torch.from_numpy(np.arange(pack.n_rows) if rows is None else rows).to(instrument.device)
+    head = Head(instrument, visits, read, pack.n_rows)
     return visits, head.logits(head.normed(stream))
+
+
+def _queried(
+    instrument: Instrument, owners: Owners, apart: list[dict[SiteKey, Tensor]], noise: float
+) -> Check:
+    """T4 where the end of each prompt alone is read, so that the last layer is called for keys, then for queries."""
+    read: list[Integers] = []
+
+    def reads(pack: Pack) -> dict[SiteKey, list[Integers]]:
+        read.append(pack.floors[-1].rowof[np.arange(len(apart)), pack.lengths - 1])
+        return {LOGITS: read}
+
+    pack = stacked(owners, [], (), {}, reads)
+    _, logits = _climbed(instrument, pack, set(), read[0])
+    errors = [relative(got, one[LOGITS][0, -1]) for got, one in zip(logits, apart, strict=True)]
+    return check("T4 pack", torch.stack(errors).max(), noise, "the last layer for queried rows against apart")
 
 
 def _calls(instrument: Instrument, ids: Integers) -> Iterator[Check]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,9 +13,9 @@ from torch import Tensor
 
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan import lowering
+from glassbox_dsl.plan.layers import reads_patterns
 from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.pack import CellEdit, EditPart, Floor, Pack, RowCopy, Share, Write
-from glassbox_dsl.plan.packing import reads_patterns
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.run.context import Context, RunResults, Stored
 from glassbox_dsl.run.edits import EditBatch, Receipt
@@ -73,6 +74,16 @@ class Visits:
             # The array is kept too: its id must not come to stand for another one.
             self.tensors[key] = array, torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
         return self.tensors[key][1]
+
+    @contextmanager
+    def at(self, rows: Tensor, n_rows: int) -> Iterator[None]:
+        """Visit values of some rows [row] alone, of `n_rows`."""
+        self.local = torch.full((n_rows,), -1, dtype=torch.long, device=rows.device)
+        self.local[rows] = torch.arange(len(rows), device=rows.device)
+        try:
+            yield
+        finally:
+            self.local = None
 
     # ------------------------------------------------------------ layout
 
@@ -236,7 +247,7 @@ class Visits:
         for length in np.unique(lengths).tolist():
             mine = np.flatnonzero(lengths == length)
             table = self.floor.rowof[share.owners[mine]][:, :length]
-            pattern = rows[self.tensor(table)][..., :length].movedim(1, 2).float()
+            pattern = rows[self._at(self.tensor(table))][..., :length].movedim(1, 2).float()
             ids = torch.from_numpy(self.pack.ids_of(share.owners[mine], length)).to(self.device)
             places = torch.from_numpy(share.cells[mine]), torch.from_numpy(share.items[mine])
             for tap in job.wanted.taps:
