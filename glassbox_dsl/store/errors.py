@@ -11,14 +11,15 @@ from typing import Literal
 from glassbox_dsl.diagnostics import Diagnostic, Findings, did_you_mean
 from glassbox_dsl.source import Source, Span
 
-MOST_FILES = 3
-"""Files that a message names."""
-
 
 class StoreLocked(Findings):
     """The file is held by another process; `gbx` ends with exit code 4."""
 
     exit_code = 4
+
+
+MOST_FILES = 3
+"""Files that a message names."""
 
 
 def locked(path: str, pid: int | None, program: str, here: bool) -> Diagnostic:
@@ -143,8 +144,51 @@ def file_gone(file: str, db: str) -> Diagnostic:
     )
 
 
-from collections.abc import Iterable, Sequence
-from typing import Literal
+def lost(
+    path: str, run_id: str, noted: int, present: int, severity: Literal["error", "warning"] = "error"
+) -> Diagnostic:
+    """Transactions that were acknowledged are not in the file."""
+    return Diagnostic(
+        "GB615",
+        f"`{path}` has lost {noted - present} of {noted} transactions of run {run_id}",
+        severity=severity,
+        label="its write-ahead log (the .wal file) is torn or missing, or the file is an older copy",
+        help=(
+            f"put the .wal file back beside it; or go on without what is lost: gbx resume --db {path}"
+            if severity == "error"
+            else "what is missing is computed again where this file needs it"
+        ),
+    )
+
+
+def not_migrated(path: str, version: int, known: int, reason: str) -> Diagnostic:
+    """An older file that cannot be brought to this version where it lies."""
+    return Diagnostic(
+        "GB616",
+        f"`{path}` was written by an older version, and cannot be migrated there",
+        label=f"it has version {version} of the tables, this program has {known}: {reason}",
+        help="copy it to a folder where there is room and you may write",
+    )
+
+
+def nothing_shared(before: str, after: str, one: Iterable[str], other: Iterable[str]) -> Diagnostic:
+    """Two runs that have no measure in common."""
+    return Diagnostic(
+        "GB617",
+        f"the runs {before} and {after} have no measure of numbers in common",
+        label=f"the first has {', '.join(one) or 'none'}; the second {', '.join(other) or 'none'}",
+        help='compare two runs of one file, or of files that share experiments: gbx query DB "FROM run_list"',
+    )
+
+
+def never_run(file: str, db: str, others: Sequence[str]) -> Diagnostic:
+    """A file is to be resumed of which the results know no run."""
+    known = ", ".join(f"`{other}`" for other in others[:MOST_FILES]) or "no file"
+    more = f" and {len(others) - MOST_FILES} more" if len(others) > MOST_FILES else ""
+    return Diagnostic(
+        "GB619",
+        f"`{file}` was never run into `{db}`",
+        help=f"run it: gbx run {file} --db {db} (these results are of {known}{more})",
     )
 
 
