@@ -37,9 +37,16 @@ class ModelCost:
 
     @property
     def mlp_parameters(self) -> int:
-        """Weights of one layer's MLP, with or without a gate."""
-        gated = "mlp.up" not in self.facts.absent
-        return (3 if gated else 2) * self.facts.d_model * self.facts.n_neurons
+        """Weights of a layer's MLP that one token meets, with or without a gate; the mean over layers."""
+        return self._mlp_weights(self.facts.experts_per_token) // self.facts.n_layers
+
+    def _mlp_weights(self, experts: int) -> int:
+        """Weights of all MLPs, if so many experts of a layer count (experts are gated)."""
+        f = self.facts
+        gated = f.n_experts > 0 or "mlp.up" not in f.absent
+        routed = len(f.layers_with("expert.out")) if f.n_experts else 0
+        dense = (f.n_layers - routed) * (3 if gated else 2) * f.d_model * f.n_neurons
+        return dense + routed * experts * 3 * f.d_model * f.n_expert_neurons
 
     @property
     def embedding_parameters(self) -> int:
@@ -54,7 +61,8 @@ class ModelCost:
         """All weights that are matrices."""
         return (
             self.embedding_parameters
-            + (self.attention_parameters + self.mlp_parameters) * self.facts.n_layers
+            + self.attention_parameters * self.facts.n_layers
+            + self._mlp_weights(self.facts.n_experts)
         )
 
     @property
