@@ -13,7 +13,7 @@ from glassbox_dsl.language.program import Index, RunVariant, SiteRead
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.copies import copied_read, is_here, split_edits
 from glassbox_dsl.plan.jobs import Job
-from glassbox_dsl.plan.lowering import NOWHERE, Touch, boundary, touches
+from glassbox_dsl.plan.lowering import NOWHERE, Touch, boundary, looks_ahead, touches
 from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.needed import asked_of
 from glassbox_dsl.plan.pack import EditPart, Pack, Share
@@ -141,6 +141,8 @@ class PackBuilder:
         moved = forks[:, -1] < NOWHERE
         owners = bases.copy()
         owners[moved] = self.owners.add(bases[moved], forks[moved])
+        for touch in kept:
+            self.owners.read_whole(owners[touch.number[looks_ahead(touch)]])
         self._count_proven(found, kept, len(bases))
         if found:
             self.edited.append(EditedCells(found[0].part.job, owners, [t for t in kept if len(t.number)]))

@@ -32,7 +32,7 @@ from glassbox_dsl.resolve.sources import ModelFiles
 from glassbox_dsl.resources import shipped
 from glassbox_dsl.vocabulary.models import ModelSource
 
-ENGINE = 2
+ENGINE = 3
 """Raise it whenever an executor or a metric may give other numbers: nothing that was computed before is found then."""
 
 Keys = NDArray[np.uint64]

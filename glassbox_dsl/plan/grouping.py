@@ -60,7 +60,7 @@ class Grouping:
         for one in np.unique(kind, axis=0):
             mine = np.flatnonzero((kind == one).all(1))
             n_keys = int(self.end[mine].max())
-            keys = self.table[self.owners[mine]][:, :n_keys].clip(min=0)
+            keys = self.table[self.owners[mine]][:, :n_keys]
             found.append(OwnerGroup(self._queries(mine), keys))
         return tuple(found)
 

@@ -7,11 +7,12 @@ of the cell has reached that position, it is dropped.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from glassbox_dsl.language.program import SiteRead
+from glassbox_dsl.language.program import Constant, Expr, Operation, SiteRead
 from glassbox_dsl.plan.edit_cells import edit_env, selected, touched_layers, written_coordinates
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.named import Integers, Mask
@@ -57,6 +58,43 @@ class Touch:
             source=None if self.source is None else self.source[keep],
             source_owner=None if self.source_owner is None else self.source_owner[keep],
         )
+
+
+WEIGHED = {"attn.scores": -math.inf, "attn.pattern": 0.0}
+"""Sites that say how much of each key a query takes, with the value that stands at keys which it does not see."""
+
+
+def looks_ahead(touch: Touch) -> Mask:
+    """Which pairs [pair] may give a query some of a key behind it: what stands there depends on later tokens.
+
+    Products leave hidden keys hidden, and so does a copy of a row from where no more keys are seen, of a run that
+    does not look ahead itself.
+    """
+    edit = touch.part.edit
+    if edit.site not in WEIGHED or edit.op == "*=":
+        return np.zeros(len(touch.number), dtype=np.bool_)
+    if touch.source is not None:
+        assert isinstance(edit.value, SiteRead)
+        source = touch.part.job.setting.run(edit.value.run.run)
+        edited = any(e.site in WEIGHED for v in source.variants for e in v.edits)
+        return np.asarray((touch.source > touch.position) | edited)
+    if edit.op == ":=" and _constant(edit.value) == WEIGHED[edit.site]:
+        return np.zeros(len(touch.number), dtype=np.bool_)
+    if touch.mask is None or touch.mask.shape[-1] == 1:  # every key
+        return np.ones(len(touch.number), dtype=np.bool_)
+    keys = touch.mask.any(axis=tuple(range(1, touch.mask.ndim - 1)))  # [pair, key]
+    ahead = keys & (np.arange(keys.shape[1]) > touch.position[:, None])
+    return np.asarray(ahead.any(1))
+
+
+def _constant(value: Expr) -> float | None:
+    """The number that an expression is, if it is one that is written out."""
+    if isinstance(value, Constant):
+        return value.value
+    if isinstance(value, Operation) and len(value.operands) == 1 and value.op in ("-", "neg"):
+        inner = _constant(value.operands[0])
+        return None if inner is None else -inner
+    return None
 
 
 def boundary(site: str, layer: int | None, n_layers: int) -> int:

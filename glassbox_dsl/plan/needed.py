@@ -81,7 +81,9 @@ def _layer(pack: Pack, layer: int, leave: Mask, asked: Asked, owner_of: Integers
     _mark(queried, _written(floor, behind))
     enter = _mark(queried | _keys(pack, floor, queried, owner_of), _written(floor, mixed))
     _mark(enter, [r for site in read.keys() & MIXED for r in read[site]])
-    shown = SHOWN & (touched | read.keys())
+    if SHOWN & touched:
+        return None  # a weight that is written may be on a key behind its query
+    shown = SHOWN & read.keys()
     whole = bool(shown or touched & ENTERING) or queried.sum() > SPLIT * enter.sum()
     if whole:
         enter = queried = enter | _keys(pack, floor, enter, owner_of)

@@ -87,3 +87,38 @@ def test_a_model_that_fails_a_pack_check_runs_on_the_hooked_executor(gbx, llama,
     assert found[0] == ("hooked", "T4 pack 0.5: prompts of two lengths in one pack against apart")
     assert got.keys() == expected.keys()
     assert all(abs(got[key] - value) < 1e-4 for key, value in expected.items())
+
+
+AHEAD = """
+data d {
+  rows [{a: "Anna", b: "Bob"}, {a: "Zebulon", b: "Maximilian"}, {a: "Bob", b: "Dan"}]
+  prompt clean = "When {a} went to the {b} and said"
+  prompt corrupt = "When {b} went to the {c: a} and gave"
+  answer yes = " Anna"
+}
+experiment e {
+  run edited = forward(corrupt) { EDIT }
+  measure m = logit(edited, yes, at: c.first)
+  measure whole = logit(edited, yes, at: pos)
+}
+"""
+EDITS_AHEAD = (
+    "attn.pattern[-1, 0, c, :] += noise(scale: 0.3, seed: 1)",
+    "attn.pattern[0, :, c, last] := 0.2",
+    "attn.pattern[-1, 1, c, :] := 0.1",
+    "attn.scores[-1, 1, c, :] := 0",
+    "attn.pattern[-1, 0, c] := clean.attn.pattern[-1, 0, last]",
+    "mlp.out[0, last] *= 2  attn.pattern[-1, 0, c, last] += 0.3",
+)
+
+
+@pytest.mark.parametrize("edit", EDITS_AHEAD)
+def test_a_weight_on_a_later_key_reads_what_stands_there(edit, fam, gbx, monkeypatch):
+    """A query that is given some of a key behind it depends on later tokens: nothing of them may be left out."""
+    found = {}
+    for executor in ("hooked", "delta"):
+        monkeypatch.setattr(sessions.Session, "executor", executor)
+        found[executor] = gbx(AHEAD.replace("EDIT", edit), fam).values
+    assert found["hooked"].keys() == found["delta"].keys()
+    for name, cells in found["hooked"].items():
+        assert found["delta"][name] == pytest.approx(cells, abs=1e-4)

@@ -43,6 +43,15 @@ class PackedAttention:
         z = shared(rows, self.bases) if self.bases else gathered(rows, self.groups)
         return z.transpose(0, 1)[None]
 
+    def _beyond(self, rows: Rows, n_keys: int) -> Tensor:
+        """Keys behind the end of a row's prompt, which no edit can bring to life: [1, 1, row, key]."""
+        beyond = torch.ones(len(rows.query), n_keys, dtype=torch.bool, device=rows.query.device)
+        for owners in self.groups:
+            n, own = owners.rows.shape
+            gone = (owners.keys < 0)[:, None].expand(n, own, -1)
+            scatter(beyond[:, : gone.shape[-1]], owners, gone)
+        return beyond[None, None]
+
     def _shown(self, tap: Tap, rows: Rows) -> Tensor:
         """z by way of scores and patterns [1, head, row, key] that are visited as a whole."""
         n_keys = max(g.keys.shape[1] for g in self.groups)
@@ -53,9 +62,10 @@ class PackedAttention:
         mask = None if rows.mask is None else rows.mask[self.positions][None, None, :, :n_keys]
         laid_out = scores.transpose(0, 1)[None]
         if "attn.scores" in tap.wanted:
-            laid_out = visit_scores(tap, laid_out, mask)
+            laid_out = visit_scores(tap, laid_out, mask).masked_fill(self._beyond(rows, n_keys), -torch.inf)
         sinks = None if rows.sinks is None else rows.sinks.view(1, -1, 1, 1)
         pattern = tap("attn.pattern", softmax(laid_out, rows.query.dtype, sinks))[0].transpose(0, 1)
+        pattern = pattern.masked_fill(self._beyond(rows, n_keys)[0, 0][:, None], 0.0)
         z = rows.empty()
         for owners in self.groups:
             own = pattern[owners.rows.clamp(min=0)][..., : owners.keys.shape[1]]
