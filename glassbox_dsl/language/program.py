@@ -339,13 +339,17 @@ class RunVariant(Variant):
 
 
 class Run(Node):
-    """A family of runs. `model` and `data` are set where the file fixes them."""
+    """A family of runs. `model` and `data` are set where the file fixes them.
+
+    `part_of`: the run of the file that this one is made for; nothing in the file names it.
+    """
 
     name: str
     dimensions: tuple[Dimension, ...]
     variants: tuple[RunVariant, ...]
     model: str | None = None
     data: str | None = None
+    part_of: str | None = None
 
 
 class ValueVariant(Variant):

@@ -13,7 +13,6 @@ STATEMENTS: dict[type[nodes.Node], str] = {
     nodes.Fit: "`fit`",
     nodes.Circuit: "`circuit`",
     nodes.Hypothesis: "`hypothesis`",
-    nodes.PathEdit: "`path`",
     nodes.KeepEdit: "`keep CIRCUIT`",
 }
 CALLS = ("generate", "scrub", "estimate", "grad", "attribution", "inverse", "text",

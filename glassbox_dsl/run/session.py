@@ -115,6 +115,8 @@ class Session:
                 found.claimed.append(columns.claim(value))
         maker = self.makers[(experiment.name, model, data)]
         for run, receipts in maker.receipts_of(context).items():
+            if experiment.run(run).part_of is not None:
+                continue  # that it moved something shows in the run that it is made for
             rows = int(context.results[(run, None)].made.sum())
             for receipt in receipts.values():
                 found.receipts.append((run, receipt, rows))
