@@ -122,6 +122,7 @@ class Dimension(Node):
     """One swept dimension. `members` is None for a whole axis; else one tuple per cell, a member per variable.
 
     `members_from`: the cells are those of a set, known when what it reads was run; `members` is empty then.
+    `samples`: numbered draws, as many as let every item be the reference about equally often; `members` is empty, too.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Dimension(Node):
     members_from: SetExpr | None = None
     # Domains of other values that this dimension must meet: only cells that stand in all of them are kept.
     meets: tuple[Dimension, ...] = ()
+    samples: int | None = None
 
     @property
     def named(self) -> bool:
@@ -272,6 +274,36 @@ class Direction(Expr):
     """The unembedding column of an answer (mean over a set)."""
 
     answer: AnswerUse
+
+
+class Agree(Node):
+    """A feature on which a resampled item must agree; `by_position`: at each position for itself."""
+
+    name: str
+    by_position: bool
+
+
+class ScrubNode(Node):
+    """A node of a hypothesis: the part it stands for, what reads it and by which port (`q`, `k`, `v` of heads).
+
+    `agree` None: it carries everything, so the reader's own item is taken; empty: nothing, so any item.
+    """
+
+    name: str
+    site: str
+    index: tuple[Index, ...]
+    reader: str | None
+    port: str | None
+    agree: tuple[Agree, ...] | None
+
+
+class Scrubbed(Expr):
+    """The last stream of a prompt, recomputed by recursive resampling along a hypothesis; `nodes` begin at the root."""
+
+    prompt: str
+    nodes: tuple[ScrubNode, ...]
+    samples: int
+    seed: int
 
 
 class Load(Expr):

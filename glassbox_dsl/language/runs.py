@@ -28,6 +28,8 @@ class RunReader:
 
     def read(self, node: nodes.Run) -> Run:
         """One run, once per reading of its name-valued binders."""
+        if isinstance(node.call.function, nodes.Name) and node.call.function.id == "scrub":
+            return self.names.hypothesis_reader.run(node)
         if not isinstance(node.call.function, nodes.Name) or node.call.function.id != "forward":
             name = node.call.function.span.text
             raise Problem(
