@@ -9,7 +9,7 @@ datum of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -346,7 +346,7 @@ def _order(key: SiteKey) -> float:
     return key.layer + steps.get(key.site, 1.0)
 
 
-def _writer(value: Tensor | tuple[Tensor, Tensor], some: slice) -> object:
+def _writer(value: Tensor | tuple[Tensor, Tensor], some: slice) -> Callable[[Tensor], Tensor]:
     """A write of a whole site, or of some of its heads."""
     if isinstance(value, Tensor):
         return lambda own: value[some].to(own)
