@@ -4,8 +4,8 @@
 
 GPT-2 with its MLPs at zero, 64 dimensions, 4 heads and a word-level tokenizer of 32 words. Pairs of words come back at
 any distance, so that no position and no period gives them away and the model has to find what followed a token before:
-it learns induction heads that read a previous-token head (Elhage et al. 2021; Olsson et al. 2022, arXiv:2209.11895). One seed, one thread: the
-same weights on one machine every time.
+it learns induction heads that read a previous-token head (Elhage et al. 2021; Olsson et al. 2022, arXiv:2209.11895).
+One seed, one thread: the same weights on one machine every time.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def train(steps: int, seed: int = 0) -> tuple[GPT2LMHeadModel, float]:
         loss.backward()
         optimiser.step()
         schedule.step()
-    return made.eval(), float(loss)
+    return made.eval(), float(loss.detach())
 
 
 def keep(made: GPT2LMHeadModel, folder: Path) -> None:
