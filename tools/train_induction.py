@@ -140,7 +140,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=3000)
     arguments = parser.parse_args()
     made, loss = train(arguments.steps)
     keep(made, arguments.folder)

@@ -164,7 +164,9 @@ class Scrubber:
         """The stream [n, pos, dim] at an entry on items [n], with what some nodes put out in the place of its own."""
         stream = self.base[into][tensor(rest)]
         for key, change in changes.items():
-            if _order(key) < _order(into):  # of several layers that a node stands for, some may come later
+            if self._order(key) < self._order(
+                into
+            ):  # of several layers that a node stands for, some may come later
                 stream = stream + change
         return stream
 
@@ -234,10 +236,24 @@ class Scrubber:
         if node.reader is None:
             return
         n_layers = self.context.sizes.facts.n_layers
-        first = min(map(_order, self.parts[node.name]))
-        last = max(_order(_entry(key, n_layers)) for key in self.parts[node.reader])
+        first = min(map(self._order, self.parts[node.name]))
+        last = max(self._order(_entry(key, n_layers)) for key in self.parts[node.reader])
         if first >= last:
             raise Findings([errors.not_upstream(node.span, node.name, node.reader, self.context.model)])
+
+    def _order(self, key: SiteKey) -> float:
+        """Where a part adds to the stream, or an entry reads it: smaller is earlier."""
+        if key.site == "embed":
+            return -1
+        assert key.layer is not None
+        # In a parallel block the MLP reads what attention reads: nothing that attention of its layer adds.
+        parallel = "resid_mid" in {*self.context.sizes.facts.read_only, *self.context.sizes.facts.absent}
+        steps = {"resid_pre": 0.0, "attn.in": 0.0, "attn.z": 0.25, "attn.out": 0.25, "mlp.out": 0.75}
+        return (
+            key.layer + (0.0 if parallel else 0.5)
+            if key.site == "mlp.in"
+            else key.layer + steps.get(key.site, 1.0)
+        )
 
     def _needed(self) -> set[SiteKey]:
         """What is read of plain passes over all items."""
@@ -328,22 +344,6 @@ def _entry(key: SiteKey, n_layers: int) -> SiteKey:
     if key.site == "resid_post":
         return SiteKey("resid_post", n_layers - 1)
     return SiteKey("attn.in" if key.site == "attn.out" else "resid_pre", key.layer)
-
-
-def _order(key: SiteKey) -> float:
-    """Where a part adds to the stream, or an entry reads it: smaller is earlier."""
-    if key.site == "embed":
-        return -1
-    assert key.layer is not None
-    steps = {
-        "resid_pre": 0.0,
-        "attn.in": 0.0,
-        "attn.z": 0.25,
-        "attn.out": 0.25,
-        "mlp.in": 0.5,
-        "mlp.out": 0.75,
-    }
-    return key.layer + steps.get(key.site, 1.0)
 
 
 def _writer(value: Tensor | tuple[Tensor, Tensor], some: slice) -> Callable[[Tensor], Tensor]:

@@ -297,3 +297,39 @@ def test_what_is_no_scrubbed_run_is_refused(table, line, code, llama, gbx):
     with pytest.raises(Findings) as found:
         gbx(table.text + f"hypothesis h {{ {HEAD} }}\nexperiment e {{\n  {line}\n}}\n", llama)
     assert [d.code for d in found.value.diagnostics][0] == code
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "cohere"])
+def test_in_a_parallel_block_the_mlp_does_not_read_its_attention(name, tmp_path, gbx, monkeypatch):
+    """Attention of a layer is not upstream of its MLP; a claim of everything is still the model."""
+    from tests.semantics import conftest as checkpoints
+
+    monkeypatch.setitem(checkpoints.LAYERS, name, 2)
+    monkeypatch.setattr(checkpoints.Family, "written_out", False, raising=False)
+    fam = checkpoints.Family(name, tmp_path / "model")
+    head = (
+        DATA.text
+        + """hypothesis h {
+  node out = logits
+  node mlp = mlp.out[1] -> out
+  node attention = attn.out[LAYER] -> mlp
+}
+hypothesis all {
+  node out = logits
+  node tokens = embed -> out
+  node heads = attn.result -> out
+  node mlps = mlp.out -> out
+}
+experiment e {
+  run s = scrub(clean, CLAIM, samples: 5)
+  measure m = loss(s)
+  measure plain = loss(clean)
+}
+"""
+    )
+    with pytest.raises(Findings) as found:
+        gbx(head.replace("LAYER", "1").replace("CLAIM", "h"), fam)
+    assert [d.code for d in found.value.diagnostics] == ["GB562"]
+    assert len(gbx(head.replace("LAYER", "0").replace("CLAIM", "h"), fam).values["m"]) == 5
+    whole = gbx(head.replace("LAYER", "0").replace("CLAIM", "all"), fam).values
+    assert {key[:2]: value for key, value in whole["m"].items()} == pytest.approx(whole["plain"], abs=1e-4)
