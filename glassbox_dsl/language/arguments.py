@@ -22,6 +22,8 @@ USAGE = {
     "unembed": "unembed(RUN.resid_post[layer, last], norm: final)",
     "direction": "direction(ANSWER)",
     "token": "token(PROMPT, at: last)",
+    "scrub": "scrub(PROMPT, HYPOTHESIS, samples: 256, seed: 0)",
+    "loss_recovered": "loss_recovered(SCRUBBED, MODEL_RUN, metric: loss)",
     "load": 'load("file.safetensors", key: "name")',
 }
 

@@ -57,6 +57,7 @@ class CallReader:
             "direction": self.direction,
             "token": self.token,
             "load": self.load,
+            "loss_recovered": lambda a, scope: names.hypothesis_reader.loss_recovered(a, scope),
             **SetCalls(names).functions,
         }
 

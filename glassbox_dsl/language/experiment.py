@@ -10,6 +10,7 @@ from glassbox_dsl.language import errors
 from glassbox_dsl.language.binders import read_binders, readings
 from glassbox_dsl.language.calls import CallReader
 from glassbox_dsl.language.errors import Poisoned, Problem
+from glassbox_dsl.language.hypotheses import HypothesisReader
 from glassbox_dsl.language.indices import IndexReader
 from glassbox_dsl.language.names import Named, Names, literal
 from glassbox_dsl.language.program import (
@@ -60,6 +61,7 @@ class ExperimentReader(Names):
         self.values = ValueReader(self)
         self.calls = CallReader(self)
         self.run_reader = RunReader(self)
+        self.hypothesis_reader = HypothesisReader(self)
         self.models = self._used(nodes.UseModels, tuple(file.models), "model")
         self.data = self._used(nodes.UseData, tuple(file.data), "data")
         self._declare()
@@ -238,6 +240,11 @@ class ExperimentReader(Names):
         meets = {d.name: d for d in free}
         return tuple(meets.get(d.name, d) for d in binders) + tuple(loose)
 
+    def hypotheses(self) -> dict[str, nodes.Hypothesis]:
+        """The hypotheses in reach, by name."""
+        own = {item.name: item for item in self.node.items if isinstance(item, nodes.Hypothesis)}
+        return {**self.file.hypotheses, **own}
+
     def value_named(self, name: str, span: Span) -> Value | None:
         """The let or measure of the experiment under a name."""
         node = self.declared.get(name)
@@ -252,6 +259,8 @@ class ExperimentReader(Names):
         node = self.declared.get(name)
         if isinstance(node, nodes.Run):
             return self._run(node)
+        if name in self.runs and self.runs[name].part_of is not None:
+            return self.runs[name]
         if node is None and self.has_prompt(name, scope):
             return self._pass(name, name, None, span)
         return None

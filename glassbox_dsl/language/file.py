@@ -65,6 +65,7 @@ class FileReader:
         self.data: dict[str, Any] = {}
         self.lets: dict[str, nodes.Let] = {}
         self.metrics: dict[str, nodes.Metric] = {}
+        self.hypotheses: dict[str, nodes.Hypothesis] = {}
         self.experiments: dict[str, ExperimentReader] = {}
         self.imported: set[str] = set()
         self.reports: list[nodes.Report] = []
@@ -138,6 +139,8 @@ class FileReader:
                 self.diagnostics += found
                 self.broken |= {name} if found else set()
                 self.metrics[name] = node
+            case nodes.Hypothesis():
+                self.hypotheses[name] = node
             case nodes.Experiment():
                 self.experiment_nodes.append(node)
             case _:

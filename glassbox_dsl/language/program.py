@@ -122,6 +122,7 @@ class Dimension(Node):
     """One swept dimension. `members` is None for a whole axis; else one tuple per cell, a member per variable.
 
     `members_from`: the cells are those of a set, known when what it reads was run; `members` is empty then.
+    `samples`: numbered draws, as many as let every item be the reference about equally often; `members` is empty, too.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Dimension(Node):
     members_from: SetExpr | None = None
     # Domains of other values that this dimension must meet: only cells that stand in all of them are kept.
     meets: tuple[Dimension, ...] = ()
+    samples: int | None = None
 
     @property
     def named(self) -> bool:
@@ -274,6 +276,36 @@ class Direction(Expr):
     answer: AnswerUse
 
 
+class Agree(Node):
+    """A feature on which a resampled item must agree; `by_position`: at each position for itself."""
+
+    name: str
+    by_position: bool
+
+
+class ScrubNode(Node):
+    """A node of a hypothesis: the part it stands for, what reads it and by which port (`q`, `k`, `v` of heads).
+
+    `agree` None: it carries everything, so the reader's own item is taken; empty: nothing, so any item.
+    """
+
+    name: str
+    site: str
+    index: tuple[Index, ...]
+    reader: str | None
+    port: str | None
+    agree: tuple[Agree, ...] | None
+
+
+class Scrubbed(Expr):
+    """The last stream of a prompt, recomputed by recursive resampling along a hypothesis; `nodes` begin at the root."""
+
+    prompt: str
+    nodes: tuple[ScrubNode, ...]
+    samples: int
+    seed: int
+
+
 class Load(Expr):
     """A tensor of a safetensors file (absolute path)."""
 
@@ -339,13 +371,17 @@ class RunVariant(Variant):
 
 
 class Run(Node):
-    """A family of runs. `model` and `data` are set where the file fixes them."""
+    """A family of runs. `model` and `data` are set where the file fixes them.
+
+    `part_of`: the run of the file that this one is made for; nothing in the file names it.
+    """
 
     name: str
     dimensions: tuple[Dimension, ...]
     variants: tuple[RunVariant, ...]
     model: str | None = None
     data: str | None = None
+    part_of: str | None = None
 
 
 class ValueVariant(Variant):

@@ -9,6 +9,7 @@ from glassbox_dsl.language import errors
 from glassbox_dsl.language.binders import read_binders, readings
 from glassbox_dsl.language.errors import Poisoned, Problem
 from glassbox_dsl.language.indices import dotted
+from glassbox_dsl.language.paths import without_paths
 from glassbox_dsl.language.program import Dimension, Edit, Expr, Run, RunVariant
 from glassbox_dsl.language.scope import Met, Scope
 from glassbox_dsl.syntax import nodes
@@ -27,11 +28,15 @@ class RunReader:
 
     def read(self, node: nodes.Run) -> Run:
         """One run, once per reading of its name-valued binders."""
+        if isinstance(node.call.function, nodes.Name) and node.call.function.id == "scrub":
+            return self.names.hypothesis_reader.run(node)
         if not isinstance(node.call.function, nodes.Name) or node.call.function.id != "forward":
             name = node.call.function.span.text
             raise Problem(
                 errors.unknown_function(node.call.function.span, name, ["forward", "generate", "scrub"])
             )
+        node, parts = without_paths(node)
+        self.names.declared.update({part.name: part for part in parts})
         dimensions = read_binders(node.binders, self.names.reader, self.names.scope())
         model = self.model(node.call)
         variants, data = [], None
@@ -48,6 +53,7 @@ class RunReader:
             variants=tuple(variants),
             model=model,
             data=data or self.names.only_data({v.prompt for v in variants}),
+            part_of=getattr(node, "part_of", None),
         )
 
     def data_with(self, prompt: str) -> tuple[str, ...]:

@@ -12,12 +12,10 @@ from glassbox_dsl.vocabulary.sites import sites
 STATEMENTS: dict[type[nodes.Node], str] = {
     nodes.Fit: "`fit`",
     nodes.Circuit: "`circuit`",
-    nodes.Hypothesis: "`hypothesis`",
-    nodes.PathEdit: "`path`",
     nodes.KeepEdit: "`keep CIRCUIT`",
 }
-CALLS = ("generate", "scrub", "estimate", "grad", "attribution", "inverse", "text",
-         "accuracy", "auroc", "score", "loss_recovered")  # fmt: skip
+CALLS = ("generate", "estimate", "grad", "attribution", "inverse", "text",
+         "accuracy", "auroc", "score")  # fmt: skip
 CHARTS = ("scatter", "histogram", "text", "graph")
 
 

@@ -160,7 +160,7 @@ class Writer:
                 reads.world |= bool(getattr(node, "contexts", ()))
                 reads.every |= getattr(node, "within", None) is not None
                 reads.every |= any(v.axis == ITEM for d in node.over for v in d.variables)
-            case p.Resample() | p.Noise():
+            case p.Resample() | p.Noise() | p.Scrubbed():
                 reads.every = True
             case p.VariableValue(variable=name) | p.Swept(variable=name):
                 reads.every |= name == ITEM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glassbox_dsl.language.program import Scrubbed
 from glassbox_dsl.plan.copies import copied_read
 from glassbox_dsl.plan.jobs import Job
 
@@ -12,6 +13,11 @@ def executor_of(job: Job, stage: int) -> tuple[str, str]:
         return "hooked", why
     edits = [edit for variant in job.run.variants for edit in variant.edits]
     copied = [read for edit in edits if (read := copied_read(edit, job.run, job.setting)) is not None]
+    if any(isinstance(edit.value, Scrubbed) for edit in edits):
+        return (
+            "delta",
+            "the last stream is resampled along the hypothesis, by plain passes of one layer for each node",
+        )
     if not edits:
         return "delta", "prompts, run once in each pack that needs them"
     later = f", after the {stage} stage{'s' if stage > 1 else ''} that they compute with" if stage else ""

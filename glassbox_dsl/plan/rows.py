@@ -63,6 +63,9 @@ class RowMaker:
         """Whether the swept positions of each row lie in its prompt, [row]."""
         inside = np.ones(len(env.item.data), dtype=np.bool_)
         for dimension in run.dimensions:
+            if dimension.samples is not None:  # sample by sample, every item in turn
+                number = env.variables[dimension.variables[0].name].ids.data
+                inside &= number * self.setting.data.n_items + env.item.data < dimension.samples
             for variable in dimension.variables:
                 binding = env.variables[variable.name]
                 if variable.axis not in POSITION_AXES or (

@@ -82,7 +82,10 @@ def resolve_dimension(dimension: Dimension, sizes: Sizes) -> tuple[tuple[Row, ..
     """
     warnings: list[Diagnostic] = []
     rows: tuple[Row, ...]
-    if dimension.members is None:
+    if dimension.samples is not None:
+        n = -(-dimension.samples // max(sizes.n_items, 1))
+        rows = tuple((Cell(text=str(i), number=float(i)),) for i in range(n))
+    elif dimension.members is None:
         rows = whole_rows(str(dimension.variables[0].axis), sizes)
     else:
         rows = tuple(_rows(dimension, sizes, warnings))

@@ -24,6 +24,7 @@ from glassbox_dsl.language.program import (
     Reduce,
     Reference,
     Run,
+    ScrubNode,
     SiteRead,
     Swept,
     Tuples,
@@ -83,7 +84,7 @@ def check_across(experiment: Experiment, facts: Mapping[str, ModelFacts]) -> Ite
 def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[Diagnostic]:
     """Sites that the family lacks, with its reason."""
     for node in nodes.everything(experiment):
-        if not isinstance(node, SiteRead | Edit):
+        if not isinstance(node, SiteRead | Edit | ScrubNode):
             continue
         place = _site_place(node.span, node.site)
         if node.site in facts.absent:

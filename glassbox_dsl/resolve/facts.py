@@ -29,6 +29,7 @@ from glassbox_dsl.resolve.families import (
     unfit,
 )
 from glassbox_dsl.source import Span
+from glassbox_dsl.vocabulary.keys import COPIES
 from glassbox_dsl.vocabulary.sites import sites
 
 KEY_WIDE = frozenset({"attn.q", "attn.k", "attn.q_pre", "attn.k_pre"})
@@ -145,7 +146,7 @@ def facts_from_config(config: dict[str, Any], shown: str, span: Span | None = No
         family=described.name,
         model_type=str(model_type),
         windows=_windows(described, part, values["n_layers"]),
-        absent={**_absent(described, routed), **_quantised(config)},
+        absent={**_absent(described, routed), **_no_copies(described), **_quantised(config)},
         read_only=dict(described.read_only),
         variants=variants,
         experts_in=routed,
@@ -176,6 +177,12 @@ def _quantised(config: dict[str, Any]) -> dict[str, str]:
     if config.get("quantization_config") is None:
         return {}
     return {"attn.result": "the weights are quantised: the output projection cannot be taken apart by heads"}
+
+
+def _no_copies(described: Family) -> dict[str, str]:
+    """Heads have no copies to read where attention is code of the model's own."""
+    why = "the attention of this family is code of its own, which gives all heads one input"
+    return {} if described.layer.own_attention is None else dict.fromkeys(COPIES, why)
 
 
 def _read(of: Family, config: Mapping[str, Any], fact: FactKey, known: dict[str, int]) -> Any:

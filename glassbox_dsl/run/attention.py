@@ -11,17 +11,31 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
-from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.diagnostics import Findings, InternalError
 from glassbox_dsl.run import model_errors as errors
 
 ATTENTION: Final = "glassbox"
+
+
+Made = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Queries, keys and values as attention is given them, [batch, head or kv_head, pos, d_head]."""
+
+
+class OwnHeads(Protocol):
+    """Queries, keys and values of heads that read something of their own: see `head_copies`."""
+
+    def shared(self, made: Made) -> Made:
+        """Before the sites are visited."""
+
+    def widened(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Behind the visits, where heads share keys and values."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,7 @@ class Tap:
     layer: int
     wanted: frozenset[str]
     visit: Callable[[str, torch.Tensor], torch.Tensor]
+    own: OwnHeads | None = None
 
     def __call__(self, site: str, value: torch.Tensor) -> torch.Tensor:
         """The value that the pass goes on with."""
@@ -64,6 +79,7 @@ Mix = Callable[[Tap, Inputs], torch.Tensor]
 _NOTHING: Final = Tap(layer=-1, wanted=frozenset(), visit=lambda _, value: value)
 _taps: ContextVar[Mapping[nn.Module, Tap] | None] = ContextVar("attention_taps", default=None)
 _mix: ContextVar[Mix | None] = ContextVar("attention_mix", default=None)
+_stopping: ContextVar[bool] = ContextVar("attention_stopping", default=False)
 
 
 @contextmanager
@@ -86,6 +102,31 @@ def mixed_by(mix: Mix) -> Iterator[None]:
         _mix.reset(token)
 
 
+class _Stopped(Exception):
+    """Carries queries, keys and values out of a call that is not to go on."""
+
+    def __init__(self, made: Made) -> None:
+        super().__init__()
+        self.made = made
+
+
+def stopped_at_attention(call: Callable[[], object]) -> Made:
+    """The queries, keys and values that a call of a layer makes; it goes no further, and no hook of ours runs."""
+    token = _stopping.set(True)
+    try:
+        call()
+    except _Stopped as stopped:
+        return stopped.made
+    finally:
+        _stopping.reset(token)
+    raise InternalError("a layer was called and did not come to its attention")
+
+
+def stopping() -> bool:
+    """Whether a layer is called only for its queries, keys and values: then sites are not visited."""
+    return _stopping.get()
+
+
 def attend(
     module: nn.Module,
     query: torch.Tensor,
@@ -103,8 +144,14 @@ def attend(
     `attention_mask` is 0 where a key is visible and the dtype's least number elsewhere. Returns
     [batch, pos, head, d_head] and the pattern [batch, head, query, key].
     """
+    if _stopping.get():
+        raise _Stopped((query, key, value))
     tap = (_taps.get() or {}).get(module, _NOTHING)
+    if tap.own is not None:
+        query, key, value = tap.own.shared((query, key, value))
     query, key, value = tap("attn.q", query), tap("attn.k", key), tap("attn.v", value)
+    if tap.own is not None:
+        key, value = tap.own.widened(key, value)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     inputs = Inputs(query, key, value, attention_mask, scale, softcap, s_aux)
     mix = _mix.get()
@@ -113,14 +160,14 @@ def attend(
     pattern = _pattern(tap, inputs)
     mixed = nn.functional.dropout(pattern, p=dropout, training=module.training)
     group = query.shape[1] // key.shape[1]
-    z = torch.matmul(mixed, _repeat(value, group)).transpose(1, 2).contiguous()
+    z = torch.matmul(mixed, repeat_heads(value, group)).transpose(1, 2).contiguous()
     return tap("attn.z", z.transpose(1, 2)).transpose(1, 2), pattern
 
 
 def _pattern(tap: Tap, inputs: Inputs) -> torch.Tensor:
     """The pattern [batch, head, query, key], as `eager` computes it."""
     group = inputs.query.shape[1] // inputs.key.shape[1]
-    scores = inputs.turned(torch.matmul(inputs.query, _repeat(inputs.key, group).transpose(2, 3)))
+    scores = inputs.turned(torch.matmul(inputs.query, repeat_heads(inputs.key, group).transpose(2, 3)))
     if inputs.mask is not None:
         scores = scores + inputs.mask
     if "attn.scores" in tap.wanted:
@@ -143,7 +190,7 @@ def softmax(scores: torch.Tensor, dtype: torch.dtype, sinks: torch.Tensor | None
     return shares[..., :-1].to(dtype)
 
 
-def _repeat(heads: torch.Tensor, group: int) -> torch.Tensor:
+def repeat_heads(heads: torch.Tensor, group: int) -> torch.Tensor:
     """[batch, kv_head, pos, d_head] to [batch, head, pos, d_head]: head h uses kv head h // group."""
     if group == 1:
         return heads

@@ -57,6 +57,7 @@ class Context(Setting):
     make: Callable[[str], None] | None = None
     results: dict[tuple[str, Extension], RunResults] = field(default_factory=dict)
     cache: dict[object, Named] = field(default_factory=dict)
+    scrubbed: dict[object, object] = field(default_factory=dict)
 
     def home(self, experiment: str) -> Context:
         """The context of an experiment on the same model and data."""

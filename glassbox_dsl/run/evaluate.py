@@ -27,6 +27,7 @@ from glassbox_dsl.language.program import (
     Reduce,
     Reference,
     Resample,
+    Scrubbed,
     SiteRead,
     TokenAt,
     Unembed,
@@ -46,6 +47,7 @@ from glassbox_dsl.run.elementwise import OPERATIONS, choose, quotient
 from glassbox_dsl.run.metric_values import MetricValues
 from glassbox_dsl.run.named import Named, both, combine, concatenate, scalar, take, take_named, valued
 from glassbox_dsl.run.reductions import Reductions
+from glassbox_dsl.run.scrub import scrubbed
 from glassbox_dsl.run.set_values import only, size_of
 from glassbox_dsl.run.site_values import SiteValues
 from glassbox_dsl.syntax import nodes
@@ -81,6 +83,7 @@ class Evaluator:
             Reference: self.reference,
             InContext: self.in_context,
             TokenAt: self.token,
+            Scrubbed: lambda e, env: scrubbed(e, env, self.context),
             SetSize: lambda e, env: size_of(e, self, env),
             Only: lambda e, env: only(e, self, env),
         }

@@ -24,6 +24,7 @@ from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.memory import allocate
 from glassbox_dsl.run.named import tensor
 from glassbox_dsl.run.rows import BATCH_TOKENS, Batches, Pass, Rows, portions
+from glassbox_dsl.run.scrub import prepare
 from glassbox_dsl.run.take_taps import TapTaker
 from glassbox_dsl.vocabulary.keys import SiteKey
 
@@ -191,6 +192,7 @@ class RunMaker:
         if any(metrics()[t.metric].shape == "pattern" for t in taps):
             keys += [SiteKey("attn.pattern", layer) for layer in range(self.context.sizes.facts.n_layers)]
         ids = tensor(self.rows.ids(variant.prompt, rows.items, rows.length, extension))
+        prepare((edit, self.context, env) for edit in variant.edits)
         got = self.context.instrument.forward(
             ids, reads=set(keys), writes=batch.writes(), logit_positions=positions, start=start
         )

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from glassbox_dsl.run.attention import stopping
+
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(the module's input, the value so far) -> the value to go on with."""
 
@@ -28,6 +30,8 @@ def _hook(steps: list[Step]) -> Callable[..., Any]:
     """A forward hook that runs steps on the output, or on its first item."""
 
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        if stopping():
+            return None
         value = output[0] if isinstance(output, tuple) else output
         entered = _argument(args, kwargs)
         for step in steps:
@@ -42,7 +46,9 @@ def _pre_hook(steps: list[Step]) -> Callable[..., Any]:
 
     def hook(
         _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        if stopping():
+            return None
         value = entered = _argument(args, kwargs)
         for step in steps:
             value = step(entered, value)

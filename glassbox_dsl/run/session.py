@@ -9,7 +9,7 @@ from time import perf_counter
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.language.data.spec import FEWEST_ITEMS
 from glassbox_dsl.language.file import condition_name
-from glassbox_dsl.language.program import Experiment, Program
+from glassbox_dsl.language.program import Experiment, Program, Scrubbed
 from glassbox_dsl.plan.asked import demand_of, experiment_groups, values_asked
 from glassbox_dsl.plan.content import Contents
 from glassbox_dsl.plan.contexts import Key, without
@@ -115,10 +115,12 @@ class Session:
                 found.claimed.append(columns.claim(value))
         maker = self.makers[(experiment.name, model, data)]
         for run, receipts in maker.receipts_of(context).items():
+            if experiment.run(run).part_of is not None:
+                continue  # that it moved something shows in the run that it is made for
             rows = int(context.results[(run, None)].made.sum())
             for receipt in receipts.values():
                 found.receipts.append((run, receipt, rows))
-                if not receipt.moved:
+                if not receipt.moved and not isinstance(receipt.edit.value, Scrubbed):
                     found.diagnostics.append(errors.never_moved(receipt.edit.span, receipt.edit.text))
         for note in context.sets.notes:
             self._note(note)

@@ -18,10 +18,11 @@ from torch import nn
 from glassbox_dsl.resolve.families import Family, Spot
 from glassbox_dsl.run.attention import Tap, tapped
 from glassbox_dsl.run.experts import ExpertTap, experts_tapped, opened_router
+from glassbox_dsl.run.head_copies import HeadCopies, recorded_by
 from glassbox_dsl.run.hooks import Step, hooked, replaced
 from glassbox_dsl.run.modules import LayerModules, ModelModules, NormModule, OutProjection
 from glassbox_dsl.run.own_attention import opened_attention
-from glassbox_dsl.vocabulary.keys import CORE, EXPERTS, HEAD, ORDER, STREAM, SiteKey
+from glassbox_dsl.vocabulary.keys import COPIES, CORE, EXPERTS, HEAD, ORDER, STREAM, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
 Visit = Callable[[SiteKey, torch.Tensor], torch.Tensor]
@@ -57,9 +58,13 @@ class Steps:
     forwards: dict[nn.Module, Callable[..., Any]] = field(default_factory=dict)
     ports: dict[tuple[nn.Module, str], Port] = field(default_factory=dict)
     entering: dict[nn.Module, Step] = field(default_factory=dict)
+    copies: dict[int, HeadCopies] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         mids = [key for key in self.written if key.site == "resid_mid"]
+        for key in self.written:
+            if key.site in COPIES and key.layer is not None:
+                self.copies[key.layer] = self._copies(key.layer)
         for key in self.keys:
             if key.site in HEAD:
                 self._plan_head(key)
@@ -67,7 +72,7 @@ class Steps:
                 self._plan_layer(key)
         for key in mids:
             self._plan_written_mid(key)
-        for layer in self._layers_of(CORE):
+        for layer in self._layers_of(CORE) | self.copies.keys():
             self._plan_attention(layer)
         for layer in self._layers_of(EXPERTS):
             self._plan_experts(layer)
@@ -80,6 +85,7 @@ class Steps:
             experts_tapped(self.experts),
             replaced(self.forwards),
             hooked(self._before(), self.after),
+            recorded_by(self.copies.values()),
         ):
             yield
 
@@ -98,7 +104,10 @@ class Steps:
 
     def _plan_attention(self, layer: int) -> None:
         modules = self.modules.layers[layer]
-        tap = Tap(layer, self._wanted(layer), lambda site, value: self.visit(SiteKey(site, layer), value))
+        own = self.copies.get(layer)
+        tap = Tap(
+            layer, self._wanted(layer), lambda site, value: self.visit(SiteKey(site, layer), value), own
+        )
         if self.family.layer.own_attention is None:
             self.taps[modules.attention] = tap
         else:
@@ -129,6 +138,8 @@ class Steps:
         layer = self.modules.layers[key.layer]
         if key.site in layer.norms:
             self._plan_scale(key, layer)
+        elif key.site in COPIES:
+            self._steps_at(SiteKey("attn.in", key.layer)).append(self._copy_step(key, layer))
         elif key.site == "attn.result":
             self.after[layer.out_proj.module].append(self._result_step(key, layer.out_proj))
         elif key.site == "router.logits":
@@ -206,8 +217,37 @@ class Steps:
     def _scale_step(self, key: SiteKey, norm: NormModule) -> Step:
         def step(entered: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
             own = norm.divisor(entered)
-            other = self.visit(key, own)
+            other = self._divisor(key, own)
             return output if other is own else norm.divided_by(output, own, other)
+
+        return step
+
+    def _divisor(self, key: SiteKey, own: torch.Tensor) -> torch.Tensor:
+        """The divisor of a norm after its visit; heads that read copies of their own are divided by it, too."""
+        other = self.visit(key, own)
+        if other is not own and key.site == "attn.norm_scale" and key.layer in self.copies:
+            self.copies[key.layer].divisor = own, other
+        return other
+
+    def _copies(self, layer: int) -> HeadCopies:
+        module = self.modules.layers[layer]
+        return HeadCopies(module, module.out_proj.n_heads)
+
+    def _copy_step(self, key: SiteKey, layer: LayerModules) -> Step:
+        """The heads' copies are read and written; what the layer goes on with is the stream that they were made of."""
+        assert key.layer is not None
+        copies = self.copies.get(key.layer) or self._copies(key.layer)
+        spot = self.family.sites["attn.in"]
+        port = None if spot.norm is None else self._port(layer, layer.at[spot.norm], spot.module)
+
+        def step(_: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            shown = copies.shown(value if port is None else port.entered)
+            if key not in self.written:
+                self.visit(key, shown)
+                return value
+            own = shown.contiguous()  # a write keeps strides, and those of a view that repeats cannot be kept
+            copies.note(key.site, shown, self.visit(key, own))
+            return value
 
         return step
 
@@ -220,7 +260,7 @@ class Steps:
 
         def step(_: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
             own = norm.divisor(port.entered)
-            other = self.visit(key, own)
+            other = self._divisor(key, own)
             return value if other is own else norm.divided_by(value, own, other)
 
         self.before[layer.at[into]].append(self._folded(step))

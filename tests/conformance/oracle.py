@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 Edit = Callable[[torch.Tensor], torch.Tensor]
+COPIES = ("attn.q_in", "attn.k_in", "attn.v_in")
 INSIDE_ATTENTION = ("attn.q", "attn.k", "attn.v", "attn.scores", "attn.pattern", "attn.z", "attn.result")
 
 
@@ -228,6 +229,9 @@ class Oracle:
                 scale = lambda x, norm=at[norm]: paths.divisor(norm, x)  # noqa: E731
                 before(hooks, at[norm], keep(f"{name}.norm_scale", index, scale))
                 after(hooks, at[norm], keep(f"{name}.norm", index))
+            for port in COPIES:
+                heads = lambda x: x[:, None].repeat(1, self.model.config.num_attention_heads, 1, 1)  # noqa: E731
+                before(hooks, at["norm1"], keep(port, index, heads))
             before(hooks, at["norm2"], keep("resid_mid", index))
             after(hooks, at["attn"], keep("attn.out_raw", index))
             after(hooks, at["attn_added"], keep("attn.out", index))
@@ -259,9 +263,14 @@ class Oracle:
         q, k, v = visit("attn.q", q), visit("attn.k", k), visit("attn.v", v)
         group = q.shape[1] // k.shape[1]
         keys, values = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        return self._attended(attn, q, keys, values, index, visit)
+
+    def _attended(self, attn, q, keys, values, index, visit):
+        """The output of attention from queries, keys and values [batch, head, pos, width] of every query head."""
+        x = q[0, 0]
         scores = torch.einsum("bhqd,bhkd->bhqk", q, keys) * self.paths.scale(index)
-        distance = torch.arange(x.shape[1])[:, None] - torch.arange(x.shape[1])
-        window = self.paths.window(index) or x.shape[1]
+        distance = torch.arange(len(x))[:, None] - torch.arange(len(x))
+        window = self.paths.window(index) or len(x)
         hidden = (distance < 0) | (distance >= window)
         scores = visit("attn.scores", scores.masked_fill(hidden, -torch.inf))
         pattern = visit("attn.pattern", scores.softmax(-1))
@@ -283,6 +292,8 @@ class Oracle:
             return self._edit_scale(hooks, paths.final_norm, edit)
         layer = paths.layers[index]
         at = paths.modules(layer)
+        if site in COPIES:
+            return self._edit_copies(hooks, at, index, COPIES.index(site), edit)
         if site in INSIDE_ATTENTION:
             return self._edit_attention(hooks, at["attn"], index, site, edit)
         if site == "resid_mid":
@@ -330,6 +341,29 @@ class Oracle:
         seen = {}
         before(hooks, layer, lambda x: seen.setdefault("pre", x))
         after(hooks, at["attn_added"], lambda out: edit(seen["pre"] + out) - seen["pre"])
+
+    def _edit_copies(self, hooks, at, index, port, edit):
+        """Attention computed again, the query, key or value of every head from an edited copy of its own."""
+        seen = {}
+        before(hooks, at["norm1"], lambda x: seen.setdefault("x", x))
+
+        def attention(_):
+            x, norm = seen["x"], at["norm1"]
+            made = self.made(at["attn"], self.paths.normed(norm, x, self.paths.divisor(norm, x)), index)
+            for head, copy in enumerate(edit(x[:, None].repeat(1, made[0].shape[1], 1, 1)).unbind(1)):
+                own = self.made(
+                    at["attn"], self.paths.normed(norm, copy, self.paths.divisor(norm, copy)), index
+                )
+                made[port][:, head] = own[port][:, head]
+            return self._attended(at["attn"], *made, index, lambda _, value: value)
+
+        after(hooks, at["attn"], attention)
+
+    def made(self, attn, x, index):
+        """Queries, keys and values of every query head from a normed input."""
+        q, k, v = self.paths.qkv(attn, x, index)
+        group = q.shape[1] // k.shape[1]
+        return [q.clone(), k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)]
 
     def _edit_attention(self, hooks, attn, index, site, edit):
         """The whole output of an attention module computed again, with one of its sites edited."""

@@ -86,7 +86,7 @@ def test_a_write_is_called_once_and_in_forward_order(tiny):
     keys = [key for key in tiny.every_key() if sites()[key.site].write]
     tiny.run(reads=[SiteKey("logits")], writes={key: write(key) for key in reversed(keys)})
     assert len(called) == len(keys) == len(set(called))
-    expected = ["resid_pre", "attn.in", "attn.norm_scale", "attn.norm"]
+    expected = ["resid_pre", "attn.in", "attn.q_in", "attn.k_in", "attn.v_in", "attn.norm_scale", "attn.norm"]
     expected += ["attn.q", "attn.k", "attn.v", "attn.scores", "attn.pattern", "attn.z", "attn.result"]
     expected += ["attn.out_raw", "attn.out", "resid_mid", "mlp.in", "mlp.norm_scale", "mlp.norm", "mlp.pre"]
     expected += [*(["mlp.up"] if SiteKey("mlp.up", 0) in keys else []), "mlp.post", "mlp.out_raw", "mlp.out"]

@@ -35,10 +35,16 @@ experiment e {
 }
 experiment f { measure z = e.a  measure y = z + 1 }
 report r { bar e.a  bar f.z  bar f.y }""",
-    "hypothesis h { node out = logits }": """
-hypothesis h { node out = logits }
-experiment e { measure a = h  measure b[x in {h}] = ld(x) }
-report r { bar e.a  bar e.b }""",
+    "node a = attn.out[0] -> out.q": """
+hypothesis h { node out = logits  node a = attn.out[0] -> out.q }
+experiment e {
+  run s = scrub(clean, h)
+  measure a = ld(s)
+  measure b = loss_recovered(s, clean, metric: ld)
+  run p = forward(clean) { resid_post[0] := s }
+  measure c = ld(p)
+}
+report r { bar e.a  bar e.b  bar e.c }""",
     "true": """
 model n = local("x", adapter: true)
 experiment e {

@@ -10,6 +10,14 @@ import torch
 from torch.nn import functional
 
 INF = float("inf")
+PORTS = ("q_in", "k_in", "v_in")
+
+
+def put(heads, head, value):
+    """Heads with one of them exchanged."""
+    heads = heads.clone()
+    heads[head] = value
+    return heads
 
 
 class Reference:
@@ -83,8 +91,17 @@ class Reference:
         see = lambda site, value: visit(site, number, value)  # noqa: E731
         pre = see("resid_pre", x)
         into = see("attn.in", pre)
-        scale = see("attn.norm_scale", self.divisor(into))
-        raw = self.attention(number, layer, see("attn.norm", self.normed(norm1, into, scale)), see)
+        copies = {port: see(f"attn.{port}", into.expand(self.n_heads, *into.shape)) for port in PORTS}
+        scale = see("attn.norm_scale", own := self.divisor(into))
+
+        def read(port, head):
+            """What a head reads by one of its ports, normed; None where its copy is what every head reads."""
+            copy = copies[port][head]
+            if torch.equal(copy, into):
+                return None
+            return self.normed(norm1, copy, torch.where(scale == own, self.divisor(copy), scale))
+
+        raw = self.attention(number, layer, see("attn.norm", self.normed(norm1, into, scale)), see, read)
         out = self.normed(layer.post_attention_layernorm, raw, self.divisor(raw)) if gemma else raw
         mid = see("resid_mid", pre + see("attn.out", out))
         into = see("mlp.in", mid)
@@ -103,9 +120,41 @@ class Reference:
         active = functional.silu(before) if llama else functional.gelu(before, approximate="tanh")
         return mlp.down_proj(see("mlp.post", active * up).T)
 
-    def attention(self, number, layer, x, see):
+    def attention(self, number, layer, x, see, read):
         gpt2 = self.family == "gpt2"
         attn = layer.attn if gpt2 else layer.self_attn
+        n, group = len(x), self.n_heads // self.n_kv
+        q, k, v = self.projected(number, attn, x)
+        for head in range(self.n_heads):
+            if (own := read("q_in", head)) is not None:
+                q = put(q, head, self.projected(number, attn, own)[0][head])
+        if group == 1:
+            k, v = self.own_keys(number, attn, k, v, read)
+        q, k, v = see("attn.q", q), see("attn.k", k), see("attn.v", v)
+        keys, values = (y.repeat_interleave(group, 0) for y in (k, v))
+        if group > 1:
+            keys, values = self.own_keys(number, attn, keys, values, read)
+        scores = (q @ keys.transpose(1, 2) * self.temper(number)).masked_fill(self.hidden(number, n), -INF)
+        pattern = see("attn.pattern", see("attn.scores", scores).softmax(-1))
+        z = see("attn.z", pattern @ values)
+        weight = attn.c_proj.weight if gpt2 else attn.o_proj.weight.T
+        bias = attn.c_proj.bias if gpt2 else attn.o_proj.bias
+        result = see("attn.result", z @ weight.reshape(self.n_heads, -1, weight.shape[-1]))
+        return see("attn.out_raw", result.sum(0) + (0 if bias is None else bias))
+
+    def own_keys(self, number, attn, keys, values, read):
+        """Keys and values [head, pos, d], those of heads that read copies of their own exchanged."""
+        kv = lambda head: head * self.n_kv // self.n_heads  # noqa: E731
+        for head in range(self.n_heads):
+            if (own := read("k_in", head)) is not None:
+                keys = put(keys, head, self.projected(number, attn, own)[1][kv(head)])
+            if (own := read("v_in", head)) is not None:
+                values = put(values, head, self.projected(number, attn, own)[2][kv(head)])
+        return keys, values
+
+    def projected(self, number, attn, x):
+        """q, k, v of a normed input, rotary positions included: [head, pos, d], [kv_head, pos, d] twice."""
+        gpt2 = self.family == "gpt2"
         n = len(x)
         split = lambda y, heads: y.reshape(n, heads, -1).transpose(0, 1)  # noqa: E731
         if gpt2:
@@ -119,15 +168,7 @@ class Reference:
                 split(attn.v_proj(x), self.n_kv),
             )
             q, k = self.turned(number, attn, q), self.turned(number, attn, k, key=True)
-        q, k, v = see("attn.q", q), see("attn.k", k), see("attn.v", v)
-        keys, values = (y.repeat_interleave(self.n_heads // self.n_kv, 0) for y in (k, v))
-        scores = (q @ keys.transpose(1, 2) * self.temper(number)).masked_fill(self.hidden(number, n), -INF)
-        pattern = see("attn.pattern", see("attn.scores", scores).softmax(-1))
-        z = see("attn.z", pattern @ values)
-        weight = attn.c_proj.weight if gpt2 else attn.o_proj.weight.T
-        bias = attn.c_proj.bias if gpt2 else attn.o_proj.bias
-        result = see("attn.result", z @ weight.reshape(self.n_heads, -1, weight.shape[-1]))
-        return see("attn.out_raw", result.sum(0) + (0 if bias is None else bias))
+        return q, k, v
 
     def hidden(self, number, n):
         """Which keys [query, key] no query may see: later ones and those behind a sliding window."""

@@ -87,6 +87,7 @@ class DeltaMaker:
         kept = [self._kept(share) for share in pack.shares]
         try:
             visits = Visits(pack, kept, receipts, context.instrument.device)
+            visits.prepare()
             stream = Climb(context.instrument, self._calls(context, pack.longest), pack, visits).run()
             with torch.inference_mode():
                 TapRows(context.instrument, visits, self.takers).take(stream)

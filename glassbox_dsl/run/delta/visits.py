@@ -13,12 +13,14 @@ from torch import Tensor
 
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan import lowering
+from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.layers import reads_patterns
 from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.pack import CellEdit, EditPart, Floor, Pack, RowCopy, Share, Write
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.run.context import Context, RunResults, Stored
 from glassbox_dsl.run.edits import EditBatch, Receipt
+from glassbox_dsl.run.scrub import prepare
 from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
@@ -148,13 +150,24 @@ class Visits:
         sums = [torch.zeros(len(cells), device=self.device).index_add_(0, where, s) for s in squares]
         self.moves.append(Moved(part, cells, sums[0].sqrt(), sums[1].sqrt()))
 
-    def _edit(self, write: CellEdit, key: SiteKey, rows: Tensor) -> None:
-        part, axis = write.part, row_axis(key.site)
-        job = part.job
-        context = job.setting
+    def prepare(self) -> None:
+        """Make, before the climb, what takes passes of its own."""
+        floors = (write for floor in self.pack.floors for writes in floor.writes.values() for write in writes)
+        edits = (write for write in floors if isinstance(write, CellEdit))
+        prepare((write.part.edit, *self._rows_of(write)) for write in edits)
+
+    @staticmethod
+    def _rows_of(write: CellEdit) -> tuple[Context, Env]:
+        """Where an edit is evaluated: its context, and the rows that it writes."""
+        part, context = write.part, write.part.job.setting
         assert isinstance(context, Context)
         cells, items = part.cells[write.number], part.items[write.number]
-        env = RowMaker(context).env(job.run, cells, items, job.extension)
+        return context, RowMaker(context).env(part.job.run, cells, items, part.job.extension)
+
+    def _edit(self, write: CellEdit, key: SiteKey, rows: Tensor) -> None:
+        part, axis = write.part, row_axis(key.site)
+        context, env = self._rows_of(write)
+        cells, items = part.cells[write.number], part.items[write.number]
         receipt = self.receipts[part.key].about(cells, items)
         batch = EditBatch(context, part.variant, env, {part.edit: receipt})
         at = self._at(self.tensor(write.rows))

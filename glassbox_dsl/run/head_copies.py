@@ -1,0 +1,128 @@
+"""The heads' own copies of `attn.in`: a head whose copy was written gets its query, key or value from that.
+
+The layer itself is called again on the written rows and stopped where it has made q, k and v, so that fused, grouped
+and normed projections and rotary positions are the model's own. Nothing is computed for copies that were not changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from glassbox_dsl.diagnostics import InternalError
+from glassbox_dsl.run.attention import Made, repeat_heads, stopped_at_attention
+from glassbox_dsl.run.modules import LayerModules
+from glassbox_dsl.vocabulary.keys import COPIES
+
+
+@dataclass
+class HeadCopies:
+    """The written copies of one layer in one pass. Rows are [batch, pos]: a prompt's, or those of a pack."""
+
+    layer: LayerModules
+    n_heads: int
+    written: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+    divisor: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def shown(self, stream: torch.Tensor) -> torch.Tensor:
+        """The stream [batch, pos, dim] as every head reads it: [batch, head, pos, dim], without copying."""
+        return stream[:, None].expand(-1, self.n_heads, -1, -1)
+
+    def record(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A pre-hook of the layer: what it is called with, beside the stream."""
+        if args:
+            self.call = args[1:], kwargs
+        else:
+            self.call = (), {name: value for name, value in kwargs.items() if name != "hidden_states"}
+
+    def note(self, site: str, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Remember the copies of a site after its writes [batch, head, pos, dim], where they changed."""
+        moved = (after != before).any(-1)
+        if bool(moved.any()):
+            self.written[site] = after, moved
+
+    def shared(self, made: Made) -> Made:
+        """q, k, v with the heads' own in their places, before those sites are visited.
+
+        Keys and values that several heads share stay what they are: `widened` gives each head its own behind the
+        visits, since `attn.k` and `attn.v` have one entry for each group.
+        """
+        single = made[1].shape[1] == self.n_heads
+        query, key, value = made
+        query = self._own("attn.q_in", query)
+        return (
+            (query, self._own("attn.k_in", key), self._own("attn.v_in", value))
+            if single
+            else (query, key, value)
+        )
+
+    def widened(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values [batch, head, pos, d_head], one of each for every query head, if any has its own."""
+        if not self.written.keys() & {"attn.k_in", "attn.v_in"}:
+            return key, value
+        wide = [repeat_heads(t, self.n_heads // t.shape[1]) for t in (key, value)]
+        return self._own("attn.k_in", wide[0]), self._own("attn.v_in", wide[1])
+
+    def _own(self, site: str, now: torch.Tensor) -> torch.Tensor:
+        """Queries, keys or values [batch, head, pos, d_head] with those of the written copies."""
+        if site not in self.written:
+            return now
+        copies, moved = self.written.pop(site)
+        now = now.clone()
+        # The n-th changed head of every row at once: a sweep over heads changes one in each row.
+        order = moved.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+        for place in range(int(moved.sum(1).max())):
+            head = order[:, place, None, :, None]
+            made = self._made(_at(copies, head)[:, 0])[COPIES.index(site)]
+            made = repeat_heads(made, self.n_heads // made.shape[1])
+            there = moved.gather(1, head[..., 0])[..., None]
+            own = torch.where(there, _at(made, head), _at(now, head))
+            now.scatter_(1, head.expand_as(own), own)
+        return now
+
+    def _made(self, rows: torch.Tensor) -> Made:
+        """What the layer makes of rows [batch, pos, dim]: q, k and v, where attention would begin."""
+        if self.call is None:
+            raise InternalError("a layer met its attention before it was called")
+        args, kwargs = self.call
+        with self._frozen_norm():
+            return stopped_at_attention(lambda: self.layer.layer(rows, *args, **kwargs))
+
+    @contextmanager
+    def _frozen_norm(self) -> Iterator[None]:
+        """A written divisor of the norm holds for copies, too, where it was changed."""
+        if self.divisor is None:
+            yield
+            return
+        norm, (before, after) = self.layer.norms["attn.norm_scale"], self.divisor
+
+        def divide(_: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+            own = norm.divisor(args[0])
+            return norm.divided_by(output, own, torch.where(after == before, own, after))
+
+        handle = norm.module.register_forward_hook(divide)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+@contextmanager
+def recorded_by(copies: Iterable[HeadCopies]) -> Iterator[None]:
+    """Let copies note what their layers are called with."""
+    with ExitStack() as stack:
+        for one in copies:
+            handle = one.layer.layer.register_forward_pre_hook(one.record, with_kwargs=True)
+            stack.callback(handle.remove)
+        yield
+
+
+def _at(heads: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+    """Of [batch, head, pos, width] the head that `head` [batch, 1, pos, 1] names: [batch, 1, pos, width]."""
+    return heads.gather(1, head.expand(-1, -1, -1, heads.shape[-1]))
