@@ -22,6 +22,13 @@ USAGE = {
     "unembed": "unembed(RUN.resid_post[layer, last], norm: final)",
     "direction": "direction(ANSWER)",
     "token": "token(PROMPT, at: last)",
+    "attribution": "attribution(RUN.attn.out[layer, last], logit(RUN, ANSWER))",
+    "text": "text(RUN)",
+    "grad": "grad(logit(RUN, ANSWER), RUN.resid_pre[layer, pos])",
+    "estimate": "estimate(EXPR, method: gradient)",
+    "accuracy": "accuracy(FIT)",
+    "score": "score(FIT)",
+    "auroc": "auroc(FIT(x), LABEL)",
     "load": 'load("file.safetensors", key: "name")',
 }
 

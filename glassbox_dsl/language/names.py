@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from glassbox_dsl.language.file import FileReader
     from glassbox_dsl.language.values import ValueReader
 
-Named = nodes.Run | nodes.Let | nodes.Measure | nodes.RecordTensor | nodes.Metric
+Named = nodes.Run | nodes.Let | nodes.Measure | nodes.RecordTensor | nodes.Metric | nodes.Fit
 
 
 class Names:
@@ -109,6 +109,8 @@ class Names:
             raise Poisoned
         if isinstance(self.declared.get(name), nodes.RecordTensor):
             return "a record (stored, not read back)"
+        if isinstance(self.declared.get(name), nodes.Fit):
+            return "a fit"
         if self.metric_named(name) is not None:
             return "a metric"
         for spec in self.specs(scope.data):

@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from glassbox_dsl.language.indices import is_point, swept_variables
-from glassbox_dsl.language.program import Expr, Index, MetricCall, Reference, Run, RunUse, SiteRead, Swept
+from glassbox_dsl.language.program import (
+    Expr,
+    FitUse,
+    Index,
+    MetricCall,
+    Reference,
+    Run,
+    RunUse,
+    SiteRead,
+    Swept,
+)
 from glassbox_dsl.language.set_nodes import SetReference
 from glassbox_dsl.syntax.nodes import Node, children
 
@@ -69,7 +79,7 @@ def _of_items_only(value: Expr) -> bool:
 
 def _reads_runs(value: Node) -> bool:
     """Whether a token comes out of a run: that run must be whole before the token is scored."""
-    return isinstance(value, RunUse | Reference | SetReference) or any(
+    return isinstance(value, RunUse | Reference | SetReference | FitUse) or any(
         _reads_runs(child) for child in children(value)
     )
 

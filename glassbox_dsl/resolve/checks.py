@@ -18,6 +18,7 @@ from glassbox_dsl.language.program import (
     Edit,
     Experiment,
     Expr,
+    FitValue,
     Index,
     Not,
     Operation,
@@ -65,6 +66,8 @@ def check_experiment(
     for value in experiment.values:
         for variant in value.variants:
             found += _expression(variant.value, experiment, sizes)
+    for fit in experiment.fits:
+        found += _expression(fit, experiment, sizes)
     named = {e.name: e for e in (*others, experiment)}
     found += WrittenCells(experiment, named, sizes, items or {}).check()
     found += check_sets(experiment, facts, model)
@@ -100,6 +103,7 @@ def _site_place(span: Span, site: str) -> Span:
 
 def _domains(experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
     families = [*(r.dimensions for r in experiment.runs), *(v.dimensions for v in experiment.values)]
+    families += [f.dimensions for f in experiment.fits]
     for dimensions in families:
         for dimension in dimensions:
             if dimension.members_from is not None:
@@ -261,6 +265,12 @@ def width_of(value: Expr, experiment: Experiment, facts: ModelFacts) -> int | No
         and value_functions()[value.op].feature == "drop"
     ):
         return None
+    if isinstance(value, FitValue):
+        if value.part == "direction":
+            return width_of(experiment.fit(value.use.fit).variants[0].body, experiment, facts)
+        return (
+            None if value.body is None or value.part == "apply" else width_of(value.body, experiment, facts)
+        )
     if isinstance(value, Reference):
         if value.experiment != experiment.name:
             return None

@@ -116,16 +116,20 @@ class Keeper:
             raise InternalError("results came without a session")
         return self.session
 
-    def _token_texts(self, results: Results) -> dict[int, str]:
-        """The texts of the tokens that `top` found."""
+    def _token_texts(self, results: Results) -> dict[int | tuple[int, ...], str]:
+        """The texts of the tokens that `top` found, and of sequences that were generated."""
         from glassbox_dsl.resolve.tokenizer import TextTokenizer
 
         ids = {int(i) for m in results.measured if m.top is not None for i in m.top["token_id"]}
+        spoken = {t for m in results.measured for t in m.generated or ()}
         folder = self._made().files[results.context.model].tokenizer
-        if not ids or folder is None:
+        if not (ids or spoken) or folder is None:
             return {}
         tokenizer = TextTokenizer(folder)
-        return {i: tokenizer.token_text(i) for i in ids}
+        texts: dict[int | tuple[int, ...], str] = {i: tokenizer.token_text(i) for i in ids}
+        for tokens in spoken:
+            texts[tokens] = b"".join(map(tokenizer.token_bytes, tokens)).decode("utf-8", errors="replace")
+        return texts
 
     def _introduce(self, model: str) -> None:
         if model in self.known:

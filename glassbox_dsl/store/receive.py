@@ -157,9 +157,12 @@ def _item(item: Item, table: DataTable, label_at: Callable[..., str | None]) -> 
 
 
 def context_batch(
-    results: Results, tokens: Mapping[int, str], content: str = "", finished: tuple[ContextRow, ...] = ()
+    results: Results,
+    tokens: Mapping[int | tuple[int, ...], str],
+    content: str = "",
+    finished: tuple[ContextRow, ...] = (),
 ) -> Batch:
-    """Everything of one context, for one flush; `tokens` gives the texts of the tokens that `top` found.
+    """Everything of one context, for one flush; `tokens` gives the texts of tokens and of what was generated.
 
     `content` is the content key of the context, and `finished` its row where later runs may reuse it.
     """
@@ -183,7 +186,7 @@ def _variables(columns: Sequence[Column]) -> tuple[VariableColumn, ...]:
 def measure_row(results: Results, measured: Measured) -> MeasureRow:
     """The definition of a measure."""
     value = measured.value
-    kind = "top" if value.table == "top" else "ratio" if value.ratio else "value"
+    kind = value.table or ("ratio" if value.ratio else "value")
     line, _ = value.span.source.place(value.span.start)
     return MeasureRow(
         experiment=results.context.experiment.name,
@@ -204,7 +207,9 @@ def unit(value: Value) -> str:
     return metrics()[first.metric].unit if isinstance(first, MetricCall) else ""
 
 
-def measure_rows(experiment: str, measured: Measured, tokens: Mapping[int, str]) -> MeasureRows:
+def measure_rows(
+    experiment: str, measured: Measured, tokens: Mapping[int | tuple[int, ...], str]
+) -> MeasureRows:
     """The rows of a measure."""
     top = None
     if measured.top is not None:
@@ -229,6 +234,9 @@ def measure_rows(experiment: str, measured: Measured, tokens: Mapping[int, str])
         num=measured.num,
         den=measured.den,
         top=top,
+        text=None
+        if measured.generated is None
+        else np.array([tokens[t] for t in measured.generated], dtype=object),
     )
 
 
@@ -357,7 +365,7 @@ def headlines(results: Results, summaries: Mapping[str, Any] | None = None) -> I
 
 def _best(measured: Measured) -> str:
     """The mean of a scalar, or the largest mean over the cells of a sweep with where it is."""
-    if not len(measured.numbers) or measured.top is not None:
+    if not len(measured.numbers) or measured.top is not None or measured.generated is not None:
         return ""
     keys = np.zeros(len(measured.numbers), dtype=np.int64)
     for column in measured.columns:
