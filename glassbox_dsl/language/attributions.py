@@ -9,7 +9,6 @@ from glassbox_dsl.language.arguments import Arguments
 from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.language.program import (
     AllCells,
-    Attribution,
     Covered,
     Expr,
     Index,
@@ -22,6 +21,7 @@ from glassbox_dsl.language.program import (
 )
 from glassbox_dsl.language.scope import Scope
 from glassbox_dsl.language.set_nodes import SetExpr, SetIndex
+from glassbox_dsl.language.technique_nodes import Attribution
 from glassbox_dsl.language.values import union
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.sites import sites

@@ -19,7 +19,6 @@ from glassbox_dsl.language.program import (
     Dimension,
     Direction,
     Expr,
-    GeneratedText,
     Load,
     Noise,
     OverDimension,
@@ -31,6 +30,7 @@ from glassbox_dsl.language.program import (
 )
 from glassbox_dsl.language.scope import Scope, pass_on
 from glassbox_dsl.language.set_calls import SetCalls
+from glassbox_dsl.language.technique_nodes import GeneratedText
 from glassbox_dsl.language.tensors import tensor_shape
 from glassbox_dsl.language.values import union
 from glassbox_dsl.library.metric import metrics

@@ -16,8 +16,6 @@ from glassbox_dsl.language.names import Named, Names, literal
 from glassbox_dsl.language.program import (
     Dimension,
     Expr,
-    Fit,
-    GeneratedText,
     MetricCall,
     Operation,
     Run,
@@ -31,6 +29,7 @@ from glassbox_dsl.language.scope import Met, Scope
 from glassbox_dsl.language.set_axes import is_truth
 from glassbox_dsl.language.set_nodes import SetExpr
 from glassbox_dsl.language.sets import SetReader
+from glassbox_dsl.language.technique_nodes import Fit, GeneratedText
 from glassbox_dsl.language.unbuilt import unbuilt_forms
 from glassbox_dsl.language.values import ValueReader
 from glassbox_dsl.source import Span

@@ -10,8 +10,9 @@ from glassbox_dsl.language.arguments import Arguments
 from glassbox_dsl.language.binders import read_binders, readings
 from glassbox_dsl.language.chains import Brackets, Dot, Parentheses, Step, context_items, graft, take_apart
 from glassbox_dsl.language.errors import Problem
-from glassbox_dsl.language.program import Auroc, Dimension, Expr, Fit, FitUse, FitValue, FitVariant, RunUse
+from glassbox_dsl.language.program import Dimension, Expr, RunUse
 from glassbox_dsl.language.scope import Met, Scope, pass_on, whole_axis
+from glassbox_dsl.language.technique_nodes import Auroc, Fit, FitUse, FitValue, FitVariant
 from glassbox_dsl.language.values import union
 from glassbox_dsl.library.fit import FitKind, fit_kinds
 from glassbox_dsl.syntax import nodes

@@ -11,9 +11,7 @@ from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.language.program import (
     Constant,
     Edit,
-    Expansion,
     Expr,
-    Grad,
     MetricCall,
     Operation,
     Reference,
@@ -27,6 +25,7 @@ from glassbox_dsl.language.program import (
 from glassbox_dsl.language.scope import Scope
 from glassbox_dsl.language.set_axes import COMPARISONS
 from glassbox_dsl.language.set_nodes import SetExpr
+from glassbox_dsl.language.technique_nodes import Expansion, Grad
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.syntax import nodes
 

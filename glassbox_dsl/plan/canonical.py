@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.language import program as p
+from glassbox_dsl.language import technique_nodes as techniques
 from glassbox_dsl.language.set_nodes import SetReference
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.source import Span
@@ -28,7 +29,8 @@ SIZE = 16
 ITEMWISE = (
     *(p.Index, p.Variable, p.Member, p.Dimension, p.Constant, p.VariableValue, p.RunUse, p.SiteRead, p.AnswerUse),
     *(p.TokenAt, p.MetricCall, p.Operation, p.Unembed, p.Direction, p.Load, p.OwnValue, p.Reference, p.Edit),
-    *(p.Attribution, p.FitUse, p.FitValue, p.Grad, p.GeneratedText, p.Run, p.RunVariant, p.Value, p.ValueVariant, Tap),
+    *(p.Run, p.RunVariant, p.Value, p.ValueVariant, Tap, techniques.Attribution, techniques.FitUse, techniques.FitValue),
+    *(techniques.Grad, techniques.GeneratedText),
 )  # fmt: skip
 """Nodes whose value for an item depends on nothing but that item; `Writer` looks at the others one by one."""
 
@@ -165,16 +167,16 @@ class Writer:
                 content = self._value(node)
                 reads.add(content.reads)
                 return b"value" + content.key + self.write((node.where, node.dims, node.feature), reads)
-            case p.GeneratedText():
+            case techniques.GeneratedText():
                 run = self.experiment.run(node.run.run)
                 behind = [(v.when, v.generated) for v in run.variants]
                 return b"text" + self.write((node.run, run.generation, behind), reads)
-            case p.Expansion():
+            case techniques.Expansion():
                 content = self.run(node.run)
                 reads.add(content.reads)
                 rest = (node.base, node.where, node.sources, node.along, node.steps)
                 return b"expansion" + content.key + self.write(rest, reads)
-            case p.FitUse():
+            case techniques.FitUse():
                 content = self.fit(node.fit)
                 reads.add(content.reads)
                 return b"fit" + content.key + self.write(node.where, reads)
@@ -188,7 +190,7 @@ class Writer:
                 reads.world |= bool(getattr(node, "contexts", ()))
                 reads.every |= getattr(node, "within", None) is not None
                 reads.every |= any(v.axis == ITEM for d in node.over for v in d.variables)
-            case p.Resample() | p.Noise() | p.Auroc():
+            case p.Resample() | p.Noise() | techniques.Auroc():
                 reads.every = True
             case p.VariableValue(variable=name) | p.Swept(variable=name):
                 reads.every |= name == ITEM
@@ -201,7 +203,7 @@ class Writer:
                 reads.prompts.add(prompt)
             case Tap():
                 reads.answers |= {node.answer} - {None}  # type: ignore[arg-type]
-            case p.Expansion():
+            case techniques.Expansion():
                 reads.every = True  # the items of a batch move together
             case _ if not isinstance(node, ITEMWISE):
                 reads.world = True

@@ -9,12 +9,8 @@ from glassbox_dsl.language.program import (
     At,
     Depth,
     Edit,
-    Expansion,
     Experiment,
     Expr,
-    FitUse,
-    GeneratedText,
-    Grad,
     Index,
     MetricCall,
     Reference,
@@ -24,6 +20,7 @@ from glassbox_dsl.language.program import (
     Value,
 )
 from glassbox_dsl.language.set_nodes import SetExpr, SetReference
+from glassbox_dsl.language.technique_nodes import Expansion, FitUse, GeneratedText, Grad
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.copies import copied_read, is_here
 from glassbox_dsl.plan.setting import Setting

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from glassbox_dsl.language.program import Experiment, FitUse, Reference, RunUse
+from glassbox_dsl.language.program import Experiment, Reference, RunUse
 from glassbox_dsl.language.set_nodes import SetReference
+from glassbox_dsl.language.technique_nodes import FitUse
 from glassbox_dsl.syntax import nodes
 
 

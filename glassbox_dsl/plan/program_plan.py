@@ -9,7 +9,8 @@ import numpy as np
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.data.spec import FEWEST_ITEMS
-from glassbox_dsl.language.program import Expansion, Experiment, Grad, Program
+from glassbox_dsl.language.program import Experiment, Program
+from glassbox_dsl.language.technique_nodes import Expansion, Grad
 from glassbox_dsl.plan import errors
 from glassbox_dsl.plan.asked import demand_of, experiment_groups, values_read
 from glassbox_dsl.plan.cost import ModelCost

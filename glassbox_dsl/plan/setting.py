@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from glassbox_dsl.diagnostics import InternalError
-from glassbox_dsl.language.program import Dimension, Experiment, Fit, Run, Value
+from glassbox_dsl.language.program import Dimension, Experiment, Run, Value
 from glassbox_dsl.language.prompts_read import Names, prompts_read
+from glassbox_dsl.language.technique_nodes import Fit
 from glassbox_dsl.plan.data_arrays import DataArrays, padded
 from glassbox_dsl.plan.indexing import Binding, Env, Indexer
 from glassbox_dsl.plan.named import Integers, Mask, Named, along

@@ -6,18 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from glassbox_dsl.language.indices import is_point, swept_variables
-from glassbox_dsl.language.program import (
-    Expr,
-    FitUse,
-    Index,
-    MetricCall,
-    Reference,
-    Run,
-    RunUse,
-    SiteRead,
-    Swept,
-)
+from glassbox_dsl.language.program import Expr, Index, MetricCall, Reference, Run, RunUse, SiteRead, Swept
 from glassbox_dsl.language.set_nodes import SetReference
+from glassbox_dsl.language.technique_nodes import FitUse
 from glassbox_dsl.syntax.nodes import Node, children
 
 

@@ -18,7 +18,6 @@ from glassbox_dsl.language.program import (
     Edit,
     Experiment,
     Expr,
-    FitValue,
     Index,
     Not,
     Operation,
@@ -31,6 +30,7 @@ from glassbox_dsl.language.program import (
     Unembed,
 )
 from glassbox_dsl.language.set_nodes import SetIndex
+from glassbox_dsl.language.technique_nodes import FitValue
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.resolve import errors
 from glassbox_dsl.resolve.cells import Cell, Row, Sizes, resolve_dimension

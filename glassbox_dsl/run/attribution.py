@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from glassbox_dsl.language.indices import is_point
-from glassbox_dsl.language.program import Attribution, Index
+from glassbox_dsl.language.program import Index
+from glassbox_dsl.language.technique_nodes import Attribution
 from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.run.context import Context, own_context

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.gradients import swept_edits
-from glassbox_dsl.language.program import Expansion, Run, RunVariant, SiteRead
+from glassbox_dsl.language.program import Run, RunVariant, SiteRead
+from glassbox_dsl.language.technique_nodes import Expansion
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.rows import RowMaker

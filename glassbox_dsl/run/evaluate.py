@@ -14,14 +14,9 @@ from torch import Tensor
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import (
-    Attribution,
-    Auroc,
     Constant,
     Direction,
-    Expansion,
     Expr,
-    FitValue,
-    Grad,
     InContext,
     Load,
     MetricCall,
@@ -39,6 +34,7 @@ from glassbox_dsl.language.program import (
     VariableValue,
 )
 from glassbox_dsl.language.set_nodes import Only, SetSize
+from glassbox_dsl.language.technique_nodes import Attribution, Auroc, Expansion, FitValue, Grad
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.demand import run_uses

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings
-from glassbox_dsl.language.program import Auroc, Dimension, Fit, FitValue, FitVariant
+from glassbox_dsl.language.program import Dimension
+from glassbox_dsl.language.technique_nodes import Auroc, Fit, FitValue, FitVariant
 from glassbox_dsl.library.fit import Solution, Unfit, fit_kinds
 from glassbox_dsl.plan.data_arrays import value_of
 from glassbox_dsl.plan.fits_read import fits_read

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings
-from glassbox_dsl.language.program import Expr, Grad, MetricCall
+from glassbox_dsl.language.program import Expr, MetricCall
+from glassbox_dsl.language.technique_nodes import Grad
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.demand import Wanted, demand, want_both_logits
 from glassbox_dsl.plan.indexing import Env

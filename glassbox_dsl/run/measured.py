@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glassbox_dsl.language.program import Dimension, GeneratedText, MetricCall, Operation, Value
+from glassbox_dsl.language.program import Dimension, MetricCall, Operation, Value
+from glassbox_dsl.language.technique_nodes import GeneratedText
 from glassbox_dsl.plan.indexing import Binding
 from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.run.context import Context
