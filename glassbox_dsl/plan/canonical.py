@@ -29,8 +29,8 @@ SIZE = 16
 ITEMWISE = (
     *(p.Index, p.Variable, p.Member, p.Dimension, p.Constant, p.VariableValue, p.RunUse, p.SiteRead, p.AnswerUse),
     *(p.TokenAt, p.MetricCall, p.Operation, p.Unembed, p.Direction, p.Load, p.OwnValue, p.Reference, p.Edit),
-    *(p.Run, p.RunVariant, p.Value, p.ValueVariant, Tap, techniques.Attribution, techniques.FitUse, techniques.FitValue),
-    *(techniques.Grad, techniques.GeneratedText),
+    *(p.Run, p.RunVariant, p.Value, p.ValueVariant, Tap, techniques.Attribution, techniques.FitUse),
+    *(techniques.FitValue, techniques.Grad, techniques.GeneratedText),
 )  # fmt: skip
 """Nodes whose value for an item depends on nothing but that item; `Writer` looks at the others one by one."""
 
