@@ -24,6 +24,13 @@ USAGE = {
     "token": "token(PROMPT, at: last)",
     "scrub": "scrub(PROMPT, HYPOTHESIS, samples: 256, seed: 0)",
     "loss_recovered": "loss_recovered(SCRUBBED, MODEL_RUN, metric: loss)",
+    "attribution": "attribution(RUN.attn.out[layer, last], logit(RUN, ANSWER))",
+    "text": "text(RUN)",
+    "grad": "grad(logit(RUN, ANSWER), RUN.resid_pre[layer, pos])",
+    "estimate": "estimate(EXPR, method: gradient)",
+    "accuracy": "accuracy(FIT)",
+    "score": "score(FIT)",
+    "auroc": "auroc(FIT(x), LABEL)",
     "load": 'load("file.safetensors", key: "name")',
 }
 

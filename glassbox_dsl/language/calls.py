@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.arguments import Arguments
+from glassbox_dsl.language.attributions import AttributionReader
 from glassbox_dsl.language.chains import Parentheses
 from glassbox_dsl.language.errors import Poisoned, Problem
+from glassbox_dsl.language.fits import FitCalls
+from glassbox_dsl.language.gradients import GradientReader
 from glassbox_dsl.language.indices import dotted
 from glassbox_dsl.language.metric_calls import MetricReader
 from glassbox_dsl.language.program import (
@@ -27,6 +30,7 @@ from glassbox_dsl.language.program import (
 )
 from glassbox_dsl.language.scope import Scope, pass_on
 from glassbox_dsl.language.set_calls import SetCalls
+from glassbox_dsl.language.technique_nodes import GeneratedText
 from glassbox_dsl.language.tensors import tensor_shape
 from glassbox_dsl.language.values import union
 from glassbox_dsl.library.metric import metrics
@@ -58,6 +62,10 @@ class CallReader:
             "token": self.token,
             "load": self.load,
             "loss_recovered": lambda a, scope: names.hypothesis_reader.loss_recovered(a, scope),
+            "text": self.text,
+            "attribution": AttributionReader(names).attribution,
+            **FitCalls(names).functions,
+            **GradientReader(names).functions,
             **SetCalls(names).functions,
         }
 
@@ -76,6 +84,8 @@ class CallReader:
             raise Poisoned
         if (declared := self.names.metric_named(base.id)) is not None:
             return self.metrics.declared_metric(declared, arguments, scope)
+        if (fit := self.names.fit_named(base.id)) is not None:
+            return self.names.fit_reader.chain(fit, base, [step], scope)[0]
         if base.id in REDUCTIONS:
             return self.reduction(arguments, scope)
         if base.id in self.special:
@@ -91,6 +101,10 @@ class CallReader:
         """A value function of the library."""
         entry = value_functions()[arguments.function]
         arguments.expect(entry.arity, entry.arity, ())
+        if entry.name in ("project", "reject"):
+            fit = self.names.fit_reader.argument(arguments.positional[1], scope)
+            if fit is not None:
+                return self.names.fit_reader.projected(entry.name, arguments, fit, scope)
         values = [self.value(a, scope) for a in arguments.positional]
         result = self.names.values.combine(arguments.span, entry.name, values)
         if entry.feature == "any":
@@ -307,6 +321,14 @@ class CallReader:
             at=at,
             dims=(ITEM, *self.names.values.index_dims([at], ["pos"], scope)),
         )
+
+    def text(self, arguments: Arguments, scope: Scope) -> Expr:
+        """`text(RUN)`: what a `generate` run has generated."""
+        arguments.expect(1, 1, ())
+        use = self.names.values.run_argument(arguments.positional[0], scope)
+        if use is None or self.names.runs[use.run].generation is None:
+            raise arguments.problem("a run made by `generate` is needed")
+        return GeneratedText(span=arguments.span, run=use, dims=use.dims)
 
     def load(self, arguments: Arguments, scope: Scope) -> Expr:
         """`load("file.safetensors", key: "name")`: 0, 1 (dim) or 2 (layer, dim) axes."""

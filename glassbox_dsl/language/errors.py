@@ -334,6 +334,18 @@ def number_as_set(span: Span, text: str) -> Diagnostic:
     return wrong_kind(span, text[:60], "a number", "a set", help_)
 
 
+def bad_phase(span: Span, why: str) -> Diagnostic:
+    """An edit that cannot hold when it is said to."""
+    help_ = "write `during prompt`, or `during generated` behind an edit without positions: `resid_post[8] += 4 * d`"
+    return Diagnostic("GB229", "not a phase of this edit", span, why, help_)
+
+
+def text_alone(span: Span) -> Diagnostic:
+    """Generated text inside of something else."""
+    help_ = "store it by itself: `measure said = text(RUN)`"
+    return wrong_kind(span, span.text[:40], "a text", "a number", help_)
+
+
 def not_built(span: Span, what: str) -> Diagnostic:
     """A form of the language that this version does not run."""
     return Diagnostic(

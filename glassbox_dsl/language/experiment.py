@@ -10,6 +10,7 @@ from glassbox_dsl.language import errors
 from glassbox_dsl.language.binders import read_binders, readings
 from glassbox_dsl.language.calls import CallReader
 from glassbox_dsl.language.errors import Poisoned, Problem
+from glassbox_dsl.language.fits import FitReader
 from glassbox_dsl.language.hypotheses import HypothesisReader
 from glassbox_dsl.language.indices import IndexReader
 from glassbox_dsl.language.names import Named, Names, literal
@@ -29,6 +30,7 @@ from glassbox_dsl.language.scope import Met, Scope
 from glassbox_dsl.language.set_axes import is_truth
 from glassbox_dsl.language.set_nodes import SetExpr
 from glassbox_dsl.language.sets import SetReader
+from glassbox_dsl.language.technique_nodes import Fit, GeneratedText
 from glassbox_dsl.language.unbuilt import unbuilt_forms
 from glassbox_dsl.language.values import ValueReader
 from glassbox_dsl.source import Span
@@ -54,6 +56,7 @@ class ExperimentReader(Names):
         self.declared: dict[str, Named] = {}
         self.runs: dict[str, Run] = {}
         self.families: dict[str, Value] = {}
+        self.fits: dict[str, Fit] = {}
         self.broken: set[str] = set()
         self.inline: dict[str, nodes.Expr] = {}
         self.sets = SetReader(self)
@@ -62,6 +65,7 @@ class ExperimentReader(Names):
         self.calls = CallReader(self)
         self.run_reader = RunReader(self)
         self.hypothesis_reader = HypothesisReader(self)
+        self.fit_reader = FitReader(self)
         self.models = self._used(nodes.UseModels, tuple(file.models), "model")
         self.data = self._used(nodes.UseData, tuple(file.data), "data")
         self._declare()
@@ -76,6 +80,8 @@ class ExperimentReader(Names):
                 self._guard(lambda item=item: self._run(item))  # type: ignore[misc]
             elif isinstance(item, nodes.Let | nodes.Measure | nodes.RecordTensor):
                 self._guard(lambda item=item: self._family(item))  # type: ignore[misc]
+            elif isinstance(item, nodes.Fit):
+                self._guard(lambda item=item: self._fit(item))  # type: ignore[misc]
             elif isinstance(item, nodes.Expect):
                 claim = self._guard(lambda item=item, number=number: self._claim(item, number))  # type: ignore[misc]
                 claims += [claim] if claim is not None else []
@@ -86,7 +92,7 @@ class ExperimentReader(Names):
         return ExperimentProgram(
             span=self.node.span, name=self.name, title=self.node.title, models=self.models, data=self.data,
             runs=tuple(self.runs.values()), values=(*self.families.values(), *claims),
-            inline_answers=tuple(self.inline.items()),
+            fits=tuple(self.fits.values()), inline_answers=tuple(self.inline.items()),
         )  # fmt: skip
 
     def _guard(self, step: Callable[[], T]) -> T | None:
@@ -155,13 +161,23 @@ class ExperimentReader(Names):
     def _run(self, node: nodes.Run) -> Run:
         return self._lazily(node.name, node.span, self.runs, lambda: self.run_reader.read(node))
 
+    def _fit(self, node: nodes.Fit) -> Fit:
+        return self._lazily(node.name, node.span, self.fits, lambda: self.fit_reader.read(node))
+
+    def fit_named(self, name: str) -> Fit | None:
+        """The fit under a name."""
+        node = self.declared.get(name)
+        if isinstance(node, nodes.Fit):
+            return self._fit(node)
+        return None
+
     def _family(self, node: nodes.Let | nodes.Measure | nodes.RecordTensor) -> Value | None:
         if isinstance(node, nodes.Let) and literal(node.value):
             return None
         return self._lazily(node.name, node.span, self.families, lambda: self._value(node))
 
     def _value(self, node: nodes.Let | nodes.Measure | nodes.RecordTensor) -> Value:
-        binders = [self._as_swept(binder) for binder in node.binders]
+        binders = self.swept_binders(node.binders)
         dimensions = read_binders(binders, self.reader, self.scope())
         value = self.read_value(
             VALUE_KINDS[type(node)], node.name, node.span, node.value, dimensions, bool(node.binders)
@@ -169,6 +185,10 @@ class ExperimentReader(Names):
         if value.kind == "measure" and value.feature is not None:
             raise Problem(errors.vector_measure(node.value.span, node.name, value.feature))
         return value
+
+    def swept_binders(self, binders: Sequence[nodes.Binder]) -> list[nodes.Binder]:
+        """Binders, each with its domain where it only names the variable of another family."""
+        return [self._as_swept(binder) for binder in binders]
 
     def _as_swept(self, binder: nodes.Binder) -> nodes.Binder:
         """A binder that only names the variable of another family (`[alpha]`) stands for that family's own."""
@@ -205,6 +225,10 @@ class ExperimentReader(Names):
             variants.append(ValueVariant(span=span, when=when, value=read(body, scope)))
         values = [v.value for v in variants]
         self._alike(values, span, name)
+        for value in values:
+            texts = [n for n in nodes.everything(value) if isinstance(n, GeneratedText)]
+            if texts and (texts[0] is not value or kind != "measure"):
+                raise Problem(errors.text_alone(texts[0].span))
         free = [met.merged(n) for n in dict.fromkeys(d for v in values for d in v.dims) if n != ITEM]
         first, truth = values[0], is_truth(values[0])
         dimensions = self._dimensions(span, name, binders, free, written and not (kind == "let" and truth))
@@ -213,7 +237,7 @@ class ExperimentReader(Names):
             has_item=any(ITEM in v.dims for v in values), feature=first.feature,
             ratio=kind == "measure" and all(is_ratio(v) for v in values), truth=truth,
             inferred=tuple(d.name for d in dimensions if d.name not in {b.name for b in binders}),
-            table="top" if isinstance(first, MetricCall) and first.metric == "top" else None,
+            table=table_of(first),
         )  # fmt: skip
 
     @staticmethod
@@ -303,6 +327,13 @@ class ExperimentReader(Names):
             return self.values.value(metric.value, scope)
         finally:
             self.file.reading.pop()
+
+
+def table_of(value: Expr) -> str | None:
+    """What a measure holds in the place of numbers."""
+    if isinstance(value, GeneratedText):
+        return "text"
+    return "top" if isinstance(value, MetricCall) and value.metric == "top" else None
 
 
 def holds_cells(family: Value) -> bool:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from glassbox_dsl.language.file import FileReader
     from glassbox_dsl.language.values import ValueReader
 
-Named = nodes.Run | nodes.Let | nodes.Measure | nodes.RecordTensor | nodes.Metric | nodes.Hypothesis
+Named = (
+    nodes.Run | nodes.Let | nodes.Measure | nodes.RecordTensor | nodes.Metric | nodes.Hypothesis | nodes.Fit
+)
 
 
 class Names:
@@ -111,6 +113,8 @@ class Names:
             return "a record (stored, not read back)"
         if isinstance(self.declared.get(name, self.file.hypotheses.get(name)), nodes.Hypothesis):
             return "a hypothesis"
+        if isinstance(self.declared.get(name), nodes.Fit):
+            return "a fit"
         if self.metric_named(name) is not None:
             return "a metric"
         for spec in self.specs(scope.data):

@@ -17,6 +17,7 @@ from glassbox_dsl.vocabulary.models import ModelSource
 
 if TYPE_CHECKING:
     from glassbox_dsl.language.set_nodes import SetExpr
+    from glassbox_dsl.language.technique_nodes import Fit
 
 # ---------------------------------------------------------------- indices
 
@@ -364,16 +365,26 @@ class Variant(Node):
 
 
 class RunVariant(Variant):
-    """A pass over a prompt with edits."""
+    """A pass over a prompt with edits; `generated` are the edits of the tokens that are generated behind it."""
 
     prompt: str
     edits: tuple[Edit, ...]
+    generated: tuple[Edit, ...] = ()
+
+
+class Generation(Node):
+    """How tokens are generated behind a prompt; temperature 0 takes the most likely one."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    seed: int = 0
 
 
 class Run(Node):
     """A family of runs. `model` and `data` are set where the file fixes them.
 
     `part_of`: the run of the file that this one is made for; nothing in the file names it.
+    With `generation` tokens are generated behind each prompt; all else reads the pass over the prompt.
     """
 
     name: str
@@ -382,6 +393,7 @@ class Run(Node):
     model: str | None = None
     data: str | None = None
     part_of: str | None = None
+    generation: Generation | None = None
 
 
 class ValueVariant(Variant):
@@ -406,7 +418,7 @@ class Value(Node):
     ratio: bool = False
     truth: bool = False
     inferred: tuple[str, ...] = ()
-    table: str | None = None  # "top": rows of tokens instead of one number
+    table: str | None = None  # "top": rows of tokens instead of one number; "text": what was generated
     text: str = ""
 
 
@@ -419,12 +431,17 @@ class Experiment(Node):
     data: tuple[str, ...]
     runs: tuple[Run, ...]
     values: tuple[Value, ...]
+    fits: tuple[Fit, ...] = ()
     inline_answers: tuple[tuple[str, SyntaxExpr], ...] = ()
     wanted: bool = True  # false: imported, runs only as far as something reads it
 
     def run(self, name: str) -> Run:
         """The run of that name."""
         return next(run for run in self.runs if run.name == name)
+
+    def fit(self, name: str) -> Fit:
+        """The fit of that name."""
+        return next(fit for fit in self.fits if fit.name == name)
 
     def value(self, kind: str, name: str) -> Value:
         """The let or measure of that name."""

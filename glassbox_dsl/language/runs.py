@@ -6,18 +6,56 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from glassbox_dsl.language import errors
+from glassbox_dsl.language.arguments import Arguments
 from glassbox_dsl.language.binders import read_binders, readings
 from glassbox_dsl.language.errors import Poisoned, Problem
 from glassbox_dsl.language.indices import dotted
 from glassbox_dsl.language.paths import without_paths
-from glassbox_dsl.language.program import Dimension, Edit, Expr, Run, RunVariant
+from glassbox_dsl.language.program import AllCells, Dimension, Edit, Expr, Generation, Run, RunVariant
 from glassbox_dsl.language.scope import Met, Scope
 from glassbox_dsl.syntax import nodes
-from glassbox_dsl.vocabulary.axes import ITEM
+from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 from glassbox_dsl.vocabulary.sites import sites
 
 if TYPE_CHECKING:
     from glassbox_dsl.language.experiment import ExperimentReader
+
+
+PROMPT, GENERATED = "prompt", "generated"
+GENERATION = ("max_new_tokens", "temperature", "seed")
+USAGE = {
+    "forward": "forward(PROMPT, model: NAME)",
+    "generate": "generate(PROMPT, max_new_tokens: 20, temperature: 0, seed: 0)",
+}
+
+
+def as_write(node: nodes.Edit) -> nodes.Write:
+    """An edit as a write; `keep SET, else RUN` sets the output of every head that is not in the set."""
+    if isinstance(node, nodes.KeepEdit):
+        rest = nodes.Unary(span=node.circuit.span, op="not", operand=node.circuit)
+        index = nodes.IndexItem(span=node.circuit.span, name=None, value=rest)
+        target = nodes.Target(span=node.circuit.span, path=("attn", "z"), indices=(index,))
+        value = node.otherwise or nodes.Number(span=node.span, value=0)
+        return nodes.Write(span=node.span, target=target, op=":=", value=value, during=None)
+    assert isinstance(node, nodes.Write)
+    return node
+
+
+def generation_of(call: nodes.Call) -> Generation | None:
+    """The options of `generate`."""
+    if dotted(call.function) != "generate":
+        return None
+    given = {a.name: a.value for a in call.arguments if a.name in GENERATION}
+    arguments = Arguments("generate", call.span, (), given, USAGE["generate"])
+    count = arguments.integer("max_new_tokens", None)
+    if count < 1:
+        raise arguments.problem("`max_new_tokens:` is at least 1")
+    heat = given.get("temperature", nodes.Number(span=call.span, value=0))
+    if not isinstance(heat, nodes.Number) or heat.value < 0:
+        raise arguments.problem("`temperature:` is a number from 0 on")
+    return Generation(
+        span=call.span, max_new_tokens=count, temperature=float(heat.value), seed=arguments.integer("seed", 0)
+    )
 
 
 class RunReader:
@@ -30,7 +68,10 @@ class RunReader:
         """One run, once per reading of its name-valued binders."""
         if isinstance(node.call.function, nodes.Name) and node.call.function.id == "scrub":
             return self.names.hypothesis_reader.run(node)
-        if not isinstance(node.call.function, nodes.Name) or node.call.function.id != "forward":
+        if not isinstance(node.call.function, nodes.Name) or node.call.function.id not in (
+            "forward",
+            "generate",
+        ):
             name = node.call.function.span.text
             raise Problem(
                 errors.unknown_function(node.call.function.span, name, ["forward", "generate", "scrub"])
@@ -39,19 +80,25 @@ class RunReader:
         self.names.declared.update({part.name: part for part in parts})
         dimensions = read_binders(node.binders, self.names.reader, self.names.scope())
         model = self.model(node.call)
+        generation = generation_of(node.call)
         variants, data = [], None
         for when, words in readings(dimensions):
             prompt, data = self.prompt(node.call, words)
             scope_data = (data,) if data else self.data_with(prompt)
             bound = {v.name: d for d in dimensions for v in d.variables if v.name not in words}
-            edits = tuple(self.edit(e, scope_data, bound, words) for e in node.edits)
-            variants.append(RunVariant(span=node.span, when=when, prompt=prompt, edits=edits))
+            read = [(e, self.edit(e, scope_data, bound, words)) for e in map(as_write, node.edits)]
+            phases = [(self.phases(w, e, generation is not None), e) for w, e in read]
+            variants.append(RunVariant(
+                span=node.span, when=when, prompt=prompt, edits=tuple(e for p, e in phases if PROMPT in p),
+                generated=tuple(e for p, e in phases if GENERATED in p),
+            ))  # fmt: skip
         return Run(
             span=node.span,
             name=node.name,
             dimensions=dimensions,
             variants=tuple(variants),
             model=model,
+            generation=generation,
             data=data or self.names.only_data({v.prompt for v in variants}),
             part_of=getattr(node, "part_of", None),
         )
@@ -89,12 +136,14 @@ class RunReader:
 
     def prompt(self, call: nodes.Call, words: Mapping[str, nodes.Expr]) -> tuple[str, str | None]:
         """The prompt that `forward` names, and its data set where that is written."""
-        usage = "forward(PROMPT, model: NAME)"
+        name = dotted(call.function)
+        usage = USAGE[name]
         positional = [a for a in call.arguments if a.name is None]
-        unknown = [a for a in call.arguments if a.name not in (None, "model")]
+        known = ("model",) if name == "forward" else ("model", *GENERATION)
+        unknown = [a for a in call.arguments if a.name not in (None, *known)]
         if len(positional) != 1 or unknown:
             why = f"it has no option `{unknown[0].name}:`" if unknown else "one prompt is needed"
-            raise Problem(errors.bad_arguments(call.span, "forward", why, usage))
+            raise Problem(errors.bad_arguments(call.span, name, why, usage))
         node = positional[0].value
         if isinstance(node, nodes.Name) and node.id in words:
             node = words[node.id]
@@ -107,15 +156,34 @@ class RunReader:
                     return node.name, data
         raise Problem(errors.unknown_name(node.span, dotted(node), self.names.prompt_names(scope), "prompt"))
 
+    def phases(self, node: nodes.Write, edit: Edit, generates: bool) -> tuple[str, ...]:
+        """When an edit holds: at the prompt, and (where it names no position) at generated tokens."""
+        if node.during is not None and not generates:
+            raise Problem(errors.bad_phase(node.span, "`during` belongs to the edits of a `generate` run"))
+        if node.during not in (None, PROMPT, GENERATED):
+            raise Problem(errors.bad_phase(node.span, f"`{node.during}` is no phase"))
+        axes = sites()[edit.site].axes
+        everywhere = axes[-1:] == ("pos",) and isinstance(edit.index[-1], AllCells)
+        if not generates or node.during == PROMPT or (node.during is None and not everywhere):
+            return (PROMPT,)
+        if not everywhere:
+            raise Problem(
+                errors.bad_phase(node.span, "generated tokens have no positions to name: leave `pos` out")
+            )
+        if any(d in POSITION_AXES for d in edit.value.dims):
+            raise Problem(
+                errors.bad_phase(node.span, "the value has positions, which generated tokens do not share")
+            )
+        return (GENERATED,) if node.during == GENERATED else (PROMPT, GENERATED)
+
     def edit(
         self,
-        node: nodes.Edit,
+        node: nodes.Write,
         data: tuple[str, ...],
         bound: Mapping[str, Dimension],
         words: Mapping[str, nodes.Expr],
     ) -> Edit:
         """One edit."""
-        assert isinstance(node, nodes.Write)
         met = Met()
         scope = Scope(data=data, met=met, binders=bound, words=words, target=node.target)
         name = self.names.values.site_name(node.target.path, scope)

@@ -10,12 +10,9 @@ from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.sites import sites
 
 STATEMENTS: dict[type[nodes.Node], str] = {
-    nodes.Fit: "`fit`",
     nodes.Circuit: "`circuit`",
-    nodes.KeepEdit: "`keep CIRCUIT`",
 }
-CALLS = ("generate", "estimate", "grad", "attribution", "inverse", "text",
-         "accuracy", "auroc", "score")  # fmt: skip
+CALLS = ("inverse",)
 CHARTS = ("scatter", "histogram", "text", "graph")
 
 
@@ -23,8 +20,6 @@ def unbuilt_statement(node: nodes.Node) -> Diagnostic | None:
     """The finding for a statement or edit whose kind is not built."""
     if type(node) in STATEMENTS:
         return not_built(node.span, STATEMENTS[type(node)])
-    if isinstance(node, nodes.Write) and node.during is not None:
-        return not_built(node.span, "`during`")
     return None
 
 

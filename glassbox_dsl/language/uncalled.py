@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 Body = nodes.Metric
 FUNCTIONS = ("mean", "std", "sum", "max", "min", "argmax", "softmax", "correlation", "resample", "noise", "unembed",
              "direction", "token", "contains", "load", "first_token",
-             "largest", "sample", "size")  # fmt: skip
+             "largest", "sample", "size", "attribution",
+             "accuracy", "score", "auroc", "grad", "estimate", "text")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,9 @@ class ValueReader(ContextReader):
         name = base.id
         if (family := self.names.value_named(name, base.span)) is not None:
             return self.reference(family, "", base, steps, scope)
+        if (fit := self.names.fit_named(name)) is not None:
+            value, rest = self.names.fit_reader.chain(fit, base, steps, scope)
+            return self.in_context(value, rest, scope)
         if (run := self.names.run_named(name, base.span, scope)) is not None:
             return self.run_value(run, base, steps, scope)
         if (literal := self.names.literal_let(name)) is not None:

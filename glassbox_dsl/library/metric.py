@@ -26,6 +26,7 @@ class Metric:
     `several_tokens`: an answer of several tokens may be scored, teacher-forced behind the prompt; `combine` then
     joins the alternatives of a set from (log-probabilities [..., n], all tokens greedy [..., n], valid [..., n]).
     `few_tokens`: only the logits of the scored tokens matter, so that no others need be made.
+    `differentiable`: it changes smoothly with the logits, so that it has a gradient.
     `options` names the keyword arguments besides `at:` with the words or type each takes.
     """
 
@@ -39,6 +40,7 @@ class Metric:
     several_tokens: bool = False
     combine: Callable[..., Any] | None = None
     few_tokens: bool = False
+    differentiable: bool = True
     options: tuple[tuple[str, tuple[str, ...] | type], ...] = ()
 
 

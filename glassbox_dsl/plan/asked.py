@@ -44,7 +44,7 @@ def demand_of(program: Program, experiment: Experiment, data: str, setting: Sett
 
 
 def _for_others(experiment: Experiment, data: str) -> list[Expr]:
-    """Reductions over runs that are all fixed to a data set: other data sets of the experiment read them."""
+    """Reductions over runs that are all fixed to a data set, and fits to them: other data sets read them."""
     if len(experiment.data) < 2:
         return []
 
@@ -52,7 +52,8 @@ def _for_others(experiment: Experiment, data: str) -> list[Expr]:
         return {experiment.run(u.run).data for u in run_uses(reduce.body, experiment, sets=False)}
 
     found = [n for n in everything(experiment) if isinstance(n, Reduce) and ITEM not in n.dims]
-    return [reduce for reduce in found if data_of(reduce) == {data}]
+    fitted = [v.body for fit in experiment.fits if fit.data == data for v in fit.variants]
+    return [*(reduce for reduce in found if data_of(reduce) == {data}), *fitted]
 
 
 def _asked(program: Program, experiment: Experiment) -> list[Value]:
@@ -70,8 +71,12 @@ def _asked(program: Program, experiment: Experiment) -> list[Value]:
 
 
 def _runs(value: Value, experiment: Experiment) -> list[Run]:
-    """The runs that a value reads."""
-    return [experiment.run(u.run) for v in value.variants for u in run_uses(v.value, experiment)]
+    """The runs that a value reads; those that fits are made from only where it reads no others."""
+    own, fitted = (
+        [experiment.run(u.run) for v in value.variants for u in run_uses(v.value, experiment, fits=fits)]
+        for fits in (False, True)
+    )
+    return own or fitted
 
 
 def _read_of(program: Program, experiment: Experiment, *, wanted_only: bool) -> set[str]:

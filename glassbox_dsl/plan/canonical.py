@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.language import program as p
+from glassbox_dsl.language import technique_nodes as techniques
 from glassbox_dsl.language.set_nodes import SetReference
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.source import Span
@@ -28,7 +29,8 @@ SIZE = 16
 ITEMWISE = (
     *(p.Index, p.Variable, p.Member, p.Dimension, p.Constant, p.VariableValue, p.RunUse, p.SiteRead, p.AnswerUse),
     *(p.TokenAt, p.MetricCall, p.Operation, p.Unembed, p.Direction, p.Load, p.OwnValue, p.Reference, p.Edit),
-    *(p.Run, p.RunVariant, p.Value, p.ValueVariant, Tap),
+    *(p.Run, p.RunVariant, p.Value, p.ValueVariant, Tap, techniques.Attribution, techniques.FitUse),
+    *(techniques.FitValue, techniques.Grad, techniques.GeneratedText),
 )  # fmt: skip
 """Nodes whose value for an item depends on nothing but that item; `Writer` looks at the others one by one."""
 
@@ -96,6 +98,21 @@ class Writer:
 
         return self._once(("variant", run.name, number), written)
 
+    def fit(self, name: str) -> Content:
+        """A fit with all its cells; it is made from every item."""
+
+        def written(reads: Reads) -> bytes:
+            fit = self.experiment.fit(name)
+            reads.every = True
+            reads.world |= fit.data is not None
+            variants = [
+                (v.when, self.write(tuple(v.__dict__[f] for f in v._fields if f not in SHOWN), reads))
+                for v in fit.variants
+            ]
+            return self.write((fit.dimensions, fit.examples, fit.gives, variants), reads)
+
+        return self._once(("fit", name), written)
+
     def node(self, node: Frozen) -> Content:
         """A tap or an edit."""
         return self._once(node, lambda reads: self.write(node, reads))
@@ -150,6 +167,19 @@ class Writer:
                 content = self._value(node)
                 reads.add(content.reads)
                 return b"value" + content.key + self.write((node.where, node.dims, node.feature), reads)
+            case techniques.GeneratedText():
+                run = self.experiment.run(node.run.run)
+                behind = [(v.when, v.generated) for v in run.variants]
+                return b"text" + self.write((node.run, run.generation, behind), reads)
+            case techniques.Expansion():
+                content = self.run(node.run)
+                reads.add(content.reads)
+                rest = (node.base, node.where, node.sources, node.along, node.steps)
+                return b"expansion" + content.key + self.write(rest, reads)
+            case techniques.FitUse():
+                content = self.fit(node.fit)
+                reads.add(content.reads)
+                return b"fit" + content.key + self.write(node.where, reads)
             case p.Load():
                 return b"load" + _file(node.path) + self.write((node.key, node.dims, node.feature), reads)
         return fields(node, lambda inner: self.write(inner, reads))
@@ -160,7 +190,7 @@ class Writer:
                 reads.world |= bool(getattr(node, "contexts", ()))
                 reads.every |= getattr(node, "within", None) is not None
                 reads.every |= any(v.axis == ITEM for d in node.over for v in d.variables)
-            case p.Resample() | p.Noise() | p.Scrubbed():
+            case p.Resample() | p.Noise() | p.Scrubbed() | techniques.Auroc():
                 reads.every = True
             case p.VariableValue(variable=name) | p.Swept(variable=name):
                 reads.every |= name == ITEM
@@ -173,6 +203,8 @@ class Writer:
                 reads.prompts.add(prompt)
             case Tap():
                 reads.answers |= {node.answer} - {None}  # type: ignore[arg-type]
+            case techniques.Expansion():
+                reads.every = True  # the items of a batch move together
             case _ if not isinstance(node, ITEMWISE):
                 reads.world = True
 

@@ -126,7 +126,11 @@ def padded(rows: Any) -> tuple[Integers, Mask]:
 
 def feature_of(item: Item, name: str) -> Any:
     """A feature, variable or the template number, as something that can be compared and hashed."""
+    return item.template if name == "template" else repr(value_of(item, name))
+
+
+def value_of(item: Item, name: str) -> Any:
+    """A feature, variable or the template number; a feature over positions is a tuple."""
     if name == "template":
         return item.template
-    value = item.features[name] if name in item.features else item.variables[name]
-    return repr(value)
+    return item.features[name] if name in item.features else item.variables[name]

@@ -20,6 +20,7 @@ from glassbox_dsl.language.program import (
     Value,
 )
 from glassbox_dsl.language.set_nodes import SetExpr, SetReference
+from glassbox_dsl.language.technique_nodes import Expansion, FitUse, GeneratedText, Grad
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.copies import copied_read, is_here
 from glassbox_dsl.plan.setting import Setting
@@ -133,6 +134,15 @@ def _walk(node: nodes.Node, found: Demand, seen: set[tuple[str, str]]) -> None:
                 if part is not None:
                     _walk(part, found, seen)
             return
+        case GeneratedText():
+            for variant in found.experiment.run(node.run.run).variants:
+                for edit in (*variant.edits, *variant.generated):
+                    _walk(edit, found, seen)
+        case Grad() | Expansion():
+            want_both_logits(node, found)
+        case FitUse() if ("fit", node.fit) not in seen:
+            seen.add(("fit", node.fit))
+            _walk(found.experiment.fit(node.fit), found, seen)
         case Reference() | SetReference() if node.experiment == found.experiment.name:
             if (node.kind, node.name) not in seen:
                 seen.add((node.kind, node.name))
@@ -176,6 +186,15 @@ def _want_site(read: SiteRead, found: Demand) -> None:
         step.positions[read.site] = None
 
 
+def want_both_logits(node: nodes.Node, found: Demand) -> None:
+    """The logits of both runs of every metric of two: where its gradient is taken it is made from them."""
+    for call in nodes.everything(node):
+        if isinstance(call, MetricCall):
+            for use, at in ((call.run, call.at), (call.other, call.other_at)):
+                if use is not None and call.other is not None:
+                    _want_site(logits_of(use, at, call), found)
+
+
 def _want_metric(call: MetricCall, found: Demand) -> None:
     tapped = tap_of(call, host_order(found.experiment.runs))
     if tapped is None:
@@ -196,18 +215,22 @@ def _want_metric(call: MetricCall, found: Demand) -> None:
         step.extensions.append(call.answer.name)
 
 
-def run_uses(node: nodes.Node, experiment: Experiment, *, sets: bool = True) -> Iterator[RunUse]:
-    """The runs that a value reads, through lets and measures too, and (unless told not to) the sets in it."""
+def run_uses(
+    node: nodes.Node, experiment: Experiment, *, sets: bool = True, fits: bool = True
+) -> Iterator[RunUse]:
+    """The runs that a value reads, through lets and measures too, and (unless told not to) the sets and fits in it."""
     if isinstance(node, SetExpr) and not sets:
         return
     if isinstance(node, RunUse):
         yield node
+    if isinstance(node, FitUse) and fits:
+        yield from run_uses(experiment.fit(node.fit), experiment, sets=sets, fits=fits)
     if isinstance(node, Reference | SetReference) and node.experiment == experiment.name:
         value = experiment.value(node.kind, node.name)
         for part in (*value.dimensions, *(v.value for v in value.variants)):
-            yield from run_uses(part, experiment, sets=sets)
+            yield from run_uses(part, experiment, sets=sets, fits=fits)
     for child in nodes.children(node):
-        yield from run_uses(child, experiment, sets=sets)
+        yield from run_uses(child, experiment, sets=sets, fits=fits)
 
 
 def sets_of(run: Run) -> Iterator[SetExpr]:

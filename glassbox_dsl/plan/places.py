@@ -53,8 +53,14 @@ class Places:
 
     def _run_cell(self, run: Run, where: Mapping[str, Index], env: Env, prompt: str) -> Named:
         """The cell, its positions found in one of the run's prompts."""
+        return self.cell(run.dimensions, where, env, prompt)
+
+    def cell(
+        self, dimensions: Sequence[Dimension], where: Mapping[str, Index], env: Env, prompt: str
+    ) -> Named:
+        """The number of the cell (dimensions multiplied out) of a family that indices name."""
         number: Named = scalar(0)
-        for dimension in run.dimensions:
+        for dimension in dimensions:
             size = len(self.setting.rows(dimension))
             cell = self.cell_index(dimension, where, env, prompt)
             number = combine(lambda n, c, size=size: n * size + c, number, cell)

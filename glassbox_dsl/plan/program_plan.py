@@ -10,6 +10,7 @@ import numpy as np
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.data.spec import FEWEST_ITEMS
 from glassbox_dsl.language.program import Experiment, Program
+from glassbox_dsl.language.technique_nodes import Expansion, Grad
 from glassbox_dsl.plan import errors
 from glassbox_dsl.plan.asked import demand_of, experiment_groups, values_read
 from glassbox_dsl.plan.cost import ModelCost
@@ -27,6 +28,7 @@ from glassbox_dsl.plan.walking import CONDITIONS
 from glassbox_dsl.plan.work import Work
 from glassbox_dsl.resolve.data import DataTable
 from glassbox_dsl.resolve.facts import ModelFacts
+from glassbox_dsl.syntax.nodes import everything
 from glassbox_dsl.vocabulary.models import ModelSource
 
 EXACT_PACKS = 6
@@ -125,6 +127,7 @@ def plan_program(
             )
     filtered = [e.name.removeprefix(CONDITIONS) for e in program.experiments if e.name.startswith(CONDITIONS)]
     notes = [f"all items of `{name}` are counted: the model decides which are kept" for name in filtered]
+    notes += hooked_notes(program)
     notes += [*([SUPPOSED] if unsure else []), *left_out]
     return ProgramPlan(plans, budget, memory is not None, tuple(notes))
 
@@ -212,6 +215,22 @@ class _Planner:
             plan.exact = False
             noops = {job: round(n * wanted[job] / max(covered[job], 1)) for job, n in noops.items()}
         return noops
+
+
+def hooked_notes(program: Program) -> list[str]:
+    """What is made by full passes with plain hooks whatever the executor, and is not counted."""
+    found = {
+        f"`{e.name}.{v.name}`": None
+        for e in program.experiments
+        for v in e.values
+        if any(isinstance(n, Grad | Expansion) for n in everything(v))
+    }
+    why = "takes gradients: full passes with plain hooks, forward and back, which are not counted"
+    told = {
+        f"`{e.name}.{r.name}`": None for e in program.experiments for r in e.runs if r.generation is not None
+    }
+    how = "generates: its prompt passes are counted, the tokens behind them, made one by one with plain hooks, are not"
+    return [*(f"{name} {why}" for name in found), *(f"{name} {how}" for name in told)]
 
 
 def _prompts(job: Job) -> list[bytes]:

@@ -12,6 +12,7 @@ import numpy as np
 from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.language.program import Dimension, Experiment, Run, Value
 from glassbox_dsl.language.prompts_read import Names, prompts_read
+from glassbox_dsl.language.technique_nodes import Fit
 from glassbox_dsl.plan.data_arrays import DataArrays, padded
 from glassbox_dsl.plan.indexing import Binding, Env, Indexer
 from glassbox_dsl.plan.named import Integers, Mask, Named, along
@@ -90,7 +91,7 @@ class Setting:
         """A run of the experiment."""
         return self.experiment.run(name)
 
-    def shape(self, run: Run | Value) -> tuple[int, ...]:
+    def shape(self, run: Run | Value | Fit) -> tuple[int, ...]:
         """How many cells each dimension of a run has."""
         return tuple(len(self.rows(d)) for d in run.dimensions)
 
@@ -114,7 +115,7 @@ class Setting:
                 found[variable.name] = Binding(ids, dimension.name, None if whole else cells)
         return found
 
-    def cell_variants(self, run: Run | Value) -> Integers:
+    def cell_variants(self, run: Run | Value | Fit) -> Integers:
         """The variant of every cell of a declaration, in the shape of its dimensions."""
         if len(run.variants) == 1:
             return np.zeros(self.shape(run), dtype=np.int64)
@@ -125,7 +126,7 @@ class Setting:
             raise InternalError(f"{run.name} has cells without a variant")
         return table
 
-    def _selects(self, run: Run | Value, when: Sequence[tuple[str, str]]) -> Mask:
+    def _selects(self, run: Run | Value | Fit, when: Sequence[tuple[str, str]]) -> Mask:
         """Whether each cell of a declaration has the names that a variant is for."""
         chosen = np.ones(self.shape(run), dtype=np.bool_)
         wanted = dict(when)

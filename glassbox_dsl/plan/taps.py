@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from glassbox_dsl.language.indices import is_point, swept_variables
 from glassbox_dsl.language.program import Expr, Index, MetricCall, Reference, Run, RunUse, SiteRead, Swept
 from glassbox_dsl.language.set_nodes import SetReference
+from glassbox_dsl.language.technique_nodes import FitUse
 from glassbox_dsl.syntax.nodes import Node, children
 
 
@@ -69,7 +70,7 @@ def _of_items_only(value: Expr) -> bool:
 
 def _reads_runs(value: Node) -> bool:
     """Whether a token comes out of a run: that run must be whole before the token is scored."""
-    return isinstance(value, RunUse | Reference | SetReference) or any(
+    return isinstance(value, RunUse | Reference | SetReference | FitUse) or any(
         _reads_runs(child) for child in children(value)
     )
 

@@ -31,6 +31,7 @@ from glassbox_dsl.language.program import (
     Unembed,
 )
 from glassbox_dsl.language.set_nodes import SetIndex
+from glassbox_dsl.language.technique_nodes import FitValue
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.resolve import errors
 from glassbox_dsl.resolve.cells import Cell, Row, Sizes, resolve_dimension
@@ -66,6 +67,8 @@ def check_experiment(
     for value in experiment.values:
         for variant in value.variants:
             found += _expression(variant.value, experiment, sizes)
+    for fit in experiment.fits:
+        found += _expression(fit, experiment, sizes)
     named = {e.name: e for e in (*others, experiment)}
     found += WrittenCells(experiment, named, sizes, items or {}).check()
     found += check_sets(experiment, facts, model)
@@ -101,6 +104,7 @@ def _site_place(span: Span, site: str) -> Span:
 
 def _domains(experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
     families = [*(r.dimensions for r in experiment.runs), *(v.dimensions for v in experiment.values)]
+    families += [f.dimensions for f in experiment.fits]
     for dimensions in families:
         for dimension in dimensions:
             if dimension.members_from is not None:
@@ -262,6 +266,12 @@ def width_of(value: Expr, experiment: Experiment, facts: ModelFacts) -> int | No
         and value_functions()[value.op].feature == "drop"
     ):
         return None
+    if isinstance(value, FitValue):
+        if value.part == "direction":
+            return width_of(experiment.fit(value.use.fit).variants[0].body, experiment, facts)
+        return (
+            None if value.body is None or value.part == "apply" else width_of(value.body, experiment, facts)
+        )
     if isinstance(value, Reference):
         if value.experiment != experiment.name:
             return None

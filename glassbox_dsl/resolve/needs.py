@@ -81,6 +81,7 @@ def _roots(experiment: Experiment, data: str, reads: _Reads) -> Iterator[tuple[n
     for value in experiment.values:
         around = reads(value)
         yield from ((node, around) for node in (*(v.value for v in value.variants), *value.dimensions))
+    yield from ((fit, reads(fit)) for fit in experiment.fits)
     for run in experiment.runs:
         if _over(experiment, run.name, data):
             for variant in run.variants:

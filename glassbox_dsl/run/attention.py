@@ -20,6 +20,7 @@ from transformers.masking_utils import eager_mask
 
 from glassbox_dsl.diagnostics import Findings, InternalError
 from glassbox_dsl.run import model_errors as errors
+from glassbox_dsl.run.modules import where_changed
 
 ATTENTION: Final = "glassbox"
 
@@ -214,7 +215,7 @@ def visit_scores(tap: Tap, scores: torch.Tensor, mask: torch.Tensor | None) -> t
     if dead.any():
         item, head, query = dead.nonzero()[0].tolist()
         raise Findings([errors.no_key_left(tap.layer, item, head, query)])
-    return torch.where(edited == shown, scores, edited)
+    return where_changed(edited == shown, scores, edited)
 
 
 AttentionInterface.register(ATTENTION, attend)

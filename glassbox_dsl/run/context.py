@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -17,6 +18,10 @@ from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.named import Named
+
+if TYPE_CHECKING:
+    from glassbox_dsl.run.fits import Fitted
+    from glassbox_dsl.run.gradients import Gradient
 
 
 @dataclass
@@ -47,8 +52,8 @@ class RunResults:
 class Context(Setting):
     """A setting with its model and what was run. `other` gives the same experiment's context elsewhere.
 
-    `usable`: whether enough items of a data set are kept for a model.
-    `make` makes a run by name, where runs are made when they are first read.
+    `usable`: whether enough items of a data set are kept for a model. `direct`: metrics of two runs are made from the
+    logits of both. `make` makes a run by name, where runs are made when they are first read.
     """
 
     instrument: Instrument
@@ -58,6 +63,10 @@ class Context(Setting):
     results: dict[tuple[str, Extension], RunResults] = field(default_factory=dict)
     cache: dict[object, Named] = field(default_factory=dict)
     scrubbed: dict[object, object] = field(default_factory=dict)
+    fitted: dict[str, Fitted] = field(default_factory=dict)
+    direct: bool = False
+    generated: dict[str, dict[tuple[int, int], tuple[int, ...]]] = field(default_factory=dict)
+    gradients: dict[object, Gradient] = field(default_factory=dict)
 
     def home(self, experiment: str) -> Context:
         """The context of an experiment on the same model and data."""

@@ -73,7 +73,8 @@ class Receipt:
 class EditBatch:
     """The edits of one variant on a batch of rows; `env` has the rows' items and variables.
 
-    `logit_positions` says at which positions logits are made, where not at all.
+    `logit_positions` says at which positions logits are made, where not at all; `positions` which ones the pass has,
+    where it goes on from a cache.
     """
 
     context: Context
@@ -81,6 +82,7 @@ class EditBatch:
     env: Env
     receipts: Mapping[Edit, Receipt]
     logit_positions: Sequence[int] | None = None
+    positions: Sequence[int] | None = None
     evaluator: Evaluator = field(init=False)
     hit: dict[Edit, Tensor] = field(default_factory=dict)
 
@@ -105,7 +107,7 @@ class EditBatch:
         return {key: self._writer(key, edits) for key, edits in by_key.items()}
 
     def _writer(self, key: SiteKey, edits: Sequence[Edit]) -> Callable[[Tensor], Tensor]:
-        kept = self.logit_positions if key.site == "logits" else None
+        kept = self.logit_positions if key.site == "logits" else self.positions
         positions = None if kept is None else np.array(kept, dtype=np.int64)
 
         def write(value: Tensor) -> Tensor:
@@ -151,10 +153,14 @@ class EditBatch:
         }
         wide = mask if mask.ndim == value.ndim else mask[..., None]
         result = torch.where(wide, changed[edit.op]().expand(value.shape), value)
+        self._count(edit, value.detach(), result.detach(), wide, mask)
+        return result
+
+    def _count(self, edit: Edit, value: Tensor, result: Tensor, wide: Tensor, mask: Tensor) -> None:
+        """Note how far an edit moved each row."""
         difference = torch.where(result == value, 0.0, (result - value).float()).flatten(1)
         difference = torch.where(torch.isfinite(difference), difference, 1e6)
         before = torch.where(wide & torch.isfinite(value), value, 0.0).float().flatten(1)
         fired = mask.flatten(1).any(1).cpu()
         self.hit[edit] = self.hit.get(edit, torch.zeros_like(fired)) | fired
         self.receipts[edit].add(fired, difference.norm(dim=1).cpu(), before.norm(dim=1).cpu())
-        return result

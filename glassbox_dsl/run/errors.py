@@ -63,6 +63,19 @@ def never_moved(span: Span, text: str) -> Diagnostic:
     )
 
 
+def no_gradient(span: Span, why: str) -> Diagnostic:
+    """A number without a gradient that would say anything."""
+    help_ = "take the exact measure, or another metric (`logit`, `logprob` of one token)"
+    return Diagnostic("GB549", "no gradient to go by", span, why, help_)
+
+
+def unfit(span: Span, name: str, model: str, why: str) -> Diagnostic:
+    """Examples that do not allow a fit."""
+    where = f" on `{model}`" if model else ""
+    help_ = "draw more items, choose another `label:`, or hold out fewer (`test:`)"
+    return Diagnostic("GB550", f"`{name}` cannot be fitted{where}", span, why, help_)
+
+
 def out_of_memory(span: Span | None, name: str, wanted_gib: float, free_gib: float) -> Diagnostic:
     """More to keep than fits."""
     return Diagnostic(

@@ -35,6 +35,7 @@ from glassbox_dsl.language.program import (
     VariableValue,
 )
 from glassbox_dsl.language.set_nodes import Only, SetSize
+from glassbox_dsl.language.technique_nodes import Attribution, Auroc, Expansion, FitValue, Grad
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.demand import run_uses
@@ -42,8 +43,10 @@ from glassbox_dsl.plan.errors import places_differ
 from glassbox_dsl.plan.indexing import Binding, Env, narrowed
 from glassbox_dsl.plan.places import Places, items_elsewhere
 from glassbox_dsl.run import errors, random
+from glassbox_dsl.run.attribution import Attributions
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.elementwise import OPERATIONS, choose, quotient
+from glassbox_dsl.run.fits import Fits
 from glassbox_dsl.run.metric_values import MetricValues
 from glassbox_dsl.run.named import Named, both, combine, concatenate, scalar, take, take_named, valued
 from glassbox_dsl.run.reductions import Reductions
@@ -66,6 +69,7 @@ class Evaluator:
         self.sites = SiteValues(context)
         self.metrics = MetricValues(self)
         self.reductions = Reductions(self)
+        self.fits = Fits(self)
         self.kinds: dict[type[Expr], Callable[[Any, Env], Named]] = {
             Constant: lambda e, env: scalar(float(e.value)),
             VariableValue: self.variable,
@@ -79,6 +83,11 @@ class Evaluator:
             Unembed: self.unembed,
             Direction: self.direction,
             Load: self.load,
+            Attribution: Attributions(self).attribution,
+            FitValue: self.fits.value,
+            Grad: self.grad,
+            Expansion: self.expansion,
+            Auroc: self.fits.auroc,
             OwnValue: self.own,
             Reference: self.reference,
             InContext: self.in_context,
@@ -101,6 +110,11 @@ class Evaluator:
         if wide and expr.feature != "vocab":
             return self.in_pieces(expr.dims, wide[0], env, lambda e: self.kinds[type(expr)](expr, e))
         return self.kinds[type(expr)](expr, env)
+
+    def held_out(self, expr: Expr, env: Env, over: Sequence[str]) -> Named:
+        """What is reduced over some dimensions; where items go, without those that a fit in it was made from."""
+        found = self.value(expr, env)
+        return self.fits.held_out(found, expr) if ITEM in over else found
 
     def elsewhere_data(self, expr: Expr) -> str | None:
         """The other data set that a reduction over items is about, if all its runs are fixed to one."""
@@ -148,6 +162,12 @@ class Evaluator:
 
     def variants(self, value: Value, evaluate: Callable[[Expr, Env], Named]) -> Named:
         """All readings of a declaration put together: each fills the cells whose names it stands for."""
+        if value.kind in ("measure", "expect"):
+            # What a fit has learnt from an item says nothing about others like it.
+            return self.fits.held_out(self._variants(value, evaluate), value)
+        return self._variants(value, evaluate)
+
+    def _variants(self, value: Value, evaluate: Callable[[Expr, Env], Named]) -> Named:
         env = self.context.env(value.dimensions)
 
         def evaluate_in(expr: Expr) -> Named:
@@ -209,6 +229,18 @@ class Evaluator:
             return combine(OPERATIONS[expr.op], *values)
         entry = value_functions()[expr.op]
         return combine(entry.compute, *values, drops_feature=entry.feature == "drop")
+
+    def grad(self, expr: Grad, env: Env) -> Named:
+        """The gradient of a number."""
+        from glassbox_dsl.run.gradients import Gradients  # its passes evaluate edits, which evaluate values
+
+        return Gradients(self).value(expr, env)
+
+    def expansion(self, expr: Expansion, env: Env) -> Named:
+        """A metric of an edited run to first order."""
+        from glassbox_dsl.run.estimates import Estimates  # likewise
+
+        return Estimates(self).value(expr, env)
 
     def own(self, expr: OwnValue, env: Env) -> Named:
         """`self` in an edit."""

@@ -35,6 +35,7 @@ class Instrument:
         self.facts = facts
         self.family = family
         self.modules: ModelModules = find_modules(model, family, facts)
+        model.requires_grad_(False)
 
     @property
     def device(self) -> torch.device:
@@ -54,15 +55,20 @@ class Instrument:
         writes: Mapping[SiteKey, Write] | None = None,
         logit_positions: Sequence[int] | None = None,
         start: tuple[int, torch.Tensor] | None = None,
+        gradients: bool = False,
+        cache: Any = None,
     ) -> dict[SiteKey, torch.Tensor]:
         """Run int64 ids [batch, pos] and return the values of `reads`, each after all writes at its site.
 
         A write gets the value in the layout of the site and returns one of the same shape, without changing
         the one it got; it is called once. `logits` has only `logit_positions` (default: all).
         `start = (l, hidden)` takes hidden [batch, pos, dim] as the input of layer l (l = n_layers: of the
-        final norm) and runs nothing below. ValueError for keys that do not exist or lie below the start.
+        final norm) and runs nothing below. With `gradients` the values carry their graphs (what requires a gradient
+        comes in through writes: weights do not). With a `cache` of transformers the ids stand behind those it holds,
+        and are added to it. ValueError for keys that do not exist or lie below the start.
         """
-        run = _Pass(self, reads, writes or {}, start)
+        run = _Pass(self, reads, writes or {}, start, gradients)
+        run.cache = cache
         for key in (*run.reads, *run.writes):
             self._check(key, run.first)
         return run.run(ids, logit_positions)
@@ -110,6 +116,16 @@ class Instrument:
         n_kv = self.facts.n_kv_heads
         return Steps(self.modules, self.family, keys, written, visit, shape, text, n_kv)
 
+    def finished(self, raw: torch.Tensor) -> torch.Tensor:
+        """What the model makes of products [...] with its unembedding: its cap and scale are put on them."""
+        rows = raw.reshape(-1, 1, 1).to(self.device)
+        hidden = rows.new_zeros(len(rows), 1, self.facts.d_model, dtype=self.dtype)
+        ids = torch.zeros(len(rows), 1, dtype=torch.long, device=self.device)
+        logits = SiteKey("logits")
+        with replaced({self.modules.unembed: lambda _: rows}):
+            got = self.forward(ids, reads={logits}, start=(self.facts.n_layers, hidden))
+        return got[logits].reshape(raw.shape)
+
     def _check(self, key: SiteKey, first: int) -> None:
         site = sites().get(key.site)
         if site is None or not site.built or key.site in self.facts.absent:
@@ -132,7 +148,10 @@ class _Pass:
         reads: Collection[SiteKey],
         writes: Mapping[SiteKey, Write],
         start: tuple[int, torch.Tensor] | None,
+        gradients: bool = False,
     ) -> None:
+        self.gradients = gradients
+        self.cache: Any = None
         self.instrument = instrument
         self.modules = instrument.modules
         self.n_layers = instrument.facts.n_layers
@@ -163,10 +182,12 @@ class _Pass:
         self._plan_streams(steps)
         stub = identity_item if self.instrument.family.layer.tuple_item else identity
         skipped: dict[nn.Module, Callable[..., Any]] = dict.fromkeys(self._skipped_layers(), stub)
-        with torch.inference_mode(), replaced(skipped), steps.opened():
+        recording = torch.enable_grad() if self.gradients else torch.inference_mode()
+        with recording, replaced(skipped), steps.opened():
             output = self.instrument.model(
-                ids.to(self.instrument.device), use_cache=False, return_dict=True, logits_to_keep=keep
-            )
+                ids.to(self.instrument.device), past_key_values=self.cache, use_cache=self.cache is not None,
+                return_dict=True, logits_to_keep=keep,
+            )  # fmt: skip
             if wants_logits:
                 self.visit(SiteKey("logits"), output.logits)
         if (

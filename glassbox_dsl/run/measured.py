@@ -13,14 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glassbox_dsl.language.program import Dimension, MetricCall, Operation, Value
+from glassbox_dsl.language.technique_nodes import GeneratedText
 from glassbox_dsl.plan.indexing import Binding
 from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.elementwise import quotient
 from glassbox_dsl.run.evaluate import Evaluator
-from glassbox_dsl.run.named import Named, combine
+from glassbox_dsl.run.named import Named, combine, valued
 from glassbox_dsl.run.position_columns import PositionColumns
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
+
+SPLIT = "split"
+"""The column of measures that use fits: `test`, the items that were held out, or `other`, where all are new."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Measured:
     num: NDArray[Any] | None = None
     den: NDArray[Any] | None = None
     top: dict[str, NDArray[Any]] | None = None
+    generated: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class Columns:
         if value.table == "top":
             return self._top(value)
         num = den = None
+        if value.table == "text":
+            return self._text(value)
         if value.ratio:
             parts = [self.evaluator.complete(p, value) for p in self.evaluator.parts(value)]
             found = combine(quotient, *parts)
@@ -168,6 +175,28 @@ class Columns:
             top=columns,
         )
 
+    def _text(self, value: Value) -> Measured:
+        """Generated tokens: one row for each cell and item."""
+        from glassbox_dsl.run.generation import Generations
+
+        call = value.variants[0].value
+        assert isinstance(call, GeneratedText)
+        run = self.context.run(call.run.run)
+        env = self.context.env(value.dimensions)
+        cell = self.evaluator.places.run_cell(run, call.run.where, env)
+        found = self.evaluator.complete(valued(cell), value.changed(has_item=True))
+        tokens = Generations(self.evaluator).tokens(run)
+        order = (*(d.name for d in value.dimensions), ITEM)
+        data = found.spread(order)[0].long().numpy()
+        cells = {i: (int(data[i]), i[-1]) for i in np.ndindex(data.shape)}
+        kept = [i for i, key in cells.items() if key in tokens]
+        index = tuple(np.array([i[k] for i in kept], dtype=np.int64) for k in range(len(order)))
+        return Measured(
+            value, self.context.model, self.context.data_name, self._items(order, index),
+            self._columns(value, order, index), np.full(len(kept), np.nan),
+            generated=tuple(tokens[cells[i]] for i in kept),
+        )  # fmt: skip
+
     # ------------------------------------------------------------ variables
 
     def _columns(self, value: Value, order: Sequence[str], index: Sequence[Integers]) -> tuple[Column, ...]:
@@ -182,6 +211,10 @@ class Columns:
                 self._column(v.name, v.axis, bindings[v.name], place, items, read)
                 for v in dimension.variables
             ]
+        split = self.evaluator.fits.split_shown(value)
+        if split is not None and all(c.name != SPLIT for c in found):
+            n = len(index[0]) if index else 1
+            found.append(Column(SPLIT, None, "text", False, np.full(n, split, dtype=object)))
         return tuple(found)
 
     def _column(

@@ -46,7 +46,7 @@ class MetricValues:
         """A metric call."""
         entry = metrics()[call.metric]
         tapped = tap_of(call, host_order(self.context.experiment.runs))
-        if tapped is not None:
+        if tapped is not None and not (self.context.direct and call.other is not None):
             return self.tapped(tapped[0], tapped[1], call, env)
         if entry.few_tokens and isinstance(call.value, Unembed):
             ids, valid = self.scored(call, env)

@@ -33,7 +33,7 @@ class NormModule:
         bias = getattr(self.module, "bias", None)
         bias = 0.0 if bias is None else bias.float()
         changed = (output.float() - bias) * (own / other).unsqueeze(-1) + bias
-        return torch.where((own == other).unsqueeze(-1), output, changed.to(output.dtype))
+        return where_changed((own == other).unsqueeze(-1), output, changed.to(output.dtype))
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,24 @@ class OutProjection:
         return torch.einsum("bphd,hdm->bhpm", heads, self._weight())
 
     def _weight(self) -> torch.Tensor:
-        """[head, width, dim]. `nn.Linear` keeps [out, in], GPT-2's `Conv1D` [in, out]."""
-        weight = self.module.weight
-        assert isinstance(weight, torch.Tensor)
-        inner = weight.t() if isinstance(self.module, nn.Linear) else weight
+        """[head, width, dim]."""
+        inner = inner_weight(self.module)
         return inner.reshape(self.n_heads, -1, inner.shape[-1])
+
+
+def where_changed(same: torch.Tensor, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """A value that is computed anew where something was changed, and keeps its bits where nothing was.
+
+    In a pass with gradients it is the new one everywhere: the old one does not depend on what was written.
+    """
+    return new if torch.is_grad_enabled() else torch.where(same, old, new)
+
+
+def inner_weight(module: nn.Module) -> torch.Tensor:
+    """The weight of a projection as [in, out]. `nn.Linear` keeps [out, in], GPT-2's `Conv1D` [in, out]."""
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight.t() if isinstance(module, nn.Linear) else weight
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Reductions:
             and (ratio := self._ratio(expr.body)) is not None
         ):
             return self._ratio_of_means(ratio, expr, env, over)
-        body = self._everywhere(expr, env, lambda at, inner: at.value(expr.body, inner))
+        body = self._everywhere(expr, env, lambda at, inner: at.held_out(expr.body, inner, over))
         inner = self._inner(expr, self.context, env)
         groups = tensor(self.context.data.groups(expr.within)) if expr.within is not None else None
         coordinate = self._coordinates_of(expr, inner, body) if expr.op == "argmax" else None
@@ -217,6 +217,8 @@ class Reductions:
         if ITEM in over:
             inner = replace(inner, item=self.context.all_items())
         values = [self.evaluator.value(o, inner) for o in expr.operands]
+        if ITEM in over:
+            values = [self.evaluator.fits.held_out(v, expr) for v in values]
         options = dict(expr.options)
         if expr.op == "correlation":
             return correlate(values[0], values[1], over, bool(options["rank"]), bool(options["feature_over"]))

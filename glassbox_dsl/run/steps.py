@@ -20,7 +20,7 @@ from glassbox_dsl.run.attention import Tap, tapped
 from glassbox_dsl.run.experts import ExpertTap, experts_tapped, opened_router
 from glassbox_dsl.run.head_copies import HeadCopies, recorded_by
 from glassbox_dsl.run.hooks import Step, hooked, replaced
-from glassbox_dsl.run.modules import LayerModules, ModelModules, NormModule, OutProjection
+from glassbox_dsl.run.modules import LayerModules, ModelModules, NormModule, OutProjection, where_changed
 from glassbox_dsl.run.own_attention import opened_attention
 from glassbox_dsl.vocabulary.keys import COPIES, CORE, EXPERTS, HEAD, ORDER, STREAM, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
@@ -185,7 +185,7 @@ class Steps:
             if new is own:
                 return value.clone() if spot.in_place else value
             if by is not None:
-                new = torch.where(new == own, part, new / by)
+                new = where_changed(new == own, part, new / by)
             if spot.chunk is not None:
                 parts = list(value.chunk(spot.chunk[1], dim=-1))
                 parts[spot.chunk[0]] = new
@@ -294,7 +294,7 @@ class Steps:
                 return value
             port.entered = new
             same = (new == own).all(-1, keepdim=True)
-            return torch.where(same, value, norm.forward(new))
+            return where_changed(same, value, norm.forward(new))
 
         return step
 
@@ -350,7 +350,7 @@ class Steps:
             if other is own:
                 return output
             change = (other - own).sum(1)
-            return torch.where(change == 0, output, output + change)
+            return where_changed(change == 0, output, output + change)
 
         return step
 
@@ -379,7 +379,7 @@ class Steps:
             if not held:  # a stub stood in the place of the layer
                 return stream
             old, new, added = (held.pop(name) for name in ("old", "new", "added"))
-            return torch.where(new == old, stream, new + added)
+            return where_changed(new == old, stream, new + added)
 
         self._steps_at(key).insert(0, self._folded(write_mid))
         self._steps_at(out).append(self._folded(keep_added))

@@ -87,7 +87,8 @@ class Keeper:
         finished = () if row is None or results.diagnostics else (row,)
         self.archive.flush()
         texts = self._vocabulary(context.model, receive.top_tokens(results))
-        self.store.flush(receive.context_batch(results, texts, content or "", finished))
+        spoken = self._spoken(results)
+        self.store.flush(receive.context_batch(results, texts, content or "", finished, spoken))
         self.headlines += headlines
         self.findings += results.diagnostics
         self.void = self.void or bool(results.diagnostics)
@@ -129,6 +130,20 @@ class Keeper:
             TokenRow(model=model, token_id=i, token=tokenizer.token_text(i), bytes=tokenizer.token_bytes(i))
             for i in wanted
         )
+
+    def _spoken(self, results: Results) -> dict[tuple[int, ...], str]:
+        """The texts of token sequences that were generated."""
+        from glassbox_dsl.resolve.tokenizer import TextTokenizer
+
+        spoken = {t for m in results.measured for t in m.generated or ()}
+        folder = self._made().files[results.context.model].tokenizer
+        if not spoken or folder is None:
+            return {}
+        tokenizer = TextTokenizer(folder)
+        return {
+            tokens: b"".join(map(tokenizer.token_bytes, tokens)).decode("utf-8", errors="replace")
+            for tokens in spoken
+        }
 
     def _introduce(self, model: str) -> None:
         if model in self.known:

@@ -162,13 +162,16 @@ def context_batch(
     vocabulary: Sequence[TokenRow],
     content: str = "",
     finished: tuple[ContextRow, ...] = (),
+    spoken: Mapping[tuple[int, ...], str] | None = None,
 ) -> Batch:
     """Everything of one context, for one flush; `vocabulary` are the tokens that `top` found.
 
     `content` is the content key of the context, and `finished` its row where later runs may reuse it.
     """
     experiment = results.context.experiment.name
-    tokens = {token.token_id: token.token for token in vocabulary}
+    tokens: dict[int | tuple[int, ...], str] = {token.token_id: token.token for token in vocabulary}
+    for said, text in (spoken or {}).items():
+        tokens[said] = text
     return Batch(
         measures=tuple(measure_row(results, m) for m in results.measured),
         rows=tuple(measure_rows(experiment, m, tokens) for m in results.measured if len(m.numbers)),
@@ -194,7 +197,7 @@ def _variables(columns: Sequence[Column]) -> tuple[VariableColumn, ...]:
 def measure_row(results: Results, measured: Measured) -> MeasureRow:
     """The definition of a measure."""
     value = measured.value
-    kind = "top" if value.table == "top" else "ratio" if value.ratio else "value"
+    kind = value.table or ("ratio" if value.ratio else "value")
     line, _ = value.span.source.place(value.span.start)
     return MeasureRow(
         experiment=results.context.experiment.name,
@@ -215,7 +218,9 @@ def unit(value: Value) -> str:
     return metrics()[first.metric].unit if isinstance(first, MetricCall) else ""
 
 
-def measure_rows(experiment: str, measured: Measured, tokens: Mapping[int, str]) -> MeasureRows:
+def measure_rows(
+    experiment: str, measured: Measured, tokens: Mapping[int | tuple[int, ...], str]
+) -> MeasureRows:
     """The rows of a measure."""
     top = None
     if measured.top is not None:
@@ -240,6 +245,9 @@ def measure_rows(experiment: str, measured: Measured, tokens: Mapping[int, str])
         num=measured.num,
         den=measured.den,
         top=top,
+        text=None
+        if measured.generated is None
+        else np.array([tokens[t] for t in measured.generated], dtype=object),
     )
 
 

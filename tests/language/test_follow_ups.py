@@ -16,9 +16,9 @@ metric ld(r) = logit(r, target)
 """
 # The text of the one finding's place, and a file with one cause: everything else in it follows from that.
 ONE_CAUSE = {
-    "fit f = pca(clean.resid_pre[0, last], dim: 2)": """
+    "tuned_lens": """
 experiment e {
-  fit f = pca(clean.resid_pre[0, last], dim: 2)
+  fit f = tuned_lens(clean.resid_pre[0, last], steps: 2)
   run p = forward(clean) { resid_pre[0] += f.direction }
   measure a = ld(p)
   measure b[x in {f, clean}] = ld(x)
@@ -54,8 +54,8 @@ experiment e {
   measure b = ld(p)
 }
 report r { bar e.a { model: n } }""",
-    "estimate": """
-metric far(r) = estimate(r, method: gradient)
+    "loss_recovered": """
+metric far(r) = loss_recovered(r, r)
 experiment e { measure a = far(clean)  measure b[f in {far, ld}] = f(clean) }
 report r { bar e.a }""",
     "inverse": """

@@ -49,6 +49,7 @@ class Found:
     parts: dict = field(default_factory=dict)
     tops: dict = field(default_factory=dict)
     columns: dict = field(default_factory=dict)
+    said: dict = field(default_factory=dict)
     records: dict = field(default_factory=dict)
     claims: list = field(default_factory=list)
     receipts: dict = field(default_factory=dict)
@@ -172,6 +173,9 @@ def collect(found: Found, results) -> None:
             labels = [None] * len(keys) if c.labels is None else c.labels.tolist()
             beside = found.columns.setdefault((m.value.name, c.name), {})
             beside.update(zip(keys, zip(c.values.tolist(), labels, strict=True), strict=True))
+        if m.generated is not None:
+            found.said.setdefault(m.value.name, {}).update(zip(keys, m.generated, strict=True))
+            continue
         if m.top is not None:
             rows = found.tops.setdefault(m.value.name, {})
             for key, rank, token, logit, prob in zip(
@@ -197,6 +201,8 @@ def collect(found: Found, results) -> None:
 def keys_of(m) -> list[tuple]:
     columns = [] if m.item is None else [m.item.tolist()]
     for c in m.columns:
+        if c.name == "split":  # says which items count, and is the same in every row
+            continue
         values = c.values.tolist()
         columns.append([cell(c, v, i) for i, v in enumerate(values)])
     return (

@@ -25,6 +25,7 @@ METRIC = Metric(
     name="correct",
     shape="answer",
     summary="1 where the answer is the top token (of several tokens: each of them, teacher-forced), else 0",
+    differentiable=False,
     unit="0 or 1",
     compute=compute,
     example="correct(clean, target)",

@@ -17,6 +17,7 @@ METRIC = Metric(
     name="rank",
     shape="answer",
     summary="1 + the number of tokens with a higher logit (ties in favour); of a set, the best",
+    differentiable=False,
     unit="rank",
     compute=compute,
     example="rank(clean, target)",

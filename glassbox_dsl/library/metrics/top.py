@@ -21,6 +21,7 @@ METRIC = Metric(
     name="top",
     shape="rows",
     summary="the k most likely tokens with logit and probability",
+    differentiable=False,
     unit="tokens",
     compute=compute,
     example="top(clean, k: 5)",

@@ -1,0 +1,105 @@
+"""Values that take more than one pass to make: attributions, gradients, estimates, fits, generated text."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from glassbox_dsl.language.program import Dimension, Expr, Index, MetricCall, RunUse, SiteRead, Variant
+from glassbox_dsl.syntax.nodes import Node
+
+
+class Attribution(Expr):
+    """What `body` adds directly to the logit that `call` scores, through the run's own norms, frozen.
+
+    The other reads are of the same run and position: the divisor and the output of the final norm, and what the block
+    of `body` puts out before (`raw`) and after (`out`) a post-norm or multiplier.
+    """
+
+    body: SiteRead
+    call: MetricCall
+    scale: SiteRead
+    normed: SiteRead
+    raw: SiteRead | None = None
+    out: SiteRead | None = None
+
+
+class GeneratedText(Expr):
+    """`text(RUN)`: what a run has generated."""
+
+    run: RunUse
+
+
+class Grad(Expr):
+    """`grad(scalar, RUN.SITE[...])`: the gradient of a number with respect to what a site holds after its edits."""
+
+    scalar: Expr
+    read: SiteRead
+
+
+class Expansion(Expr):
+    """A metric of an edited run to first order around the same run without the edits that its sweep makes.
+
+    `base` is the metric of that run; `run` and `where` say which cell of the edited one is meant, and `sources` what
+    its edits read. `along`: the gradient is averaged over `steps` midpoints while all cells of a layer (`cells`) or
+    the input embeddings (`embed`, to those of the run that is copied) move together; "": taken at the base.
+    """
+
+    base: MetricCall
+    run: str
+    where: tuple[tuple[str, Index], ...]
+    sources: tuple[Expr, ...]
+    along: Literal["", "cells", "embed"] = ""
+    steps: int = 1
+
+
+class FitUse(Node):
+    """A fit at given cells: `where` has one index per variable of the fit, in the fit's order."""
+
+    fit: str
+    where: tuple[tuple[str, Index], ...]
+    dims: tuple[str, ...]
+
+
+class FitValue(Expr):
+    """What a fit gives: `f(x)` (apply), `project(x, f)`, `reject(x, f)`, `f.direction`, `accuracy(f)`, `score(f)`."""
+
+    use: FitUse
+    part: Literal["apply", "project", "reject", "direction", "accuracy", "score"]
+    body: Expr | None = None
+
+
+class Auroc(Expr):
+    """`auroc(x, label)`: how well a number tells two labels apart, over the dimensions `over` (items, positions)."""
+
+    body: Expr
+    label: str
+    over: tuple[Dimension, ...]
+
+
+class FitVariant(Variant):
+    """A fit of `kind` to `body`. `label` names what it predicts, `target` is a value in its place, for numbers.
+
+    Items that agree on `group` stay on one side of the split; with `control` the labels are drawn anew, one for each
+    value of that feature (`item`: for each item).
+    """
+
+    kind: str
+    body: Expr
+    label: str | None = None
+    target: Expr | None = None
+    group: str | None = None
+    control: str | None = None
+    test: float = 0.3
+    seed: int = 0
+    options: tuple[tuple[str, float | int], ...] = ()
+
+
+class Fit(Node):
+    """A family of fits. Each item, and each cell of `examples`, is an example; `data`: the data set it is fitted on."""
+
+    name: str
+    dimensions: tuple[Dimension, ...]
+    examples: tuple[Dimension, ...]
+    variants: tuple[FitVariant, ...]
+    gives: str  # classes, number, basis
+    data: str | None = None

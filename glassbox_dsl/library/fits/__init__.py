@@ -1,0 +1,1 @@
+"""Kinds of fits: one file each, with a constant `FIT`."""

@@ -1,0 +1,357 @@
+"""Fits made and used: examples from values, a split by group that depends on nothing but the seed, and predictions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.language.program import Dimension
+from glassbox_dsl.language.technique_nodes import Auroc, Fit, FitValue, FitVariant
+from glassbox_dsl.library.fit import Solution, Unfit, fit_kinds
+from glassbox_dsl.plan.data_arrays import value_of
+from glassbox_dsl.plan.fits_read import fits_read
+from glassbox_dsl.plan.indexing import Env
+from glassbox_dsl.plan.named import Mask
+from glassbox_dsl.run import errors
+from glassbox_dsl.run.context import Context
+from glassbox_dsl.run.named import Named, combine, take, tensor
+from glassbox_dsl.syntax import nodes
+from glassbox_dsl.vocabulary.axes import ITEM
+
+if TYPE_CHECKING:
+    from glassbox_dsl.run.evaluate import Evaluator
+
+CELL = "#cell"
+DIRECTION = "#direction"
+Labels = NDArray[np.object_]
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fit in one context.
+
+    `directions` [cell, k, dim] (0 behind the width of a cell's own values), `offsets` [cell, k], `accuracy` and `score`
+    [cell]; `held_out` says of each item whether it was kept from the fit.
+    """
+
+    directions: Tensor
+    offsets: Tensor
+    accuracy: Tensor
+    score: Tensor
+    held_out: Mask
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Makes and uses the fits of one context."""
+
+    evaluator: Evaluator
+
+    @property
+    def context(self) -> Context:
+        """Where fits are used."""
+        return self.evaluator.context
+
+    # ------------------------------------------------------------ uses
+
+    def value(self, expr: FitValue, env: Env) -> Named:
+        """What a fit gives at its cells."""
+        fit = self.context.experiment.fit(expr.use.fit)
+        fitted = self.fitted(fit)
+        cell = self.evaluator.places.cell(
+            fit.dimensions, dict(expr.use.where), env, self._prompt(expr)
+        )  # fmt: skip
+        at = {CELL: cell}
+        if expr.part in ("accuracy", "score"):
+            return take(Named(getattr(fitted, expr.part), (CELL,)), at)
+        directions = take(Named(fitted.directions, (CELL, DIRECTION), True), at)
+        if expr.part == "direction":
+            return Named(directions.data.select(directions.dims.index(DIRECTION), 0),
+                         tuple(d for d in directions.dims if d != DIRECTION), True, _squeezed(directions))  # fmt: skip
+        assert expr.body is not None
+        body = self.evaluator.value(expr.body, env)
+        width = body.data.shape[-1]
+        directions = Named(directions.data[..., :width], directions.dims, True, directions.present)
+        shares = combine(lambda x, d: (x * d).sum(-1), body, directions, drops_feature=True)
+        if expr.part == "apply":
+            offsets = take(Named(fitted.offsets, (CELL, DIRECTION)), at)
+            return self._applied(fit, combine(torch.add, shares, offsets))
+        along = last(combine(torch.mul, shares, directions), DIRECTION)
+        inside = Named(along.data.sum(-2), along.dims, True, along.present)
+        return inside if expr.part == "project" else combine(torch.sub, body, inside)
+
+    @staticmethod
+    def _applied(fit: Fit, coordinates: Named) -> Named:
+        """Coordinates [.., direction] as predictions, or as a vector."""
+        rows = last(coordinates, DIRECTION)
+        if fit.gives == "basis":
+            return Named(rows.data, rows.dims, True, rows.present)
+        data = rows.data[..., 0]
+        return Named(data.sigmoid() if fit.gives == "classes" else data, rows.dims, False, rows.present)
+
+    def _prompt(self, expr: FitValue) -> str:
+        """The prompt in which positions among a fit's cells are found."""
+        found = self.context.prompts_read(expr.body) if expr.body is not None else []
+        return found[0] if found else self.evaluator.places.default_prompt()
+
+    def held_out(self, found: Named, node: nodes.Node) -> Named:
+        """A value without the items that a fit which it uses was made from."""
+        if ITEM not in found.dims:
+            return found
+        context = self.context
+        for name in fits_read(node, context.experiment):
+            fit = context.experiment.fit(name)
+            if fit.data in (None, context.data_name):
+                kept = Named(tensor(self.fitted(fit).held_out), (ITEM,))
+                found = found.where(kept.spread(found.dims)[0])
+        return found
+
+    def split_shown(self, node: nodes.Node) -> str | None:
+        """Which items count in a value: `test`, those that were held out; `other`, all; None: no fit is used."""
+        context = self.context
+        names = fits_read(node, context.experiment)
+        own = any(context.experiment.fit(n).data in (None, context.data_name) for n in names)
+        return ("test" if own else "other") if names else None
+
+    def auroc(self, expr: Auroc, env: Env) -> Named:
+        """The share of pairs, one example of each label, in which the later label has the larger number (ties half)."""
+        inner = env.with_variables(self.context.bindings([d for d in expr.over if d.name != ITEM]))
+        inner = Env(item=self.context.all_items(), variables=inner.variables, extension=env.extension)
+        body = self.held_out(self.evaluator.value(expr.body, inner), expr.body)
+        places = [d for d in expr.over if d.name != ITEM]
+        labels = self.labels(expr.label, places, expr)
+        y = classes(labels, expr.label, expr)
+        stays = tuple(d for d in body.dims if d not in {o.name for o in expr.over})
+        gone = (ITEM, *(d.name for d in places))
+        data, present = body.spread((*stays, *gone))
+        shape = (*data.shape[: len(stays)], *y.shape)
+        there = np.ones(shape, dtype=np.bool_) if present is None else present.expand(shape).numpy()
+        flat = data.expand(shape).double().numpy().reshape(*shape[: len(stays)], -1)
+        there = there.reshape(flat.shape) & ~np.isnan(y).reshape(-1)
+        result = np.array(
+            [area(flat[i][there[i]], y.reshape(-1)[there[i]]) for i in np.ndindex(flat.shape[:-1])]
+        )
+        return Named(torch.from_numpy(result.reshape(flat.shape[:-1])).float(), stays)
+
+    # ------------------------------------------------------------ fits
+
+    def fitted(self, fit: Fit) -> Fitted:
+        """The fit, made once in the context of the data set that it is fitted on."""
+        context = self.context
+        if fit.data not in (None, context.data_name):
+            other = context.other(context.experiment.name, context.model, str(fit.data))
+            return self.evaluator.at(other).fits.fitted(fit)
+        if fit.name not in context.fitted:
+            context.fitted[fit.name] = self._made(fit)
+        return context.fitted[fit.name]
+
+    def _made(self, fit: Fit) -> Fitted:
+        shape = self.context.shape(fit)
+        variants = self.context.cell_variants(fit)
+        held_out = self.split(fit.variants[0])
+        found: dict[tuple[int, ...], tuple[Solution, float, float]] = {}
+        for number, variant in enumerate(fit.variants):
+            mine = [c for c in product(*map(range, shape)) if variants[c] == number]
+            if not mine:
+                continue
+            x, there = self.examples(fit, variant)
+            y = self.targets(fit, variant)
+            test = np.broadcast_to(held_out.reshape(-1, *[1] * len(fit.examples)), there.shape[len(shape) :])
+            known = there & ~np.isnan(y) & np.isfinite(x).all(-1)
+            for cell in mine:
+                found[cell] = self.one(fit, variant, x[cell], y, known[cell], test)
+        cells = [found[c] for c in product(*map(range, shape))]
+        width = max(s.directions.shape[1] for s, _, _ in cells)
+        rows = [np.pad(s.directions, ((0, 0), (0, width - s.directions.shape[1]))) for s, _, _ in cells]
+        columns = rows, [s.offsets for s, _, _ in cells], [a for _, a, _ in cells], [s for _, _, s in cells]
+        directions, offsets, accuracy, score = (torch.from_numpy(np.array(c)).float() for c in columns)
+        return Fitted(directions, offsets, accuracy, score, held_out)
+
+    def one(
+        self, fit: Fit, variant: FitVariant, x: Numbers, y: Numbers, known: Mask, test: Mask
+    ) -> tuple[Solution, float, float]:
+        """The fit of one cell, with its accuracy and score on the examples that were held out."""
+        kind = fit_kinds()[variant.kind]
+        train = known & ~test
+        if fit.gives == "classes" and len(set(y[train].tolist())) < 2:
+            self._refuse(fit, "all training items have the same label")
+        if train.sum() < 2:
+            self._refuse(fit, f"it has {int(train.sum())} training examples")
+        try:
+            solution = kind.compute(x[train], y[train], dict(variant.options))
+        except Unfit as problem:
+            self._refuse(fit, str(problem))
+        apart = known & test
+        return solution, *rated(fit.gives, solution, x[apart], y[apart], x[train].mean(0))
+
+    def _refuse(self, fit: Fit, why: str) -> None:
+        raise Findings([errors.unfit(fit.span, fit.name, self.context.model, why)])
+
+    def examples(self, fit: Fit, variant: FitVariant) -> tuple[Numbers, Mask]:
+        """Vectors [the fit's cells, item, positions, dim] and which of them exist."""
+        dimensions = (*fit.dimensions, *fit.examples)
+        found = self.evaluator.value(variant.body, self.context.env(dimensions))
+        order = (*(d.name for d in fit.dimensions), ITEM, *(d.name for d in fit.examples))
+        sizes = [len(self.context.rows(d)) for d in dimensions]
+        sizes.insert(len(fit.dimensions), self.context.data.n_items)
+        data, present = found.spread(order)
+        there = np.ones(sizes, dtype=np.bool_) if present is None else present.expand(sizes).numpy()
+        return data.expand(*sizes, data.shape[-1]).double().numpy(), there
+
+    # ------------------------------------------------------------ labels and splits
+
+    def targets(self, fit: Fit, variant: FitVariant) -> Numbers:
+        """What is predicted for each example [item, positions]; NaN where there is none."""
+        shape = (self.context.data.n_items, *(len(self.context.rows(d)) for d in fit.examples))
+        if variant.target is not None:
+            found = self.evaluator.value(variant.target, self.context.env(fit.examples))
+            data, present = found.spread((ITEM, *(d.name for d in fit.examples)))
+            data = data.double() if present is None else torch.where(present, data.double(), torch.nan)
+            y = np.broadcast_to(data.numpy(), shape)
+        elif variant.label is None:
+            return np.zeros(shape)
+        else:
+            labels = self.labels(variant.label, fit.examples, fit)
+            convert = classes if fit.gives == "classes" else numbers
+            y = np.broadcast_to(convert(labels, variant.label, fit), shape)
+        return y if variant.control is None else self.drawn(y, variant)
+
+    def drawn(self, y: Numbers, variant: FitVariant) -> Numbers:
+        """Other labels from the same ones, one for each value of the control feature: what can be learnt by heart.
+
+        Hewitt and Liang 2019, arXiv:1909.03368.
+        """
+        pool = np.sort(y[~np.isnan(y)])
+        keys = self.keys(None if variant.control == ITEM else variant.control)
+        picks = [pool[_hash(variant.seed, "control", key) % len(pool)] for key in keys]
+        column = np.array(picks).reshape(-1, *[1] * (y.ndim - 1))
+        return np.where(np.isnan(y), np.nan, np.broadcast_to(column, y.shape))
+
+    def labels(
+        self, name: str, examples: tuple[Dimension, ...] | list[Dimension], node: nodes.Node
+    ) -> Labels:
+        """The values of a feature or variable [item, positions]; None where there is none."""
+        values = [value_of(item, name) for item in self.context.data.items]
+        shape = (len(values), *(len(self.context.rows(d)) for d in examples))
+        table = np.empty(shape, dtype=object)
+        if not any(isinstance(v, tuple) for v in values):
+            table[...] = np.array([*values, None], dtype=object)[:-1].reshape(-1, *[1] * len(examples))
+            return table
+        if len(examples) != 1:
+            why = f"`{name}` has a value for each position: leave one axis of positions free"
+            raise Findings([errors.unfit(node.span, name, self.context.model, why)])
+        [dimension] = examples
+        [variable] = dimension.variables
+        prompts = self.context.prompts_read(node)
+        env = self.context.env(examples)
+        prompt = prompts[0] if prompts else self.evaluator.places.default_prompt()
+        at = self.context.indexer.variable(variable.name, str(variable.axis), env, prompt)
+        places = np.broadcast_to(at.spread((ITEM, dimension.name))[0], shape)
+        for item, place in np.ndindex(*shape):
+            own, position = values[item], places[item, place]
+            table[item, place] = own[position] if 0 <= position < len(own) else None
+        return table
+
+    def keys(self, feature: str | None) -> list[str]:
+        """What an item has in common with those of its group; its number where it has none."""
+        items = self.context.data.items
+        return [repr(value_of(i, feature)) if feature else str(i.number) for i in items]
+
+    def split(self, variant: FitVariant) -> Mask:
+        """Which items are held out: whole groups, in an order that only the seed and the groups decide."""
+        keys = self.keys(variant.group)
+        order = sorted(set(keys), key=lambda key: _hash(variant.seed, "split", key))
+        if len(order) < 2:
+            why = f"all items agree on `{variant.group}`" if variant.group else "there is one item"
+            raise Findings([errors.unfit(variant.span, "a split", self.context.model, why)])
+        held: set[str] = set()
+        for key in order[:-1]:
+            if sum(k in held for k in keys) >= variant.test * len(keys):
+                break
+            held.add(key)
+        return np.array([key in held for key in keys])
+
+
+def _hash(seed: int, what: str, key: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed} {what} {key}".encode()).digest()[:8], "little")
+
+
+def classes(labels: Labels, name: str, node: nodes.Node) -> Numbers:
+    """Labels of two values as 0 and 1, in sorted order; NaN for None."""
+    values = sorted(
+        {v for v in labels.reshape(-1).tolist() if v is not None}, key=lambda v: (str(type(v)), v)
+    )
+    if len(values) != 2:
+        shown = ", ".join(map(repr, values[:4])) + (", ..." if len(values) > 4 else "")
+        raise Findings(
+            [errors.unfit(node.span, name, "", f"`{name}` has {len(values)} values ({shown}), not two")]
+        )
+    return _numbers(labels, lambda v: float(v == values[1]))
+
+
+def numbers(labels: Labels, name: str, node: nodes.Node) -> Numbers:
+    """Labels that are numbers; NaN for None."""
+    try:
+        return _numbers(labels, float)
+    except (TypeError, ValueError):
+        raise Findings(
+            [errors.unfit(node.span, name, "", f"`{name}` has values that are no numbers")]
+        ) from None
+
+
+def _numbers(labels: Labels, convert: Callable[[Any], float]) -> Numbers:
+    flat = [np.nan if v is None else convert(v) for v in labels.reshape(-1).tolist()]
+    return np.array(flat, dtype=np.float64).reshape(labels.shape)
+
+
+def rated(gives: str, solution: Solution, x: Numbers, y: Numbers, mean: Numbers) -> tuple[float, float]:
+    """Accuracy and score of held-out examples: the share right; R squared; the share of variance in a basis."""
+    if not len(x):
+        return np.nan, np.nan
+    found = x @ solution.directions.T + solution.offsets
+    if gives == "classes":
+        right = float(((found[:, 0] > 0) == (y > 0.5)).mean())
+        return right, right
+    if gives == "number":
+        return np.nan, explained(np.square(found[:, 0] - y).sum(), np.square(y - y.mean()).sum())
+    rest = (x - mean) - ((x - mean) @ solution.directions.T) @ solution.directions
+    return np.nan, explained(np.square(rest).sum(), np.square(x - mean).sum())
+
+
+def explained(left: float, whole: float) -> float:
+    """1 - left / whole; NaN where there is nothing to explain."""
+    return float(1 - left / whole) if whole > 0 else np.nan
+
+
+def area(numbers: Numbers, y: Numbers) -> float:
+    """The area under the receiver operating characteristic, by ranks; NaN with one label only."""
+    positive, negative = numbers[y == 1], numbers[y == 0]
+    if not len(positive) or not len(negative):
+        return np.nan
+    ordered = np.sort(negative)
+    below = np.searchsorted(ordered, positive, "left") + np.searchsorted(ordered, positive, "right")
+    return float(below.sum() / 2 / len(positive) / len(negative))
+
+
+def last(value: Named, dim: str) -> Named:
+    """A value with one dimension moved behind the others and taken out of their names; before a feature axis."""
+    rest = tuple(d for d in value.dims if d != dim)
+    data, present = value.spread((*rest, dim))
+    return Named(data, rest, value.feature, None if present is None else present.any(-1))
+
+
+def _squeezed(value: Named) -> Tensor | None:
+    """Presence without the axis of directions."""
+    if value.present is None:
+        return None
+    return value.present.any(value.dims.index(DIRECTION))

@@ -1,0 +1,262 @@
+"""Gradients of values: full passes with plain hooks and autograd, through the same expressions that give the values.
+
+The weights are frozen. Each site of interest gets a leaf of zeros added to it; the number is evaluated as ever, on
+results that carry the graph of the pass, and its gradient is taken with respect to the leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.language.program import Expr, MetricCall
+from glassbox_dsl.language.technique_nodes import Grad
+from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.demand import Wanted, demand, want_both_logits
+from glassbox_dsl.plan.indexing import Env
+from glassbox_dsl.plan.rows import RowMaker
+from glassbox_dsl.plan.setting import Extension
+from glassbox_dsl.run import errors
+from glassbox_dsl.run.context import Context, RunResults, Stored, own_context
+from glassbox_dsl.run.edits import EditBatch, Receipt
+from glassbox_dsl.run.keeping import Keeping
+from glassbox_dsl.run.named import Named, tensor
+from glassbox_dsl.run.rows import Batches, Pass, Rows
+from glassbox_dsl.run.site_values import SiteValues
+from glassbox_dsl.run.take_taps import TapTaker
+from glassbox_dsl.syntax import nodes
+from glassbox_dsl.vocabulary.keys import SiteKey
+from glassbox_dsl.vocabulary.sites import sites
+
+if TYPE_CHECKING:
+    from glassbox_dsl.run.evaluate import Evaluator
+
+GRADIENT_TOKENS = 512
+"""At most about this many tokens in one pass: the graph of every layer is kept until its gradient is taken."""
+
+
+@dataclass
+class Gradient:
+    """For each site: its gradient and its value, [cell, item, the site's axes without `layer`, feature]."""
+
+    slopes: dict[SiteKey, Tensor] = field(default_factory=dict)
+    values: dict[SiteKey, Tensor] = field(default_factory=dict)
+
+
+Shift = Callable[[Rows], Tensor]
+"""What is added to a site in the rows of a batch, [row, the site's axes, feature]."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Takes gradients in one context."""
+
+    evaluator: Evaluator
+
+    @property
+    def context(self) -> Context:
+        """Where numbers are evaluated."""
+        return self.evaluator.context
+
+    def value(self, expr: Grad, env: Env) -> Named:
+        """The gradient at the cells and coordinates of a read."""
+        run = self.context.run(expr.read.run.run)
+        home, env = own_context(self.context, run, env)
+        if home is not self.context:
+            return self.evaluator.at(home).value(expr, env)
+        keys = self.keys(expr.read.site)
+        found = self.of(expr.scalar, run.name, keys)
+        site = sites()[expr.read.site]
+        slopes = [found.slopes[key] for key in keys]
+        data = torch.stack(slopes, 2) if site.has_layer else slopes[0]
+        layers = tuple(range(len(keys))) if site.has_layer else None
+        stored = Stored(data, site.axes, site.feature is not None, layers, None)
+        results = RunResults(self.context.results[run.name, None].made, {expr.read.site: stored})
+        return SiteValues(self.shadow({(run.name, None): results})).site(expr.read, env)
+
+    def keys(self, site: str) -> list[SiteKey]:
+        """A site in every layer."""
+        n_layers = self.context.sizes.facts.n_layers
+        return (
+            [SiteKey(site, layer) for layer in range(n_layers)]
+            if sites()[site].has_layer
+            else [SiteKey(site)]
+        )
+
+    def shadow(self, results: Mapping[tuple[str, Extension], RunResults]) -> Context:
+        """The context with other results of some runs, and nothing remembered of the old ones."""
+        merged: dict[tuple[str, Extension], RunResults] = dict(self.context.results)
+        merged.update(results)
+        found = replace(self.context, results=merged, cache={}, gradients={}, direct=True)
+        found.sets.values = self.context.sets.values
+        return found
+
+    def of(
+        self, scalar: Expr, run: str, keys: Sequence[SiteKey], shifts: Mapping[SiteKey, Shift] | None = None
+    ) -> Gradient:
+        """The gradient of a number with respect to sites of a run, in all cells and items; made once without shifts."""
+        name = (scalar, run, tuple(keys))
+        if shifts is None and name in self.context.gradients:
+            return self.context.gradients[name]
+        self._check(scalar)
+        wanted, found = self._wanted(scalar, run), Gradient()
+        known = self._known(wanted)
+        for rows in self._batches(wanted):
+            self._batch(scalar, wanted, rows, keys, shifts or {}, found, known)
+        if shifts is None:
+            self.context.gradients[name] = found
+        return found
+
+    def _wanted(self, scalar: Expr, run: str) -> Wanted:
+        """What a number reads of a run."""
+        asked = demand(self.context.experiment, [], None, [scalar])
+        want_both_logits(scalar, asked)
+        wanted = asked.steps.get(run, Wanted(self.context.run(run)))
+        wanted.taps = [tap for tap in wanted.taps if tap.other is None]
+        return wanted
+
+    def _check(self, scalar: Expr) -> None:
+        """No answer is scored in passes of its own, one for each of its tokens."""
+        counts = self.context.data.token_counts
+        for node in nodes.everything(scalar):
+            if isinstance(node, MetricCall) and node.run is not None and node.answer is not None:
+                several = metrics()[node.metric].several_tokens and (counts(node.answer.name) > 1).any()
+                if several:
+                    raise Findings(
+                        [errors.no_gradient(node.span, "an answer of several tokens is scored in parts")]
+                    )
+
+    def _batches(self, wanted: Wanted) -> list[Rows]:
+        made = self.context.results[wanted.run.name, None].made
+        found = []
+        for rows in Batches(self.context).of(wanted, made, None):
+            size = max(1, GRADIENT_TOKENS // rows.length)
+            for i in range(0, len(rows.cells), size):
+                found.append(
+                    replace(rows, cells=rows.cells[i : i + size], items=rows.items[i : i + size], start=0)
+                )
+        return found
+
+    def _batch(
+        self,
+        scalar: Expr,
+        wanted: Wanted,
+        rows: Rows,
+        keys: Sequence[SiteKey],
+        shifts: Mapping[SiteKey, Shift],
+        found: Gradient,
+        known: RunResults,
+    ) -> None:
+        """One pass and its gradient."""
+        results = copied(known)
+        with torch.enable_grad():
+            leaves, values = self._pass(wanted, rows, keys, shifts, results)
+            shadow = self.shadow({(wanted.run.name, None): results})
+            number = self.evaluator.at(shadow).value(scalar, self._env(wanted, shadow))
+            data = number.data if number.present is None else number.data[number.full_presence()]
+            whole = data.sum()
+            if not whole.requires_grad:
+                raise Findings(
+                    [errors.no_gradient(scalar.span, "it does not depend on what the run computes")]
+                )
+            slopes = torch.autograd.grad(whole, list(leaves.values()), allow_unused=True)
+        for key, slope in zip(leaves, slopes, strict=True):
+            value = values[key].detach().float().cpu()
+            slope = torch.zeros_like(value) if slope is None else slope.float().cpu()
+            for table, part in ((found.slopes, slope), (found.values, value)):
+                put(table, key, rows, part, known.made.shape, self.context.data.longest)
+
+    def _env(self, wanted: Wanted, shadow: Context) -> Env:
+        return shadow.env(wanted.run.dimensions)
+
+    def _known(self, wanted: Wanted) -> RunResults:
+        """What the number reads of the run, in all cells and items: it may depend on more than its own."""
+        own = self.context.results[wanted.run.name, None]
+        results = RunResults(own.made)
+        Keeping(self.context, RowMaker(self.context)).prepare(results, wanted, None)
+        for tap in wanted.taps:
+            if tap in own.taps:
+                results.taps[tap] = own.taps[tap]
+        if results.sites:
+            for rows in self._batches(wanted):
+                self._pass(wanted, rows, (), {}, results)
+        return results
+
+    def _pass(
+        self,
+        wanted: Wanted,
+        rows: Rows,
+        keys: Sequence[SiteKey],
+        shifts: Mapping[SiteKey, Shift],
+        results: RunResults,
+    ) -> tuple[dict[SiteKey, Tensor], dict[SiteKey, Tensor]]:
+        """A pass whose results carry graphs: the leaves at the sites, and the sites' values without them."""
+        context, maker = self.context, RowMaker(self.context)
+        variant = wanted.run.variants[rows.variant]
+        env = maker.env(wanted.run, rows.cells, rows.items, None)
+        taker, keeping = TapTaker(context), Keeping(context, maker)
+        positions = taker.positions(wanted.taps, results, env, variant, rows)
+        reads = {
+            SiteKey(name, layer)
+            for name, stored in results.sites.items() if name != "logits"
+            for layer in (stored.layers if stored.layers is not None else (None,))
+        }  # fmt: skip
+        if positions is not None or "logits" in results.sites:
+            reads.add(SiteKey("logits"))
+        if any(metrics()[t.metric].shape == "pattern" for t in wanted.taps):
+            reads |= {SiteKey("attn.pattern", layer) for layer in range(context.sizes.facts.n_layers)}
+        edits = EditBatch(context, variant, env, {e: Receipt(e) for e in variant.edits}, positions).writes()
+        leaves: dict[SiteKey, Tensor] = {}
+        values: dict[SiteKey, Tensor] = {}
+
+        def opened(key: SiteKey) -> Callable[[Tensor], Tensor]:
+            def write(value: Tensor) -> Tensor:
+                value = edits[key](value) if key in edits else value
+                if key in shifts:
+                    way = shifts[key](rows)[tuple(slice(0, n) for n in value.shape)]
+                    value = value + way.to(value)
+                if key not in keys:
+                    return value
+                leaves[key], values[key] = torch.zeros_like(value, requires_grad=True), value
+                return value + leaves[key]
+
+            return write
+
+        ids = tensor(maker.ids(variant.prompt, rows.items, rows.length, None))
+        writes = {key: opened(key) for key in (*edits, *shifts, *keys)}
+        got = context.instrument.forward(
+            ids, reads=reads, writes=writes, logit_positions=positions, gradients=True
+        )
+        done = Pass(wanted.run.name, rows, env, variant, ids, positions, got)
+        keeping.keep(results, done)
+        taker.take(wanted.taps, results, done)
+        keeping.finish(results, wanted)
+        return leaves, values
+
+
+def copied(known: RunResults) -> RunResults:
+    """Results that others can be put into."""
+    sites = {name: replace(stored, data=stored.data.clone()) for name, stored in known.sites.items()}
+    taps = {tap: Named(value.data.clone(), value.dims) for tap, value in known.taps.items()}
+    return RunResults(known.made, sites, taps)
+
+
+def put(
+    table: dict[SiteKey, Tensor], key: SiteKey, rows: Rows, part: Tensor, shape: tuple[int, ...], longest: int
+) -> None:
+    """Put the rows of a batch [row, axes, feature] where they belong, positions padded to the longest prompt."""
+    axes = [a for a in sites()[key.site].axes if a != "layer"]
+    sizes = [
+        longest if a in ("pos", "query", "key") else n for a, n in zip(axes, part.shape[1:], strict=False)
+    ]
+    whole = (*sizes, *part.shape[1 + len(axes) :])
+    if key not in table:
+        table[key] = torch.zeros(*shape, *whole)
+    wide = torch.zeros(len(part), *whole)
+    wide[tuple(slice(0, n) for n in part.shape)] = part
+    table[key][rows.places] = wide
