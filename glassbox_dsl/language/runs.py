@@ -26,6 +26,7 @@ GENERATION = ("max_new_tokens", "temperature", "seed")
 USAGE = {
     "forward": "forward(PROMPT, model: NAME)",
     "generate": "generate(PROMPT, max_new_tokens: 20, temperature: 0, seed: 0)",
+    "scrub": "scrub(PROMPT, HYPOTHESIS, samples: 256, seed: 0)",
 }
 
 
@@ -139,7 +140,7 @@ class RunReader:
         name = dotted(call.function)
         usage = USAGE[name]
         positional = [a for a in call.arguments if a.name is None]
-        known = ("model",) if name == "forward" else ("model", *GENERATION)
+        known = ("model", *GENERATION) if name == "generate" else ("model",)
         unknown = [a for a in call.arguments if a.name not in (None, *known)]
         if len(positional) != 1 or unknown:
             why = f"it has no option `{unknown[0].name}:`" if unknown else "one prompt is needed"

@@ -54,10 +54,6 @@ experiment e {
   measure b = ld(p)
 }
 report r { bar e.a { model: n } }""",
-    "loss_recovered": """
-metric far(r) = loss_recovered(r, r)
-experiment e { measure a = far(clean)  measure b[f in {far, ld}] = f(clean) }
-report r { bar e.a }""",
     "inverse": """
 let v = inverse(3)
 experiment e { run p = forward(clean) { attn.z[v] := 0 }  measure a = ld(p)  measure b = v * 2 }""",
