@@ -31,9 +31,11 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
-def is_plain(value: Any) -> bool:
-    """Whether a value of a feature says only that something is not there: no cap, a factor of 1."""
-    return value in (False, "none", None) or (value == 1 and not isinstance(value, bool))
+def is_plain(name: str, value: Any) -> bool:
+    """Whether a value of a feature says only that something is not there: no cap, a factor of 1 where 1 is usual."""
+    words = trait_words().get(name)
+    usual = words.default if words is not None and isinstance(words.default, int | float) else False
+    return value in (False, "none", None) or (not isinstance(value, bool) and value == usual)
 
 
 class Feature(_Part):
@@ -48,7 +50,7 @@ class Feature(_Part):
     @property
     def plain(self) -> bool:
         """Whether it says only that something is not there."""
-        return self.group != "sizes" and is_plain(self.value)
+        return self.group != "sizes" and is_plain(self.name, self.value)
 
 
 class SpecialToken(_Part):
@@ -109,9 +111,9 @@ def anatomy(
     facts = facts_from_config(dict(config), shown, span)
     known = family(facts.family, facts.variants)
     stated = traits_of(known)
-    traits = stated.of(text_part(dict(config), known)) if stated is not None else {}
+    traits = _measured(stated.of(text_part(dict(config), known)), facts) if stated is not None else {}
     speaks = TextTokenizer(tokenizer) if tokenizer is not None else None
-    counted, uncounted = _count(facts, traits)
+    counted, uncounted = _count(facts, traits, _gated(known))
     return Anatomy(
         shown=shown,
         family=facts.family,
@@ -124,14 +126,21 @@ def anatomy(
     )
 
 
-def _count(facts: ModelFacts, traits: Mapping[str, Any]) -> tuple[dict[str, int], str | None]:
+def _measured(traits: dict[str, Any], facts: ModelFacts) -> dict[str, Any]:
+    """Traits with the rotary share where the config counts channels: the two are one thing said in two ways."""
+    turned = traits["rotary_dims"]
+    counted = isinstance(turned, int) and turned > 0
+    return {**traits, "rotary_share": turned / facts.d_head} if counted else traits
+
+
+def _count(facts: ModelFacts, traits: Mapping[str, Any], gated: bool) -> tuple[dict[str, int], str | None]:
     """The parameters by part; or none, and why they cannot be counted."""
     if not traits:
         return {}, f"specs/families/{facts.family}.toml has no table [traits]"
     if traits["uncounted"]:
         return {}, str(traits["uncounted"])
     try:
-        return parameters(facts, traits), None
+        return parameters(facts, traits, gated), None
     except TypeError:
         return {}, "the config has something else than a number where a size is read"
 
@@ -175,6 +184,14 @@ def _derived(facts: ModelFacts, known: Family) -> Iterator[Feature]:
         value=fills,
         meaning=f"{facts.n_heads} x {facts.d_head} channels against {facts.d_model} of the stream",
     )
+    narrow = facts.d_value not in (0, facts.d_head)
+    yield Feature(
+        name="value_dims",
+        group="attention",
+        title="width of values",
+        value=facts.d_value if narrow else False,
+        meaning="channels of a head's value, where they are not as many as those of its query",
+    )
     local = Counter(window for window in facts.windows if window is not None)
     words = ", ".join(
         f"a query of {count} of {facts.n_layers} layers sees the last {window} keys"
@@ -187,7 +204,8 @@ def _derived(facts: ModelFacts, known: Family) -> Iterator[Feature]:
         value=", ".join(f"{window} in {_ranges(facts.windows, window)}" for window in local) or "none",
         meaning=words or "every query sees all keys before it",
     )
-    gated = "mlp.up" not in facts.absent
+    yield from _experts(facts)
+    gated = _gated(known)
     yield Feature(
         name="gated",
         group="MLP",
@@ -207,6 +225,33 @@ def _derived(facts: ModelFacts, known: Family) -> Iterator[Feature]:
     )
 
 
+def _gated(known: Family) -> bool:
+    """Whether MLPs multiply two branches. The facts do not tell: where all layers have experts, none has `mlp.up`."""
+    return "mlp.up" in known.sites
+
+
+def _experts(facts: ModelFacts) -> Iterator[Feature]:
+    where = _ranges(facts.experts_in, True) if any(facts.experts_in) else "none"
+    there = where != "none"
+    for name, title, value, meaning in (
+        (
+            "n_experts",
+            "number",
+            facts.n_experts if there else 0,
+            "MLPs that a router chooses from, per layer",
+        ),
+        (
+            "experts_per_token",
+            "per token",
+            facts.experts_per_token if there else 0,
+            "how many of them a token uses",
+        ),
+        ("expert_width", "neurons of one", facts.n_expert_neurons if there else False, "width of one expert"),
+        ("expert_layers", "layers", where, "layers with experts; the others have a plain MLP"),
+    ):
+        yield Feature(name=name, group="experts", title=title, value=value, meaning=meaning)
+
+
 def _grouping(facts: ModelFacts) -> str:
     if facts.n_kv_heads == facts.n_heads:
         return "multi-head"
@@ -219,9 +264,9 @@ def _grouping_words(facts: ModelFacts) -> str:
     return f"{facts.n_heads // facts.n_kv_heads} heads read the same keys and values"
 
 
-def _ranges(windows: tuple[int | None, ...], window: int) -> str:
-    """The layers that have a window, as ranges: `layers 0-4, 6-10`."""
-    layers = [layer for layer, found in enumerate(windows) if found == window]
+def _ranges(of_layers: tuple[int | None, ...], wanted: int) -> str:
+    """The layers that have a value, as ranges: `layers 0-4, 6-10`."""
+    layers = [layer for layer, found in enumerate(of_layers) if found == wanted]
     starts = [layer for layer in layers if layer - 1 not in layers]
     ends = [layer for layer in layers if layer + 1 not in layers]
     return "layers " + ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))

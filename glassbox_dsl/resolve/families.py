@@ -176,20 +176,20 @@ class Family(_Part):
 
     def value(self, config: Mapping[str, Any], *keys: str) -> Any:
         """What a config says under the first of some keys that it has, or what the model code assumes."""
-        said = [found for key in keys if (found := _under(config, key)) is not _NOTHING]
+        said = [found for key in keys if (found := under(config, key)) is not NOTHING]
         assumed = [self.defaults[key] for key in keys if key in self.defaults]
         return next((found for found in said or assumed if found is not None), None)
 
 
-_NOTHING = object()
+NOTHING = object()
 
 
-def _under(config: Mapping[str, Any], key: str) -> Any:
-    """What stands under a key, where a dot goes into a table; _NOTHING if the key is not there."""
+def under(config: Mapping[str, Any], key: str) -> Any:
+    """What stands under a key, where a dot goes into a table; NOTHING if the key is not there."""
     found: Any = config
     for part in key.split("."):
         if not isinstance(found, Mapping) or part not in found:
-            return _NOTHING
+            return NOTHING
         found = found[part]
     return found
 
@@ -240,13 +240,12 @@ def _said(value: Any) -> Any:
 def _table(name: str) -> dict[str, Any]:
     """A family file with what it extends merged in; a fresh copy."""
     table = _read(name)
-    extended = table.pop("extends", None)
-    if extended is None:
-        return table
-    base = _table(extended)
-    base.pop("defaults", None)
-    for own in ("gguf", "tiny_more", "traits"):  # what a family is like is said of it alone
+    extended, alike = table.pop("extends", None), table.pop("traits_from", None)
+    base = _table(extended) if extended is not None else {}
+    for own in ("defaults", "gguf", "tiny_more", "traits"):  # these are said of a family alone
         base.pop(own, None)
+    if alike is not None:  # unless it names the one that it is like
+        base["traits"] = _table(alike)["traits"]
     if "tiny" in table and table["tiny"].pop("alone", False):
         base.pop("tiny", None)
     return _merged(base, table)

@@ -33,7 +33,8 @@ class Gap(_Part):
         """Whether a model has the difference. A feature that is not known of it makes no gap."""
         values = model.values
         return all(
-            name in values and (not is_plain(values[name]) if wanted is True else values[name] in wanted)
+            name in values
+            and (not is_plain(name, values[name]) if wanted is True else values[name] in wanted)
             for name, wanted in self.when.items()
         )
 
@@ -57,7 +58,7 @@ class Line(_Part):
     @property
     def worth_showing(self) -> bool:
         """Whether it says more than that none of the models has something."""
-        return self.differs or self.group == "sizes" or not all(is_plain(value) for value in self.values)
+        return self.differs or self.group == "sizes" or not all(is_plain(self.name, v) for v in self.values)
 
 
 class SiteLine(_Part):

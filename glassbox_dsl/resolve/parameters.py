@@ -11,18 +11,22 @@ from typing import Any
 from glassbox_dsl.resolve.facts import ModelFacts
 
 NORMS = {"pre": 2, "post": 2, "sandwich": 4}
+LEARNED_ACTIVATIONS = {"xielu": 2}
+"""Activations with parameters of their own: how many, per layer (xIELU, arXiv:2411.13010)."""
 
 
-def parameters(facts: ModelFacts, traits: Mapping[str, Any]) -> dict[str, int]:
-    """Parameters of the embeddings, attention, MLPs, routers, norms and the unembedding, over all layers."""
-    n = facts.n_layers
-    experts = n - traits["dense_layers"] if traits["n_experts"] else 0
+def parameters(facts: ModelFacts, traits: Mapping[str, Any], gated: bool) -> dict[str, int]:
+    """Parameters of the embeddings, attention, MLPs, experts, routers, norms and the unembedding, over all layers.
+
+    `gated`: MLPs and experts have two projections that lead in.
+    """
+    n, experts = facts.n_layers, sum(facts.experts_in)
     tied = facts.tied_embeddings
     found = {
         "embeddings": _embeddings(facts, traits),
         "attention": n * _attention(facts, traits),
-        "MLP": (n - experts) * _mlp(facts, facts.n_neurons, bool(traits["mlp_bias"])),
-        "experts": experts * _experts(facts, traits),
+        "MLP": (n - experts) * (_mlp(facts, traits, gated)),
+        "experts": experts * _experts(facts, traits, gated),
         "routers": experts * _router(facts, traits),
         "norms": _norms(facts, traits),
         "unembedding": (0 if tied else facts.vocab_size * facts.d_model)
@@ -54,36 +58,42 @@ def _attention(facts: ModelFacts, traits: Mapping[str, Any]) -> int:
         "own per head": (heads + kv_heads) * facts.d_head,
         "across heads": (heads + kv_heads) * facts.d_head,
     }
-    return int(count + qk_gains[traits["qk_norm"]] * _per_channel(traits))
+    return int(count + qk_gains[traits["qk_norm"]] * (2 if traits["qk_norm_bias"] else 1))
 
 
 def _latent(facts: ModelFacts, traits: Mapping[str, Any]) -> int:
     """Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434): down- and up-projections, a norm on each latent."""
-    d, heads = facts.d_model, facts.n_heads
-    plain, turned, narrow = traits["qk_plain_dims"], traits["qk_rotary_dims"], traits["kv_latent"]
-    query_width, value_width = heads * (plain + turned), heads * traits["value_dims"]
-    wide = traits["q_latent"]
+    d, heads, turned = facts.d_model, facts.n_heads, traits["rotary_dims"]
+    wide, narrow = traits["q_latent"], traits["kv_latent"]
+    query_width, value_width = heads * facts.d_head, heads * facts.d_value
     queries = d * wide + wide + wide * query_width if wide else d * query_width
-    keys = d * (narrow + turned) + narrow + narrow * (heads * plain + value_width)
-    biases = ((wide or 0) + narrow + turned) if traits["qkv_bias"] else 0
+    keys = d * (narrow + turned) + narrow + narrow * (query_width - heads * turned + value_width)
+    biases = (
+        int(wide) + narrow + turned if traits["qkv_bias"] else 0
+    )  # those of the projections to the latents
     return int(queries + keys + biases + value_width * d)
 
 
-def _mlp(facts: ModelFacts, width: int, biased: bool) -> int:
-    gated = "mlp.up" not in facts.absent
-    inner = 2 if gated else 1
-    return (inner + 1) * facts.d_model * width + ((inner * width + facts.d_model) if biased else 0)
+def _mlp(facts: ModelFacts, traits: Mapping[str, Any], gated: bool) -> int:
+    learned = LEARNED_ACTIVATIONS.get(traits["activation"], 0)
+    return _projections(facts, facts.n_neurons, gated, bool(traits["mlp_bias"])) + learned
 
 
-def _experts(facts: ModelFacts, traits: Mapping[str, Any]) -> int:
-    width = traits["expert_width"] or facts.n_neurons
+def _experts(facts: ModelFacts, traits: Mapping[str, Any], gated: bool) -> int:
+    width = facts.n_expert_neurons
     shared = traits["shared_width"] or traits["n_shared_experts"] * width
-    count = traits["n_experts"] * _mlp(facts, width, bool(traits["expert_bias"]))
-    return int(count + (_mlp(facts, shared, bool(traits["mlp_bias"])) if shared else 0))
+    routed = facts.n_experts * _projections(facts, width, gated, bool(traits["expert_bias"]))
+    return routed + _projections(facts, shared, gated, bool(traits["mlp_bias"])) if shared else routed
+
+
+def _projections(facts: ModelFacts, width: int, gated: bool, biased: bool) -> int:
+    """Those that lead into the neurons of an MLP or an expert, and out of them."""
+    inward = 2 if gated else 1
+    return (inward + 1) * facts.d_model * width + (inward * width + facts.d_model if biased else 0)
 
 
 def _router(facts: ModelFacts, traits: Mapping[str, Any]) -> int:
-    n = traits["n_experts"]
+    n = facts.n_experts
     gate = facts.d_model if traits["shared_gate"] else 0
     return int(n * facts.d_model + (n if traits["router_bias"] else 0) + gate)
 
@@ -95,4 +105,6 @@ def _norms(facts: ModelFacts, traits: Mapping[str, Any]) -> int:
 
 
 def _per_channel(traits: Mapping[str, Any]) -> int:
-    return {"none": 0, "gain and bias": 2}.get(traits["norm_weights"], 1)
+    return {"none": 0, "gain": 1, "1 + gain": 1, "gain and bias": 2, "1 + gain and bias": 2}[
+        traits["norm_weights"]
+    ]

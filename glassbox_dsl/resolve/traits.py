@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from glassbox_dsl.resolve.families import Family
+from glassbox_dsl.resolve.families import NOTHING, Family, under
 from glassbox_dsl.resolve.model_errors import brief
 from glassbox_dsl.resources import shipped
 
@@ -29,27 +29,27 @@ Value = StrictBool | StrictInt | StrictFloat | StrictStr
 
 
 class TraitKey(BaseModel):
-    """A trait that a config states: the first of `keys` that is there and not null; `values` puts it into words."""
+    """A trait that a config states: the first of `keys` that is there and not null; `values` puts it into words.
+
+    `default`: what the model code assumes, in those words.
+    `null`: what it means that a key is there and null, where that is not the same as a missing key (no cap, say).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     keys: tuple[str, ...]
     default: Value
+    null: Value | None = None
     values: dict[str, Value] = {}
 
     def read(self, config: Mapping[str, Any]) -> Any:
         """The value for a config."""
-        found = next((v for key in self.keys if (v := inside(config, key)) is not None), self.default)
+        said = [value for key in self.keys if (value := under(config, key)) is not NOTHING]
+        found = next((value for value in said if value is not None), None)
+        if found is None:
+            return self.null if said and self.null is not None else self.default
         if not isinstance(found, bool | int | float | str):
             return brief(found)
         return self.values.get(str(found).lower(), found)
-
-
-def inside(config: Mapping[str, Any], path: str) -> Any:
-    """What a dotted path of a config leads to; None where it leads nowhere."""
-    value: Any = config
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 class TraitWords(BaseModel):
