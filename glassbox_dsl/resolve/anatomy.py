@@ -248,6 +248,7 @@ def _experts(facts: ModelFacts) -> Iterator[Feature]:
         ),
         ("expert_width", "neurons of one", facts.n_expert_neurons if there else False, "width of one expert"),
         ("expert_layers", "layers", where, "layers with experts; the others have a plain MLP"),
+        ("experts_everywhere", "in every layer", all(facts.experts_in) and there, "no layer has a plain MLP"),
     ):
         yield Feature(name=name, group="experts", title=title, value=value, meaning=meaning)
 

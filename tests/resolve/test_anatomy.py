@@ -19,7 +19,24 @@ CHANGED = {
     "llama": {"tie_word_embeddings": True, "mlp_bias": False, "num_key_value_heads": 6},
     "gpt2": {"n_inner": None, "n_positions": 17},
     "gemma3_text": {"attention_bias": False, "num_key_value_heads": 4, "tie_word_embeddings": False},
+    "deepseek_v2": {"q_lora_rank": None, "mlp_bias": True, "attention_bias": False},
+    "deepseek_v3": {"q_lora_rank": None, "n_shared_experts": 3, "first_k_dense_replace": 2},
+    "qwen2_moe": {"qkv_bias": False, "mlp_only_layers": [0, 2]},
+    "qwen3_moe": {"decoder_sparse_step": 2, "mlp_only_layers": [], "attention_bias": False},
+    "gpt_oss": {"attention_bias": False, "num_local_experts": 3},
+    "phimoe": {"lm_head_bias": False, "attention_bias": False},
+    "cohere": {"use_qk_norm": False, "tie_word_embeddings": False},
+    "persimmon": {"qk_layernorm": False},
+    "phi": {"qk_layernorm": False, "num_key_value_heads": 4},
+    "stablelm": {"qk_layernorm": False, "use_qkv_bias": False},
+    "starcoder2": {"use_bias": False},
+    "seed_oss": {"attention_out_bias": False, "mlp_bias": False},
+    "helium": {"attention_bias": False, "mlp_bias": False},
+    "falcon": {"bias": False, "new_decoder_architecture": True, "num_kv_heads": 2},
+    "gpt_neox": {"attention_bias": False, "tie_word_embeddings": True},
+    "apertus": {"hidden_act": "silu", "attention_bias": False},
 }
+NO_DEFAULT = {"ministral": "transformers cannot build it: the width of its heads is missing"}
 
 
 def real(config):
@@ -35,6 +52,8 @@ def configs():
     for name in STATED:
         for model_type in family(name).model_types:
             yield pytest.param({**tiny_config(family(name)), "model_type": model_type}, id=model_type)
+        for more in family(name).tiny_more:
+            yield pytest.param(tiny_config(family(name), more=more), id=f"{name} {more}")
     for name, changes in CHANGED.items():
         yield pytest.param({**tiny_config(family(name)), **changes}, id=f"{name} changed")
     for id, model in bundled_models().items():
@@ -44,13 +63,14 @@ def configs():
 PARTS = {
     "embeddings": ("embed_tokens", "wte", "wpe"),
     "attention": ("self_attn", "attn."),
+    "routers": ("mlp.gate.", "mlp.router.", "shared_expert_gate"),
+    "experts": ("expert",),
     "MLP": ("mlp",),
     "unembedding": ("lm_head",),
 }
 
 
-@pytest.mark.parametrize("config", list(configs()))
-def test_parameters_are_those_of_the_real_model(config):
+def assert_counted(config):
     found = anatomy(config, "m")
     if found.uncounted is not None:
         assert len(found.uncounted.split()) > 3
@@ -58,10 +78,30 @@ def test_parameters_are_those_of_the_real_model(config):
     assert found.n_parameters == sum(p.numel() for p in real(config).parameters())
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3_text"])
+@pytest.mark.parametrize("config", list(configs()))
+def test_parameters_are_those_of_the_real_model(config):
+    assert_counted(config)
+
+
+@pytest.mark.parametrize("name", [name for name in STATED if name not in NO_DEFAULT])
+def test_parameters_are_those_of_the_real_model_in_its_real_size(name):
+    from transformers import AutoConfig
+
+    theirs = AutoConfig.for_model(family(name).model_types[0])
+    assert_counted({**json.loads(theirs.to_json_string()), "model_type": theirs.model_type})
+
+
+def test_only_a_model_with_pictures_is_not_counted():
+    found = {name for name in STATED if anatomy(tiny_config(family(name)), "m").uncounted}
+    assert found == {"gemma3"}
+
+
+@pytest.mark.parametrize(
+    "name", ["llama", "gpt2", "gemma3_text", "deepseek_v3", "qwen2_moe", "gpt_oss", "olmoe"]
+)
 def test_each_part_has_its_own_parameters(name):
     config = tiny_config(family(name))
-    counts = dict.fromkeys([*PARTS, "norms"], 0)
+    counts = dict.fromkeys([*PARTS, "norms"], 0)  # a part is that of the first words that a path has
     for path, weight in real(config).named_parameters():
         part = next((part for part, words in PARTS.items() if any(w in path for w in words)), "norms")
         counts[part] += weight.numel()

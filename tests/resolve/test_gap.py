@@ -19,6 +19,8 @@ DERIVED = {
     "tied_embeddings",
     "score_scale_fits",
     "adds_bos",
+    "n_experts",
+    "experts_everywhere",
 }
 FILE = """gbx 1
 model m = tiny("{family}")
