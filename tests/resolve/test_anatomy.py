@@ -36,7 +36,8 @@ CHANGED = {
     "gpt_neox": {"attention_bias": False, "tie_word_embeddings": True},
     "apertus": {"hidden_act": "silu", "attention_bias": False},
 }
-NO_DEFAULT = {"ministral": "transformers cannot build it: the width of its heads is missing"}
+NO_DEFAULT = ("ministral", "nemotron")
+"""Families whose default config transformers cannot build: it says nothing of the width of heads."""
 
 
 def real(config):
