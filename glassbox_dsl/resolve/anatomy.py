@@ -281,7 +281,7 @@ def _stated(traits: Mapping[str, Any], facts: ModelFacts) -> Iterator[Feature]:
             value=fits, meaning="whether the number below is the width of a head",
         )  # fmt: skip
     for name, words in trait_words().items():
-        if name in traits and words.group != "parameters":
+        if name in traits and words.group != "parameters" and words.fits(traits):
             value = traits[name]
             yield Feature(
                 name=name, group=words.group, title=words.title, value=value, meaning=words.explain(value)

@@ -62,6 +62,11 @@ class TraitWords(BaseModel):
     meaning: str
     default: Value | None = None
     values: dict[str, str] = {}
+    needs: dict[str, tuple[str, ...]] = {}
+
+    def fits(self, traits: Mapping[str, Any]) -> bool:
+        """Whether the trait means something for a model: there is no rotary base without rotary positions."""
+        return all(traits[name] in values for name, values in self.needs.items())
 
     def explain(self, value: Any) -> str:
         """What a value of the trait means."""

@@ -129,6 +129,14 @@ def test_features_of_the_bundled_models():
     assert gemma["heads_fill_width"] is False and gemma["score_scale_fits"] is True
 
 
+def test_only_rotary_positions_have_a_base_and_pairs():
+    for name in STATED:
+        for more in (None, *family(name).tiny_more):
+            found = anatomy(tiny_config(family(name), more=more), "m").values
+            rotary = {key for key in found if key.startswith(("rope_", "rotary_", "unturned_"))}
+            assert bool(rotary) == (found["positions"] == "rotary"), (name, more)
+
+
 @pytest.mark.parametrize("name", STATED)
 def test_every_site_is_listed_with_its_size_or_its_reason(name):
     config = tiny_config(family(name))
