@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from glassbox_dsl.resolve.anatomy import Anatomy, SiteEntry, is_plain
+from glassbox_dsl.resolve.traits import trait_words
 from glassbox_dsl.resources import shipped
 
 
@@ -46,8 +47,12 @@ def gaps() -> tuple[Gap, ...]:
         return tuple(Gap(name=name, **entry) for name, entry in tomllib.load(file).items())
 
 
+MEANINGLESS = "-"
+"""In the place of a trait that means nothing for a model: the base of rotary positions where there are none."""
+
+
 class Line(_Part):
-    """A feature of several models side by side, one value each; None where it is not known."""
+    """A feature of models side by side, a value each; None where it is not known, "-" where it has no meaning."""
 
     name: str
     group: str
@@ -58,7 +63,9 @@ class Line(_Part):
     @property
     def worth_showing(self) -> bool:
         """Whether it says more than that none of the models has something."""
-        return self.differs or self.group == "sizes" or not all(is_plain(self.name, v) for v in self.values)
+        if self.group == "sizes" or None in self.values:
+            return True
+        return not all(value == MEANINGLESS or is_plain(self.name, value) for value in self.values)
 
 
 class SiteLine(_Part):
@@ -117,7 +124,12 @@ def _lines(models: Sequence[Anatomy]) -> list[Line]:
 
 
 def _of(models: Sequence[Anatomy], name: str) -> tuple[Any, ...]:
-    return tuple(model.values.get(name) for model in models)
+    return tuple(model.values.get(name, MEANINGLESS if _described(model, name) else None) for model in models)
+
+
+def _described(model: Anatomy, name: str) -> bool:
+    """Whether the family of a model states its traits, and this is one that it could have stated."""
+    return name in trait_words() and "norm_place" in model.values
 
 
 def _differ(values: Sequence[Any]) -> bool:

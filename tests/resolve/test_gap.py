@@ -93,3 +93,16 @@ def test_what_is_the_same_is_not_marked():
     assert {line.name for line in found.lines if line.differs} == {"n_layers", "parameters"}
     found = compare([described("llama"), described("gpt2")])
     assert {line.name for line in found.sites if line.differs} == {"pos_embed", "mlp.up"}
+
+
+def test_what_means_nothing_for_a_model_is_not_said_to_be_unknown():
+    lines = {line.name: line for line in compare([described("gpt2"), described("smollm3")]).lines}
+    assert lines["rope_theta"].values == ("-", 2e6) and lines["rope_theta"].worth_showing
+    assert lines["rotary_dims"].values == ("-", False) and not lines["rotary_dims"].worth_showing
+    assert names(compare([described("gpt2"), described("smollm3")]))["unturned_layers"] == ("smollm3",)
+
+
+def test_a_score_multiplier_of_one_is_a_gap():
+    assert names(compare([described("gpt_neo")]))["score_scale"] == ("gpt_neo",)
+    assert "residual_scale" not in names(compare([described("granite", residual_multiplier=1.0)]))
+    assert "shifted_gain" in names(compare([described("nemotron")]))
