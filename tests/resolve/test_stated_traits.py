@@ -231,6 +231,20 @@ def test_channels_are_turned_in_the_pairs_that_are_stated(name, monkeypatch):
     assert kept == {tested.values["rotary_pairs"]}
 
 
+@pytest.mark.parametrize(("name", "more"), LAYOUTS)
+def test_attention_has_the_parts_that_are_stated(name, more):
+    tested = tiny(name, more)
+    attention = tested.layers[0].get_submodule(tested.known.layer.attention)
+    facts, said = tested.facts, tested.values
+    rows = (facts.n_heads + 2 * facts.n_kv_heads) * facts.d_head
+    whole = [w for path, w in attention.named_parameters() if path.endswith("weight") and rows in w.shape]
+    assert bool(whole) == (said["qkv"] in ("fused", "interleaved", "in blocks"))
+    assert hasattr(attention, "kv_a_proj_with_mqa") == (said["qkv"] == "latent")
+    assert hasattr(attention, "sinks") == said["sinks"]
+    assert (getattr(attention, "attn_logit_softcapping", None) or False) == said["score_softcap"]
+    assert (getattr(tested.layers[0], "residual_multiplier", None) or 1.0) == said["residual_scale"]
+
+
 def test_experts_are_where_the_config_has_them():
     step, listed = (
         anatomy(tiny_config(family("qwen2_moe"), more=more), "m").values for more in ("step", None)
