@@ -18,7 +18,7 @@ STATEMENTS: dict[type[nodes.Node], str] = {
 }
 CALLS = ("generate", "scrub", "estimate", "grad", "attribution", "inverse", "text",
          "accuracy", "auroc", "score", "loss_recovered")  # fmt: skip
-CHARTS = ("scatter", "histogram", "text", "graph")
+CHARTS = ("graph",)
 
 
 def unbuilt_statement(node: nodes.Node) -> Diagnostic | None:
