@@ -66,7 +66,10 @@ NO_USE = {
         "its numbers are counted, wherever they stand",
         "take it out; `color:`, `facet:` and `row:` count them apart",
     ),
-    "text": ("it shows texts as they are", "take it out; `model: NAME` or an axis with a value chooses texts"),
+    "text": (
+        "it shows texts as they are",
+        "take it out; `model: NAME` or an axis with a value chooses texts",
+    ),
 }
 
 

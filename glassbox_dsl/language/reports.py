@@ -18,7 +18,19 @@ from glassbox_dsl.syntax import nodes
 if TYPE_CHECKING:
     from glassbox_dsl.language.experiment import ExperimentReader
 
-KINDS = ("markdown", "heatmap", "line", "bar", "scatter", "histogram", "table", "lens", "attention", "text", "sql")
+KINDS = (
+    "markdown",
+    "heatmap",
+    "line",
+    "bar",
+    "scatter",
+    "histogram",
+    "table",
+    "lens",
+    "attention",
+    "text",
+    "sql",
+)
 OF_TEXT = {"markdown": (), "sql": ("title",)}
 
 

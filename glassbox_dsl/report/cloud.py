@@ -43,7 +43,9 @@ def tinted(cells: Cells, axis: str | None) -> dict[str, Any]:
     import altair as alt
 
     order = [shown(value) for value in cells.values[axis]] if axis else []
-    return {"color": alt.Color("color:N", title=axis, sort=order, scale=alt.Scale(domain=order))} if axis else {}
+    return (
+        {"color": alt.Color("color:N", title=axis, sort=order, scale=alt.Scale(domain=order))} if axis else {}
+    )
 
 
 def reach(values: Sequence[float]) -> tuple[float, float]:

@@ -115,7 +115,13 @@ def _bar(item: ItemSpec, material: Material) -> Any:
 
 def _scatter(item: ItemSpec, material: Material) -> Any:
     if item.role("x") is None:
-        raise Findings([errors.no_figure(".".join(item.source), "a scatter needs another measure", "write x=EXPERIMENT.MEASURE")])
+        raise Findings(
+            [
+                errors.no_figure(
+                    ".".join(item.source), "a scatter needs another measure", "write x=EXPERIMENT.MEASURE"
+                )
+            ]
+        )
     found = scatter.scatter(item, material)
     if not found.pairs:
         raise Findings([errors.no_figure(".".join(item.source), "the run stored no number for it", "")])

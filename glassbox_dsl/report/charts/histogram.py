@@ -91,7 +91,9 @@ def count(cells: Sequence[Cell], edges: NDArray[np.float64], panel: str, color: 
     """The finite numbers of some cells by bin, and their median."""
     values = np.array([cell.value for cell in cells if math.isfinite(cell.value)])
     counts, _ = np.histogram(values, edges)
-    return Counted(panel, color, tuple(counts.tolist()), float(np.median(values)) if values.size else math.nan)
+    return Counted(
+        panel, color, tuple(counts.tolist()), float(np.median(values)) if values.size else math.nan
+    )
 
 
 def bins(values: Sequence[float]) -> NDArray[np.float64]:
@@ -104,7 +106,11 @@ def bins(values: Sequence[float]) -> NDArray[np.float64]:
         return np.arange(low - 0.5, high + 1)
     edges = np.histogram_bin_edges(finite, "fd") if finite.size > 1 else np.array([low, high])
     many = len(edges) - 1 > MOST_BINS or len(edges) < 3
-    return np.histogram_bin_edges(finite, min(MOST_BINS, max(2, round(math.sqrt(finite.size))))) if many else edges
+    return (
+        np.histogram_bin_edges(finite, min(MOST_BINS, max(2, round(math.sqrt(finite.size)))))
+        if many
+        else edges
+    )
 
 
 def whole(edges: NDArray[np.float64]) -> bool:
@@ -116,9 +122,13 @@ def table(found: Histogram) -> Table:
     """One row per bin that holds something."""
     rows = []
     for part in found.counted:
-        for low, high, n in zip(found.edges[:-1].tolist(), found.edges[1:].tolist(), part.counts, strict=True):
+        for low, high, n in zip(
+            found.edges[:-1].tolist(), found.edges[1:].tolist(), part.counts, strict=True
+        ):
             if n:
-                rows.append((part.panel, *((part.color,) if found.color else ()), brief(low), brief(high), str(n)))
+                rows.append(
+                    (part.panel, *((part.color,) if found.color else ()), brief(low), brief(high), str(n))
+                )
     names = ("panel", *((found.color,) if found.color else ()), "from", "below", "count")
     return Table(names, tuple(rows), (*(False for _ in names[:-3]), True, True, True))
 
@@ -145,11 +155,24 @@ def _panel(found: Histogram, title: str, parts: list[Counted], top: int, width: 
     measure = found.cells.measure
     scale = alt.Scale(domain=[edges[0], edges[-1]], nice=False, zero=False)
     name = measure.measure + (f" ({measure.unit})" if measure.unit else "")
-    y = alt.Y("n:Q", title="count", scale=alt.Scale(domain=[0, 1.06 * top], nice=False), axis=alt.Axis(tickMinStep=1, format="d"))
+    y = alt.Y(
+        "n:Q",
+        title="count",
+        scale=alt.Scale(domain=[0, 1.06 * top], nice=False),
+        axis=alt.Axis(tickMinStep=1, format="d"),
+    )
     tint = tinted(found.cells, found.color)
     across = {"grid": False, "tickMinStep": 1 if whole(found.edges) else 0}
-    bars = alt.Chart(alt.InlineData(values=rows)).mark_rect(opacity=0.55 if found.color else 0.85, xOffset=0.5, x2Offset=-0.5)
-    bars = bars.encode(x=alt.X("from:Q", title=name, scale=scale, axis=alt.Axis(**across)), x2="to:Q", y=y, y2="zero:Q", **tint)
+    bars = alt.Chart(alt.InlineData(values=rows)).mark_rect(
+        opacity=0.55 if found.color else 0.85, xOffset=0.5, x2Offset=-0.5
+    )
+    bars = bars.encode(
+        x=alt.X("from:Q", title=name, scale=scale, axis=alt.Axis(**across)),
+        x2="to:Q",
+        y=y,
+        y2="zero:Q",
+        **tint,
+    )
     rule = {} if found.color else {"color": INK[theme]}
     middle = alt.Chart(alt.InlineData(values=middles)).mark_rule(strokeWidth=1.5, **rule)
     middle = middle.encode(x=alt.X("x:Q", scale=scale), **tint)

@@ -66,7 +66,9 @@ def build(item: ItemSpec, material: Material, key: str) -> PictureFigure:
     found = scatter(item, material)
     up, across = name_of(found.up), name_of(found.across)
     sides = (caption(found.up, intervals=False), caption(found.across, intervals=False))
-    meaning = f"Each point is one {' and '.join(found.inside) or 'model'}. Upwards {sides[0]} Across {sides[1]}"
+    meaning = (
+        f"Each point is one {' and '.join(found.inside) or 'model'}. Upwards {sides[0]} Across {sides[1]}"
+    )
     if found.equal:
         meaning += " On the dashed line both are equal."
     if found.whiskers:
@@ -80,7 +82,10 @@ def build(item: ItemSpec, material: Material, key: str) -> PictureFigure:
     return PictureFigure(
         key=key,
         kind="scatter",
-        **{**heading(item, found.up.measure), "title": str(item.options.get("title") or f"{up} against {across}")},
+        **{
+            **heading(item, found.up.measure),
+            "title": str(item.options.get("title") or f"{up} against {across}"),
+        },
         opened=not installed(),
         caption=meaning,
         sql=statement(found, material),
@@ -199,19 +204,22 @@ def farthest(pairs: Sequence[Pair]) -> tuple[int, ...]:
 
 
 def spaced(pairs: Sequence[Pair], words: Sequence[str], ends: Any, side: int) -> dict[int, tuple[str, str]]:
-    """The names that find room, farthest first: before their point on the right of the panel, else behind it."""
+    """The names that find room, farthest first: on the side of their point that looks to the middle, else on the other."""
     (left, right), (bottom, top) = ends
-    taken: list[tuple[float, float, float]] = []
+    xs = [(p.across.value - left) / (right - left) * side for p in pairs]
+    ys = [(p.up.value - bottom) / (top - bottom) * side for p in pairs]
+    taken: list[tuple[float, float, float]] = [*zip(xs, xs, ys, strict=True)]
     found = {}
     for i in farthest(pairs):
-        x = (pairs[i].across.value - left) / (right - left) * side
-        y = (pairs[i].up.value - bottom) / (top - bottom) * side
-        width, before = 0.62 * LETTERS * len(words[i]) + 5, x > side / 2
-        start, end = (x - width, x) if before else (x, x + width)
-        if start < 0 or any(abs(y - h) < LETTERS + 2 and start < b and a < end for a, b, h in taken):
-            continue
-        taken.append((start, end, y))
-        found[i] = (words[i], "") if before else ("", words[i])
+        width = 0.62 * LETTERS * len(words[i])
+        for before in (xs[i] > side / 2, xs[i] <= side / 2):
+            start = xs[i] - width - 5 if before else xs[i] + 5
+            end, height = start + width, ys[i] + 4
+            blocked = (abs(height - h) < LETTERS and start < b and a < end for a, b, h in taken)
+            if start >= 0 and end <= side and not any(blocked):
+                taken.append((start, end, height))
+                found[i] = (words[i], "") if before else ("", words[i])
+                break
     return found
 
 
@@ -234,16 +242,20 @@ def table(found: Scatter) -> Table:
 
 def chart(found: Scatter, theme: str) -> Any:
     """The panels as an Altair chart, all on the same scales."""
-    across, up = [p.across.value for p in found.pairs], [p.up.value for p in found.pairs]
+    across = [v for p in found.pairs for v in extent(p.across, found.whiskers)]
+    up = [v for p in found.pairs for v in extent(p.up, found.whiskers)]
     ends = (reach([*across, *up]),) * 2 if found.equal else (reach(across), reach(up))
     side = ALONE if len(found.panels) == 1 else SIDE
     shown_panels = found.panels[:MOST_PANELS]
     return beside([_panel(found, title, pairs, ends, side, theme) for title, pairs in shown_panels])
 
 
-def _panel(
-    found: Scatter, title: str, pairs: tuple[Pair, ...], ends: Any, side: int, theme: str
-) -> Any:
+def extent(cell: Cell, whiskers: bool) -> tuple[float, ...]:
+    """What must find room on an axis: the value, and the ends of its interval where they are drawn."""
+    return (cell.value, cell.low, cell.high) if whiskers else (cell.value,)
+
+
+def _panel(found: Scatter, title: str, pairs: tuple[Pair, ...], ends: Any, side: int, theme: str) -> Any:
     import altair as alt
 
     names = spaced(pairs, [place(p.up, found.inside or found.up.axes) for p in pairs], ends, side)
@@ -280,7 +292,9 @@ def line(ends: Any, theme: str) -> Any:
     import altair as alt
 
     points = alt.Chart(alt.InlineData(values=[{"x": end, "y": end} for end in ends[0]]))
-    return points.mark_line(color=INK[theme], opacity=0.45, strokeDash=[5, 4], strokeWidth=1.25).encode(x="x:Q", y="y:Q")
+    return points.mark_line(color=INK[theme], opacity=0.45, strokeDash=[5, 4], strokeWidth=1.25).encode(
+        x="x:Q", y="y:Q"
+    )
 
 
 def _axis_title(cells: Cells) -> str:
