@@ -108,8 +108,8 @@ def across(
     assert isinstance(item.source, tuple)
     option = next((option for option in item.options if option.key == "x"), None)
     if option is None:
-        other = f"{item.kind} {'.'.join(item.source)} {{ x: MEASURE }}"
-        return [errors.wrong_source(item.span, item.kind, "two measures, one against the other", other)]
+        example = f"{item.kind} {'.'.join(item.source)} {{ x: MEASURE }}"
+        return [errors.wrong_source(item.span, item.kind, "two measures, one against the other", example)]
     if not isinstance(option.value, nodes.Name | nodes.Attribute):
         return [errors.wrong_value(option.value.span, "x", "the name of a measure", "as in `x: heads.looks`")]
     names = dotted(option.value).split(".")

@@ -32,7 +32,8 @@ GOOD = [
     "heatmap e.a { value: other }", "line e.a { x: layer, color: place, row: early }", "bar e.one { x: io, model: m }",
     "bar e.one { place: \"store\", item: 1 }", "bar e.one { over: item }", "heatmap e.b { alpha: 1, kind: previous }",
     "lens e.words", "attention e.seen { layer: 0 }", "table e.one", "markdown \"# Title\"",
-    "sql \"SELECT 1\" { title: \"q\" }", "scatter e.a { x: other }", "scatter e.a { x: e.other, color: place, facet: early }",
+    "sql \"SELECT 1\" { title: \"q\" }", "scatter e.a { x: other }",
+    "scatter e.a { x: e.other, color: place, facet: early }",
     "scatter e.one { x: g.one, over: {} }", "histogram e.a", "histogram e.one { color: place, over: {} }",
     "histogram e.a { layer: 0, facet: model, row: place, title: \"How they spread\" }",
 ]  # fmt: skip

@@ -53,6 +53,7 @@ def build(item: ItemSpec, material: Material, key: str) -> PictureFigure:
     each = f"each number is of one {of}" if of else "one number a model"
     total = sum(sum(part.counts) for part in found.counted)
     panels = len({part.panel for part in found.counted})
+    meaning = caption(found.cells, intervals=False)
     notes = [note.replace(" (hatched)", " and are not counted") for note in lacking(found.cells)]
     if panels > MOST_PANELS:
         notes.append(f"{MOST_PANELS} of {panels} panels are shown; fix an axis to see the others.")
@@ -61,7 +62,7 @@ def build(item: ItemSpec, material: Material, key: str) -> PictureFigure:
         kind="histogram",
         **heading(item, found.cells.measure),
         opened=not installed(),
-        caption=f"How {total} numbers spread: {each}. {caption(found.cells, intervals=False)} The rule marks the median.",
+        caption=f"How {total} numbers spread: {each}. {meaning} The rule marks the median.",
         sql=found.cells.sql,
         notes=(*notes, *(() if installed() else (INSTALL,))),
         tables=(table(found),),
@@ -97,7 +98,9 @@ def count(cells: Sequence[Cell], edges: NDArray[np.float64], panel: str, color: 
 
 
 def bins(values: Sequence[float]) -> NDArray[np.float64]:
-    """Edges of equal bins: one for each whole number where they are few, else as wide as Freedman and Diaconis (1981) say."""
+    """Edges of equal bins: one for each whole number where they are few, else as wide as Freedman and Diaconis
+    (1981) say.
+    """
     finite = np.array([v for v in values if math.isfinite(v)])
     if finite.size == 0:
         return np.array([0.0, 1.0])
@@ -162,7 +165,7 @@ def _panel(found: Histogram, title: str, parts: list[Counted], top: int, width: 
         axis=alt.Axis(tickMinStep=1, format="d"),
     )
     tint = tinted(found.cells, found.color)
-    across = {"grid": False, "tickMinStep": 1 if whole(found.edges) else 0}
+    across: dict[str, Any] = {"grid": False, "tickMinStep": 1 if whole(found.edges) else 0}
     bars = alt.Chart(alt.InlineData(values=rows)).mark_rect(
         opacity=0.55 if found.color else 0.85, xOffset=0.5, x2Offset=-0.5
     )
@@ -173,7 +176,7 @@ def _panel(found: Histogram, title: str, parts: list[Counted], top: int, width: 
         y2="zero:Q",
         **tint,
     )
-    rule = {} if found.color else {"color": INK[theme]}
+    rule: dict[str, Any] = {} if found.color else {"color": INK[theme]}
     middle = alt.Chart(alt.InlineData(values=middles)).mark_rule(strokeWidth=1.5, **rule)
     middle = middle.encode(x=alt.X("x:Q", scale=scale), **tint)
     total = sum(n for part in parts for n in part.counts)

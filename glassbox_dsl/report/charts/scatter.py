@@ -163,7 +163,8 @@ def statement(found: Scatter, material: Material) -> str:
     value = ["mean" if any(c.n is not None for c in cells.cells) else "value" for cells, _ in sides]
     columns = [[keyed(cells, axis, side, material) for axis in found.up.axes] for cells, side in sides]
     on = " AND ".join(f"{one} = {other}" for one, other in zip(*columns, strict=True)) or "true"
-    return f"SELECT u.*, u.{value[0]} AS upwards, a.{value[1]} AS across\nFROM (\n{up}\n) AS u JOIN (\n{across}\n) AS a ON {on}"
+    chosen = f"u.*, u.{value[0]} AS upwards, a.{value[1]} AS across"
+    return f"SELECT {chosen}\nFROM (\n{up}\n) AS u JOIN (\n{across}\n) AS a ON {on}"
 
 
 def keyed(cells: Cells, axis: str, side: str, material: Material) -> str:
@@ -204,7 +205,9 @@ def farthest(pairs: Sequence[Pair]) -> tuple[int, ...]:
 
 
 def spaced(pairs: Sequence[Pair], words: Sequence[str], ends: Any, side: int) -> dict[int, tuple[str, str]]:
-    """The names that find room, farthest first: on the side of their point that looks to the middle, else on the other."""
+    """The names that find room, farthest first: on the side of their point that looks to the middle, else on the
+    other.
+    """
     (left, right), (bottom, top) = ends
     xs = [(p.across.value - left) / (right - left) * side for p in pairs]
     ys = [(p.up.value - bottom) / (top - bottom) * side for p in pairs]
@@ -279,7 +282,8 @@ def _panel(found: Scatter, title: str, pairs: tuple[Pair, ...], ends: Any, side:
         layers += [rules.encode(x=x, y=alt.Y("low:Q", scale=scales[1]), y2="high:Q", **tint)]
         layers += [rules.encode(y=y, x=alt.X("xlow:Q", scale=scales[0]), x2="xhigh:Q", **tint)]
     layers.append(base.mark_circle(size=26, opacity=0.6).encode(x=x, y=y, **tint))
-    for text, align, dx in (("before", "right", -5), ("behind", "left", 5)):
+    sides: tuple[tuple[str, Any, int], ...] = (("before", "right", -5), ("behind", "left", 5))
+    for text, align, dx in sides:
         letters = base.mark_text(align=align, dx=dx, dy=-4, fontSize=LETTERS, color=INK[theme])
         layers.append(letters.encode(x=x, y=y, text=f"{text}:N"))
     return alt.layer(*layers).properties(

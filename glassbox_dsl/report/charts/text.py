@@ -119,7 +119,9 @@ TEMPLATE = """
 {% for sample in figure.samples %}
 <article class="sample" aria-label="{{ sample.title }}">
 <h3>{{ sample.title }}</h3>
-{% for name, text in sample.prompts %}<p class="soft"><b>{{ name }}</b> <span class="written">{{ text|lines }}</span></p>{% endfor %}
+{% for name, text in sample.prompts %}
+<p class="soft"><b>{{ name }}</b> <span class="written">{{ text|lines }}</span></p>
+{% endfor %}
 <dl class="texts">
 {% for where, text in sample.texts %}<dt>{{ where }}</dt><dd class="written">{{ text|lines }}</dd>{% endfor %}
 </dl>
