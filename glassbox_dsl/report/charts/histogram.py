@@ -165,7 +165,9 @@ def _panel(found: Histogram, title: str, parts: list[Counted], top: int, width: 
         axis=alt.Axis(tickMinStep=1, format="d"),
     )
     tint = tinted(found.cells, found.color)
-    across: dict[str, Any] = {"grid": False, "tickMinStep": 1 if whole(found.edges) else 0}
+    across: dict[str, Any] = {"grid": False}
+    if whole(found.edges):
+        across |= {"values": (found.edges[:-1] + 0.5).tolist(), "format": "d"}
     bars = alt.Chart(alt.InlineData(values=rows)).mark_rect(
         opacity=0.55 if found.color else 0.85, xOffset=0.5, x2Offset=-0.5
     )
