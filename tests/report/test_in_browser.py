@@ -182,6 +182,14 @@ def test_attention_follows_the_pointer_and_keeps_a_head(browser: Browser, page: 
     hidden = np.sort(stored[1, 1][:, 1:].ravel())[::-1][:8]
     assert [float(t) for t in top] == pytest.approx(hidden.tolist(), rel=1e-6)
     assert browser.run(f"{figure}.querySelector('.bar .high').textContent") != "1"
+    browser.run(f"{figure}.querySelector('.share').click()")
+    scaled = browser.run(
+        f"[...{figure}.querySelectorAll('table.top tbody tr')].map(r => r.cells[2].textContent)"
+    )
+    rest = stored[1, 1][1:, 1:]
+    rest = np.sort((rest / rest.sum(axis=1, keepdims=True)).ravel())[::-1][:8]
+    assert [float(t) for t in scaled] == pytest.approx(rest.tolist(), rel=1e-6) and scaled != top
+    browser.run(f"{figure}.querySelector('.share').click()")
     browser.run(f"{figure}.querySelector('.heads svg').focus()")
     browser.press("Escape")
     browser.move(*at(".heads svg", 0.25, 0.1))
