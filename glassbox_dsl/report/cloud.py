@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from glassbox_dsl.report.panels import Group, groups
@@ -13,6 +14,8 @@ from glassbox_dsl.report.ticks import shown
 
 SIDE = 300
 ALONE = 420
+CODE = Path(__file__).read_text(encoding="utf-8")
+"""A part of what kept pictures rest on, beside the numbers and the file of their chart."""
 
 
 def pooled(item: ItemSpec, cells: Cells) -> tuple[Group, ...]:

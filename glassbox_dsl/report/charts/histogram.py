@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassbox_dsl.report.chart import Chart
-from glassbox_dsl.report.cloud import ALONE, SIDE, beside, pooled, tinted, within
+from glassbox_dsl.report.cloud import ALONE, CODE, SIDE, beside, pooled, tinted, within
 from glassbox_dsl.report.grid import brief
 from glassbox_dsl.report.material import Material
 from glassbox_dsl.report.page import Table
@@ -66,7 +66,7 @@ def build(item: ItemSpec, material: Material, key: str) -> PictureFigure:
         sql=found.cells.sql,
         notes=(*notes, *(() if installed() else (INSTALL,))),
         tables=(table(found),),
-        **(pictures(lambda theme: chart(found, theme)) if total else {}),
+        **(pictures((CODE, found, found.edges.tolist()), lambda theme: chart(found, theme)) if total else {}),
     )
 
 

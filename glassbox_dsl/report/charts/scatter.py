@@ -12,7 +12,7 @@ import numpy as np
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.report import errors
 from glassbox_dsl.report.chart import Chart
-from glassbox_dsl.report.cloud import ALONE, SIDE, beside, place, pooled, reach, tinted, within
+from glassbox_dsl.report.cloud import ALONE, CODE, SIDE, beside, place, pooled, reach, tinted, within
 from glassbox_dsl.report.grid import exact
 from glassbox_dsl.report.material import Material
 from glassbox_dsl.report.page import Table
@@ -91,7 +91,7 @@ def build(item: ItemSpec, material: Material, key: str) -> PictureFigure:
         sql=statement(found, material),
         notes=(*notes, *(() if installed() else (INSTALL,))),
         tables=(table(found),),
-        **(pictures(lambda theme: chart(found, theme)) if found.pairs else {}),
+        **(pictures((CODE, found), lambda theme: chart(found, theme)) if found.pairs else {}),
     )
 
 
