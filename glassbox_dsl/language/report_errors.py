@@ -51,6 +51,28 @@ def option_twice(span: Span, key: str) -> Diagnostic:
     )
 
 
+def no_use(span: Span, key: str, kind: str) -> Diagnostic:
+    """An option of other figures, which this one has no use for."""
+    label, help_ = NO_USE[kind]
+    return Diagnostic("GB228", f"`{kind}` has no `{key}:`", span, label, help_)
+
+
+NO_USE = {
+    "scatter": (
+        "what goes up is the source",
+        "take it out; `x:` names the measure that goes across, `facet:` an axis for panels",
+    ),
+    "histogram": (
+        "its numbers are counted, wherever they stand",
+        "take it out; `color:`, `facet:` and `row:` count them apart",
+    ),
+    "text": (
+        "it shows texts as they are",
+        "take it out; `model: NAME` or an axis with a value chooses texts",
+    ),
+}
+
+
 def wrong_value(span: Span, key: str, wanted: str, help_: str) -> Diagnostic:
     """An option whose value is of the wrong kind."""
     return Diagnostic("GB228", f"`{key}:` does not take this", span, f"it takes {wanted}", help_)

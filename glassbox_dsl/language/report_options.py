@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 GROUPING = ("x", "y", "color", "facet", "row")
 WORDS = (*GROUPING, "value", "over", "title")
+NOT_OF = {"scatter": ("y",), "histogram": ("x", "y"), "text": (*GROUPING, "value", "over")}
+"""The words that a figure has no use for. (`x` of a scatter names a measure, and is checked with its source.)"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class FigureOptions:
         for option in options:
             if option.key in seen:
                 yield errors.option_twice(option.span, option.key)
+            elif option.key in NOT_OF.get(self.kind, ()):
+                yield errors.no_use(option.span, option.key, self.kind)
+            elif option.key == "x" and self.kind == "scatter":
+                pass
             elif option.key in WORDS:
                 yield from self._word(option)
             elif option.key in (*self.axes, *self.columns):

@@ -8,15 +8,29 @@ from typing import TYPE_CHECKING, Any
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language import report_errors as errors
 from glassbox_dsl.language.errors import Poisoned, Problem, not_built, unknown_name
+from glassbox_dsl.language.indices import dotted
 from glassbox_dsl.language.program import FigureSpec, ReportSpec, Value
 from glassbox_dsl.language.report_options import FigureOptions
 from glassbox_dsl.language.unbuilt import CHARTS
+from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
 
 if TYPE_CHECKING:
     from glassbox_dsl.language.experiment import ExperimentReader
 
-KINDS = ("markdown", "heatmap", "line", "bar", "table", "lens", "attention", "sql")
+KINDS = (
+    "markdown",
+    "heatmap",
+    "line",
+    "bar",
+    "scatter",
+    "histogram",
+    "table",
+    "lens",
+    "attention",
+    "text",
+    "sql",
+)
 OF_TEXT = {"markdown": (), "sql": ("title",)}
 
 
@@ -57,6 +71,8 @@ def figure(
     value = source(item, experiments)
     fits(item, value)
     found += FigureOptions(item.kind, value, experiments[item.source[0]], data).check(item.options)
+    if item.kind == "scatter":
+        found += across(item, value, experiments)
     return FigureSpec(
         span=item.span, kind=item.kind, source=(item.source[0], item.source[1]), options=plain_options(item)
     )
@@ -75,29 +91,63 @@ def fits(item: nodes.ReportItem, value: Value) -> None:
         raise Problem(errors.wrong_source(item.span, item.kind, "a measure, not a record", help_))
     if item.kind == "lens" and value.table != "top":
         raise Problem(errors.wrong_source(item.span, item.kind, "tokens", "measure NAME = top(..., k: 5)"))
+    if item.kind == "text" and value.table != "text":
+        raise Problem(errors.wrong_source(item.span, item.kind, "texts", "measure NAME = text(...)"))
+    if value.table is not None and item.kind in ("scatter", "histogram"):
+        help_ = f"table {'.'.join(item.source)}"
+        raise Problem(errors.wrong_source(item.span, item.kind, "numbers, not rows of tokens", help_))
     keys = {o.key for o in item.options}
     if item.kind == "heatmap" and not ({"over", "x", "y"} & keys) and not set(variables) - keys:
         raise Problem(errors.too_few_axes(item.span, item.kind, ".".join(item.source)))
 
 
+def across(
+    item: nodes.ReportItem, value: Value, experiments: Mapping[str, ExperimentReader]
+) -> list[Diagnostic]:
+    """What is wrong with the measure that a `scatter` sets against its source."""
+    assert isinstance(item.source, tuple)
+    option = next((option for option in item.options if option.key == "x"), None)
+    if option is None:
+        example = f"{item.kind} {'.'.join(item.source)} {{ x: MEASURE }}"
+        return [errors.wrong_source(item.span, item.kind, "two measures, one against the other", example)]
+    if not isinstance(option.value, nodes.Name | nodes.Attribute):
+        return [errors.wrong_value(option.value.span, "x", "the name of a measure", "as in `x: heads.looks`")]
+    names = dotted(option.value).split(".")
+    path = (item.source[0], *names) if len(names) == 1 else tuple(names)
+    try:
+        other = measure_at(path, option.value.span, experiments)
+    except Poisoned:
+        return []
+    except Problem as problem:
+        return [problem.diagnostic]
+    if other.kind != "measure" or other.table is not None:
+        return [errors.wrong_value(option.value.span, "x", "a measure of numbers", "name another measure")]
+    mine, axes = ({v.name for d in one.dimensions for v in d.variables} for one in (value, other))
+    return [] if mine == axes else [errors.other_axes(option.value.span, ".".join(path), sorted(axes))]
+
+
 def source(item: nodes.ReportItem, experiments: Mapping[str, ExperimentReader]) -> Value:
     """The measure or record that an item shows."""
-    path = item.source
-    assert isinstance(path, tuple)
+    assert isinstance(item.source, tuple)
+    return measure_at(item.source, item.span, experiments)
+
+
+def measure_at(path: tuple[str, ...], span: Span, experiments: Mapping[str, ExperimentReader]) -> Value:
+    """The measure or record of that name: `(experiment, measure)`."""
     if len(path) != 2:
-        raise Problem(errors.not_a_source(item.span, ".".join(path)))
+        raise Problem(errors.not_a_source(span, ".".join(path)))
     broken = next((r.file.broken for r in experiments.values()), set())
     if path[0] in broken:
         raise Poisoned
     if path[0] not in experiments:
-        raise Problem(unknown_name(item.span, path[0], experiments, "experiment"))
+        raise Problem(unknown_name(span, path[0], experiments, "experiment"))
     reader = experiments[path[0]]
     if path[1] in reader.broken:
         raise Poisoned
     families = {n: v for n, v in reader.families.items() if v.kind in ("measure", "record")}
     if path[1] not in families:
         known = [n for n, d in reader.declared.items() if isinstance(d, nodes.Measure | nodes.RecordTensor)]
-        raise Problem(unknown_name(item.span, path[1], known, "measure"))
+        raise Problem(unknown_name(span, path[1], known, "measure"))
     return families[path[1]]
 
 

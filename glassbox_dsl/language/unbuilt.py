@@ -13,7 +13,7 @@ STATEMENTS: dict[type[nodes.Node], str] = {
     nodes.Circuit: "`circuit`",
 }
 CALLS = ("inverse",)
-CHARTS = ("scatter", "histogram", "text", "graph")
+CHARTS = ("graph",)
 
 
 def unbuilt_statement(node: nodes.Node) -> Diagnostic | None:

@@ -88,7 +88,7 @@ def heading(item: ItemSpec, measure: MeasureRow) -> dict[str, Any]:
     }
 
 
-def caption(cells: Cells) -> str:
+def caption(cells: Cells, intervals: bool = True) -> str:
     """What a number of the figure means: over how many items it is a mean, and what its interval is."""
     measure = cells.measure
     name = f"{measure.experiment}.{measure.measure}"
@@ -103,7 +103,7 @@ def caption(cells: Cells) -> str:
         of = "ratio of means" if measure.kind == "ratio" else "mean"
         what = "items" if cells.over == ("item",) else "values (" + ", ".join(cells.over) + ")"
         text = f"{name}{unit}: {of} over n = {spread(counts)} {what}."
-    if cells.has_interval:
+    if cells.has_interval and intervals:
         text += " Intervals (lo to hi) are 95% bootstrap intervals over items."
     return text + (f" Shown for {held}." if held else "")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.report import errors
-from glassbox_dsl.report.charts import bar, heatmap, line
+from glassbox_dsl.report.charts import bar, heatmap, histogram, line, scatter
 from glassbox_dsl.report.colours import scale_of
 from glassbox_dsl.report.grid import Panel
 from glassbox_dsl.report.material import Material
@@ -113,6 +113,28 @@ def _bar(item: ItemSpec, material: Material) -> Any:
     return bar.chart(series(item, _cells(item, material), material), THEME)
 
 
+def _scatter(item: ItemSpec, material: Material) -> Any:
+    if item.role("x") is None:
+        raise Findings(
+            [
+                errors.no_figure(
+                    ".".join(item.source), "a scatter needs another measure", "write x=EXPERIMENT.MEASURE"
+                )
+            ]
+        )
+    found = scatter.scatter(item, material)
+    if not found.pairs:
+        raise Findings([errors.no_figure(".".join(item.source), "the run stored no number for it", "")])
+    return scatter.chart(found, THEME)
+
+
+def _histogram(item: ItemSpec, material: Material) -> Any:
+    found = histogram.histogram(item, material)
+    if not found.counted:
+        raise Findings([errors.no_figure(".".join(item.source), "the run stored no number for it", "")])
+    return histogram.chart(found, THEME)
+
+
 def _cells(item: ItemSpec, material: Material) -> Any:
     """The numbers of an item; none at all is a finding here, where a page would only be empty."""
     cells = select(item, material)
@@ -176,4 +198,6 @@ DRAWN: Final[dict[str, Callable[[ItemSpec, Material], Any]]] = {
     "heatmap": _matrix,
     "line": _line,
     "bar": _bar,
+    "scatter": _scatter,
+    "histogram": _histogram,
 }

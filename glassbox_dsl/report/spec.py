@@ -66,12 +66,14 @@ def default_page(
 
 
 def suited(measure: MeasureRow) -> str:
-    """The chart for a measure: a grid of tokens, a heatmap for two axes, a line or bars for one, else a
+    """The chart for a measure: a grid of tokens, texts, a heatmap for two axes, a line or bars for one, else a
     table.
     """
     if measure.kind == "top":
         return "lens"
-    if measure.kind == "text" or not measure.variables:
+    if measure.kind == "text":
+        return "text"
+    if not measure.variables:
         return "table"
     if len(measure.variables) >= 2:
         return "heatmap"

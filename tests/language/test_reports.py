@@ -22,6 +22,7 @@ experiment e {
   measure words[layer] = top(unembed(clean.resid_post[layer, last]), k: 3)
   record seen = clean.attn.pattern
 }
+experiment g { measure one = prob(clean, target) }
 report r {
 """
 GOOD = [
@@ -31,7 +32,10 @@ GOOD = [
     "heatmap e.a { value: other }", "line e.a { x: layer, color: place, row: early }", "bar e.one { x: io, model: m }",
     "bar e.one { place: \"store\", item: 1 }", "bar e.one { over: item }", "heatmap e.b { alpha: 1, kind: previous }",
     "lens e.words", "attention e.seen { layer: 0 }", "table e.one", "markdown \"# Title\"",
-    "sql \"SELECT 1\" { title: \"q\" }",
+    "sql \"SELECT 1\" { title: \"q\" }", "scatter e.a { x: other }",
+    "scatter e.a { x: e.other, color: place, facet: early }",
+    "scatter e.one { x: g.one, over: {} }", "histogram e.a", "histogram e.one { color: place, over: {} }",
+    "histogram e.a { layer: 0, facet: model, row: place, title: \"How they spread\" }",
 ]  # fmt: skip
 # the figure, its code, the text pointed at, a part of the help
 BAD = [
@@ -69,7 +73,21 @@ BAD = [
     ("markdown e.a", "GB220", "markdown e.a", "`markdown \"...\"`"),
     ("heatmap f.a", "GB200", "heatmap f.a", "`e`"),
     ("heatmap e.othr", "GB200", "heatmap e.othr", "`other`"),
-    ("scatter e.a", "GB290", "scatter e.a", ""),
+    ("scatter e.a", "GB220", "scatter e.a", "scatter e.a { x: MEASURE }"),
+    ("scatter e.a { x: layer }", "GB200", "layer", ""),
+    ("scatter e.a { x: othr }", "GB200", "othr", "`other`"),
+    ("scatter e.a { x: f.other }", "GB200", "f.other", "`e`"),
+    ("scatter e.a { x: one }", "GB228", "one", "figure of its own"),
+    ("scatter e.a { x: words }", "GB228", "words", "another measure"),
+    ("scatter e.a { x: seen }", "GB228", "seen", "another measure"),
+    ("scatter e.a { x: 3 }", "GB228", "3", "`x: heads.looks`"),
+    ("scatter e.a { x: other, y: pos }", "GB228", "y: pos", "`x:` names the measure"),
+    ("scatter e.words { x: a }", "GB220", "scatter e.words { x: a }", "`table e.words`"),
+    ("histogram e.words", "GB220", "histogram e.words", "`table e.words`"),
+    ("histogram e.a { x: pos }", "GB228", "x: pos", "`color:`"),
+    ("histogram e.seen", "GB220", "histogram e.seen", "`attention e.seen`"),
+    ("text e.a", "GB220", "text e.a", "text(...)"),
+    ("graph e.a", "GB290", "graph e.a", ""),
 ]  # fmt: skip
 
 
@@ -88,7 +106,7 @@ def test_a_figure_that_can_be_drawn(body, tmp_path):
 def test_a_figure_that_cannot(body, code, place, help_, tmp_path):
     [found] = findings(body, tmp_path)
     assert (found.code, found.span.text) == (code, place) and help_ in found.help
-    assert found.span.source.place(found.span.start)[0] == 20
+    assert found.span.source.place(found.span.start)[0] == 21
 
 
 def test_nothing_is_said_of_columns_of_data_that_is_broken(tmp_path):

@@ -93,14 +93,18 @@ class Browser:
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
         )
-        self.call("Page.navigate", url="about:blank")
-        self.loaded, self.seen = False, Seen()
-        self.call("Page.navigate", url=path.resolve().as_uri() + fragment)
-        while not self.loaded:
-            self._next()
+        self._go("about:blank")  # to its end: its load event must not pass for the page's
+        self.seen = Seen()
+        self._go(path.resolve().as_uri() + fragment)
         if scripts:
             self.run("new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
         return self.seen
+
+    def _go(self, url: str) -> None:
+        self.loaded = False
+        self.call("Page.navigate", url=url)
+        while not self.loaded:
+            self._next()
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression in the page."""

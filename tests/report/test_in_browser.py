@@ -11,6 +11,7 @@ import pytest
 from glassbox_dsl.report import render_report
 from glassbox_dsl.store.query import query
 from glassbox_dsl.store.reader import array, open_reader
+from tests.report import hostile
 from tests.report.browser import Browser
 from tests.store import example as ex
 
@@ -181,6 +182,14 @@ def test_attention_follows_the_pointer_and_keeps_a_head(browser: Browser, page: 
     hidden = np.sort(stored[1, 1][:, 1:].ravel())[::-1][:8]
     assert [float(t) for t in top] == pytest.approx(hidden.tolist(), rel=1e-6)
     assert browser.run(f"{figure}.querySelector('.bar .high').textContent") != "1"
+    browser.run(f"{figure}.querySelector('.share').click()")
+    scaled = browser.run(
+        f"[...{figure}.querySelectorAll('table.top tbody tr')].map(r => r.cells[2].textContent)"
+    )
+    rest = stored[1, 1][1:, 1:]
+    rest = np.sort((rest / rest.sum(axis=1, keepdims=True)).ravel())[::-1][:8]
+    assert [float(t) for t in scaled] == pytest.approx(rest.tolist(), rel=1e-6) and scaled != top
+    browser.run(f"{figure}.querySelector('.share').click()")
     browser.run(f"{figure}.querySelector('.heads svg').focus()")
     browser.press("Escape")
     browser.move(*at(".heads svg", 0.25, 0.1))
@@ -376,3 +385,108 @@ def test_nothing_in_the_data_ever_runs(browser: Browser, written, tmp_path: Path
         )
     ):
         assert json.loads(block) and "<" not in block
+
+
+def many_hostile() -> tuple[ex.Batch, tuple[dict, ...]]:
+    """A run whose model, tokens, prompts, answers and written texts are 200 attacks, and a page titled with them."""
+    texts = np.array(hostile.TEXTS, dtype=object)
+    n = len(texts)
+    number, zero, model = np.arange(n), np.zeros(n, dtype=np.int64), hostile.TEXTS[0]
+    prompt = ex.PromptRow(
+        prompt="clean",
+        text="".join(texts),
+        token_ids=tuple(range(n)),
+        tokens=tuple(texts),
+        labels=(None,) * n,
+    )
+    items = tuple(
+        ex.ItemRow(
+            data="d", model=model, item=i, variables={"v": text}, prompts=(prompt,) if i == 0 else (),
+            answers=(ex.AnswerRow(answer="target", texts=(text,), token_ids=((1,),)),),
+        )
+        for i, text in enumerate(hostile.TEXTS)
+    )  # fmt: skip
+    what = ex.VariableColumn(name="what", kind="text")
+    words = ex.MeasureRow(experiment="e", measure="words", kind="text")
+    top = ex.MeasureRow(experiment="e", measure="top", variables=(ex.POS,), kind="top")
+    many = ex.MeasureRow(experiment="e", measure="many", variables=(what,), unit=hostile.TEXTS[3])
+    shared = {"experiment": "e", "model": model, "data": "d"}
+    places = {"columns": {"pos": number}, "labels": {"pos": texts}}
+    found = ex.TopColumns(rank=zero + 1, token_id=number, token=texts, logit=zero + 1.0, prob=zero + 0.5)
+    rows = (
+        ex.MeasureRows(**shared, measure="words", variables=(), item=number, columns={}, labels={},
+                       value=np.full(n, np.nan), text=texts),
+        ex.MeasureRows(**shared, measure="top", variables=top.variables, item=zero, value=zero + 0.5, top=found,
+                       **places),
+        ex.MeasureRows(**shared, measure="many", variables=(what,), item=zero, columns={"what": texts}, labels={},
+                       value=np.arange(n, dtype=float) % 7),
+    )  # fmt: skip
+    batch = ex.Batch(
+        models=(ex.MODELS[0].model_copy(update={"model": model}),),
+        items=items,
+        measures=(words, top, many),
+        rows=rows,
+    )
+    shown = [("text", "words", {}), ("table", "words", {}), ("lens", "top", {}), ("histogram", "many", {}),
+             ("scatter", "many", {"x": "many", "over": ()}), ("line", "many", {}), ("table", "many", {})]  # fmt: skip
+    page = [{"kind": kind, "source": ["e", name], "options": options} for kind, name, options in shown]
+    page += [
+        {"kind": "sql", "source": "SELECT 1 AS one", "options": {"title": text}} for text in hostile.TEXTS
+    ]
+    page += [{"kind": "markdown", "source": text, "options": {}} for text in hostile.TEXTS]
+    return batch, ({"name": "p", "title": hostile.TEXTS[1], "items": page},)
+
+
+def test_two_hundred_hostile_texts_run_nothing(browser: Browser, written, tmp_path: Path):
+    assert len(set(hostile.TEXTS)) >= 200
+    batch, reports = many_hostile()
+    [path] = render_report(written(batch, reports=reports), tmp_path / "out")
+    seen = browser.open(path)
+    clean(seen, path)
+    assert browser.run("document.querySelectorAll('.kind-failed').length") == 0
+    assert browser.run("document.querySelectorAll('.figure').length") == 7 + 2 * len(hostile.TEXTS)
+    browser.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    browser.run(
+        "document.querySelectorAll('.tokens td, svg, a').forEach(e => { for (const kind of ['pointermove', 'focusin'])"
+        " e.dispatchEvent(new PointerEvent(kind, {bubbles: true, clientX: 200, clientY: 200})); })"
+    )
+    assert browser.run("window.ran") is None and seen.problems == []
+    names = (
+        "'iframe, object, embed, base, link:not([rel=icon]), form, input:not([type=checkbox]), video, math'"
+    )
+    assert browser.run(f"[...document.querySelectorAll({names})].map(e => e.outerHTML)") == []
+    assert (
+        browser.run(
+            "[...document.querySelectorAll('*')].some(e => [...e.attributes].some(a => /^on/.test(a.name)))"
+        )
+        is False
+    )
+    assert (
+        browser.run(
+            "[...document.querySelectorAll('a')].every(a => /^(#|https?:)/.test(a.getAttribute('href')))"
+        )
+        is True
+    )
+    hidden = set(hostile.HIDDEN) | {"\r"}
+    assert not hidden & set(path.read_text(encoding="utf-8"))
+    cells = browser.run("[...document.querySelectorAll('.kind-sql h2')].map(h => h.textContent)")
+    assert cells[0] == hostile.TEXTS[0] and len(set(cells)) == len(set(hostile.TEXTS))
+
+
+def test_points_counts_and_texts_stand_on_a_narrow_dark_page(browser: Browser, written, tmp_path: Path):
+    kinds = [
+        ("scatter", ["lens", "by_layer"], {"x": "by_layer"}),
+        ("histogram", ["order", "heads"], {"color": "model"}),
+    ]
+    items = [{"kind": kind, "source": source, "options": options} for kind, source, options in kinds]
+    start = ex.Batch(models=ex.MODELS, items=ex.items(), measures=ex.MEASURES)
+    batches = [ex.numbers(np.random.default_rng(0), model) for model in ex.LAYERS]
+    reports = ({"name": "p", "title": None, "items": items},)
+    path, *_ = render_report(written(start, *batches, reports=reports), tmp_path / "out")
+    clean(browser.open(path, dark=True, width=390), path)
+    assert browser.run("document.documentElement.scrollWidth") <= 390
+    sizes = browser.run(
+        "[...document.querySelectorAll('picture img')].map(i => [i.naturalWidth > 100, i.alt.length > 40])"
+    )
+    assert sizes == [[True, True]] * 2
+    assert browser.run("document.querySelectorAll('.kind-histogram table').length") == 1

@@ -281,7 +281,8 @@ TEMPLATE = """
     {% for title in figure.views %}<option value="{{ loop.index0 }}">{{ title }}</option>{% endfor %}
     </select></label>
     {% endif %}
-    <label><input type="checkbox"> hide the first key</label>
+    <label><input type="checkbox" class="hide"> hide the first key</label>
+    <label><input type="checkbox" class="share"> scale each row to a sum of 1</label>
     <span class="state"></span>
   </div>
   <div class="panels">

@@ -2,7 +2,7 @@
 for (const root of document.querySelectorAll(".attention")) {
   const figure = page.data(root.dataset.figure), key = root.dataset.figure;
   const small = root.querySelector(".heads svg"), large = root.querySelector(".head svg");
-  const controls = root.querySelector(".controls"), hide = controls.querySelector("input"), state = controls.querySelector(".state");
+  const controls = root.querySelector(".controls"), hide = controls.querySelector(".hide"), share = controls.querySelector(".share"), state = controls.querySelector(".state");
   const palette = colours(figure.stops);
   let view = unpack(figure.views[0]), focus = { layer: 0, head: 0 }, locked = false, query = null;
   focus.layer = view.layers.length - 1;
@@ -31,7 +31,19 @@ for (const root of document.querySelectorAll(".attention")) {
     };
     return packed;
   }
-  const visible = (layer, head, q, k) => (hide.checked && k === 0 ? null : view.weight(layer, head, q, k));
+  let sums = new Map();
+  const unhidden = (layer, head, q, k) => (hide.checked && k === 0 ? null : view.weight(layer, head, q, k));
+  function rowSum(layer, head, q) {
+    const row = (layer * view.heads.length + head) * view.query.length + q;
+    if (!sums.has(row)) sums.set(row, view.key.reduce((sum, _, k) => sum + (unhidden(layer, head, q, k) ?? 0), 0));
+    return sums.get(row);
+  }
+  function visible(layer, head, q, k) {
+    const weight = unhidden(layer, head, q, k);
+    if (weight === null || !share.checked) return weight;
+    const sum = rowSum(layer, head, q);
+    return sum > 0 ? weight / sum : null;
+  }
   const range = () => {
     if (figure.low < 0) return [figure.low, figure.high];
     let high = 0;
@@ -146,6 +158,7 @@ for (const root of document.querySelectorAll(".attention")) {
     history.replaceState(null, "", `#${key}-L${view.layers[layer]}H${view.heads[head]}`);
   }
   function all() {
+    sums = new Map();
     [low, high] = range();
     drawHeads();
     drawHead();
@@ -169,6 +182,8 @@ for (const root of document.querySelectorAll(".attention")) {
     outline();
   });
   hide.addEventListener("change", all);
+  share.addEventListener("change", all);
+  share.parentElement.hidden = figure.low < 0; // signed values, such as a difference, have no such sum
   controls.querySelector("select")?.addEventListener("change", (event) => {
     view = unpack(figure.views[Number(event.target.value)]);
     focus.layer = Math.min(focus.layer, view.layers.length - 1);
