@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from glassbox_dsl.language.program import Reference, RunUse
 from glassbox_dsl.language.set_nodes import SetReference
+from glassbox_dsl.language.technique_nodes import FitUse
 from glassbox_dsl.plan.demand import Demand, Wanted, sets_of
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.syntax import nodes
@@ -50,9 +51,11 @@ class Stages:
         return max((self.of(*use) + 1 for node in read for use in self._uses(place, node)), default=0)
 
     def _uses(self, place: int, node: nodes.Node) -> Iterator[tuple[int, str]]:
-        """The runs that a value reads, through lets and measures of these settings too."""
+        """The runs that a value reads, through fits, and lets and measures of these settings, too."""
         if isinstance(node, RunUse):
             yield place, node.run
+        if isinstance(node, FitUse):
+            yield from self._uses(place, self.settings[place][0].experiment.fit(node.fit))
         if isinstance(node, Reference | SetReference):
             home = self.homes.get((node.experiment, self.settings[place][0].data_name))
             if home is not None:
