@@ -50,6 +50,10 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "tokenizers", "duckdb", "numpy", "safetensors")
 
 
+NO_SIZES = {"absent", "windows", "read_only", "variants", "experts_in"}
+"""What of a model's facts is no number that one would look up."""
+
+
 def manifest(
     program: Program, path: Path, command: str, planned: Mapping[str, int] | None = None
 ) -> RunManifest:
@@ -117,7 +121,7 @@ def model_row(
         dtype=source.dtype,
         device=device,
         executor=executor,
-        facts=facts.model_dump(mode="json", exclude={"absent", "windows"}),
+        facts=facts.model_dump(mode="json", exclude=NO_SIZES, exclude_defaults=True),
     )
 
 
