@@ -32,7 +32,7 @@ lint: $(VENV)/dev.stamp ## Lint, check formatting and types
 	$(BIN)/mypy --strict glassbox_dsl
 
 fast: $(VENV)/dev.stamp ## Run the tests that take seconds
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not gallery'
 
 bench: $(BENCH)/bench.stamp ## Time Glassbox beside other tools (an hour or more; benchmarks/README.md has shorter ways)
 	$(BENCH)/bin/python -m benchmarks

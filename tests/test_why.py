@@ -32,6 +32,7 @@ def test_every_habit_has_its_numbers():
 
 
 @pytest.mark.slow
+@pytest.mark.gallery
 @pytest.mark.timeout(1800)
 def test_the_numbers_are_those_that_are_measured():
     from docs.why.__main__ import measure, tables

@@ -85,9 +85,9 @@ def test_a_cache_that_cannot_be_written_is_no_failure(file, tmp_path, monkeypatc
     (tmp_path / "taken").write_text("")
     monkeypatch.setenv("GBX_CACHE", str(tmp_path / "taken"))
     assert once(numbers(0.5), file) == (PICTURE, True)
-    render._environment.cache_clear()
-    assert render._environment().get_template("page.html") is not None
-    render._environment.cache_clear()
+    render.environment.cache_clear()
+    assert render.environment().get_template("page.html") is not None
+    render.environment.cache_clear()
 
 
 def test_a_known_bar_chart_starts_no_altair(material, monkeypatch):
