@@ -60,8 +60,8 @@ class Grouping:
         for one in np.unique(kind, axis=0):
             mine = np.flatnonzero((kind == one).all(1))
             n_keys = int(self.end[mine].max())
-            keys = self.table[self.owners[mine]][:, :n_keys]
-            found.append(OwnerGroup(self._queries(mine), keys))
+            keys = self.table[self.owners[mine]][:, :n_keys].clip(min=0)
+            found.append(OwnerGroup(self._queries(mine), keys, self.end[mine]))
         return tuple(found)
 
     def _rows(self, mine: Integers) -> Integers:

@@ -72,14 +72,18 @@ Write = RowCopy | CellEdit
 
 @dataclass(frozen=True, eq=False)
 class OwnerGroup:
-    """Owners whose queries are padded to one number: `rows` [owner, query] (-1: none), `keys` [owner, pos]."""
+    """Owners whose queries are padded to one number: `rows` [owner, query] (-1: none), `keys` [owner, pos].
+
+    `ends` [owner]: behind how many positions an owner has no keys; what stands there in `keys` is padding.
+    """
 
     rows: Integers
     keys: Integers
+    ends: Integers
 
     def placed(self, place: Integers) -> OwnerGroup:
         """The same with rows numbered by `place` [row] (-1: not there)."""
-        return OwnerGroup(_placed(self.rows, place), _placed(self.keys, place).clip(min=0))
+        return OwnerGroup(_placed(self.rows, place), _placed(self.keys, place).clip(min=0), self.ends)
 
 
 @dataclass(frozen=True, eq=False)

@@ -141,7 +141,7 @@ class Climb:
         found = []
         for group in floor.grouping.groups:
             rows, keys = tensor(group.rows), tensor(group.keys)
-            found.append(Owners(rows, positions[rows.clamp(min=0)], keys))
+            found.append(Owners(rows, positions[rows.clamp(min=0)], keys, tensor(group.ends)))
         return found
 
     def _bases(self, floor: Floor, positions: Tensor) -> list[Bases]:

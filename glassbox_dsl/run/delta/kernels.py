@@ -23,12 +23,14 @@ Turn = Callable[[Tensor], Tensor]
 class Owners:
     """Owners whose own rows are padded to one number.
 
-    `rows` [owner, own] (-1: padding), `positions` [owner, own], `keys` [owner, pos]: the row that holds each key.
+    `rows` [owner, own] (-1: padding), `positions` [owner, own], `keys` [owner, pos]: the row that holds each key, as
+    far as there are any: `ends` [owner] positions.
     """
 
     rows: Tensor
     positions: Tensor
     keys: Tensor
+    ends: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def scores_of(rows: Rows, owners: Owners) -> Tensor:
 def mixed(rows: Rows, owners: Owners, pattern: Tensor) -> Tensor:
     """z of every own row [owner, own, head, d_head] from its pattern."""
     n, n_kv, group, own, n_keys = pattern.shape
-    value = rows.value[owners.keys.clamp(min=0)].permute(0, 2, 1, 3)
+    value = rows.value[owners.keys].permute(0, 2, 1, 3)
     z = (pattern.reshape(n, n_kv, group * own, n_keys) @ value).view(n, n_kv, group, own, -1)
     return z.permute(0, 3, 1, 2, 4).reshape(n, own, n_kv * group, -1)
 
@@ -163,7 +165,7 @@ def _products(rows: Rows, owners: Owners) -> Tensor:
     """Turned products of queries and keys [owner, kv_head, group, own, key], without a mask."""
     n, own = owners.rows.shape
     query = rows.queries(owners.rows.clamp(min=0))
-    key = rows.key[owners.keys.clamp(min=0)].permute(0, 2, 3, 1)
+    key = rows.key[owners.keys].permute(0, 2, 3, 1)
     return rows.turn(query @ key).view(n, rows.n_kv, -1, own, owners.keys.shape[1])
 
 

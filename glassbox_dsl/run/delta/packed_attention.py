@@ -47,8 +47,10 @@ class PackedAttention:
         """Keys behind the end of a row's prompt, which no edit can bring to life: [1, 1, row, key]."""
         beyond = torch.ones(len(rows.query), n_keys, dtype=torch.bool, device=rows.query.device)
         for owners in self.groups:
+            assert owners.ends is not None
             n, own = owners.rows.shape
-            gone = (owners.keys < 0)[:, None].expand(n, own, -1)
+            place = torch.arange(owners.keys.shape[1], device=beyond.device)
+            gone = (place >= owners.ends[:, None])[:, None].expand(n, own, -1)
             scatter(beyond[:, : gone.shape[-1]], owners, gone)
         return beyond[None, None]
 
@@ -62,10 +64,15 @@ class PackedAttention:
         mask = None if rows.mask is None else rows.mask[self.positions][None, None, :, :n_keys]
         laid_out = scores.transpose(0, 1)[None]
         if "attn.scores" in tap.wanted:
-            laid_out = visit_scores(tap, laid_out, mask).masked_fill(self._beyond(rows, n_keys), -torch.inf)
+            written = visit_scores(tap, laid_out, mask)
+            if written is not laid_out:
+                laid_out = written.masked_fill(self._beyond(rows, n_keys), -torch.inf)
         sinks = None if rows.sinks is None else rows.sinks.view(1, -1, 1, 1)
-        pattern = tap("attn.pattern", softmax(laid_out, rows.query.dtype, sinks))[0].transpose(0, 1)
-        pattern = pattern.masked_fill(self._beyond(rows, n_keys)[0, 0][:, None], 0.0)
+        own_pattern = softmax(laid_out, rows.query.dtype, sinks)
+        pattern = tap("attn.pattern", own_pattern)
+        if pattern is not own_pattern:
+            pattern = pattern.masked_fill(self._beyond(rows, n_keys), 0.0)
+        pattern = pattern[0].transpose(0, 1)
         z = rows.empty()
         for owners in self.groups:
             own = pattern[owners.rows.clamp(min=0)][..., : owners.keys.shape[1]]
