@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from glassbox_dsl.language.program import (
@@ -219,18 +219,32 @@ def run_uses(
     node: nodes.Node, experiment: Experiment, *, sets: bool = True, fits: bool = True
 ) -> Iterator[RunUse]:
     """The runs that a value reads, through lets and measures too, and (unless told not to) the sets and fits in it."""
+    own = {experiment.name: experiment}
+    yield from (use for _, use in uses_in(node, experiment, own, sets=sets, fits=fits))
+
+
+def uses_in(
+    node: nodes.Node,
+    experiment: Experiment,
+    known: Mapping[str, Experiment],
+    *,
+    sets: bool = True,
+    fits: bool = True,
+) -> Iterator[tuple[Experiment, RunUse]]:
+    """The runs that a value of an experiment reads, each with its own; declarations of `known` ones are followed."""
     if isinstance(node, SetExpr) and not sets:
         return
     if isinstance(node, RunUse):
-        yield node
+        yield experiment, node
     if isinstance(node, FitUse) and fits:
-        yield from run_uses(experiment.fit(node.fit), experiment, sets=sets, fits=fits)
-    if isinstance(node, Reference | SetReference) and node.experiment == experiment.name:
-        value = experiment.value(node.kind, node.name)
+        yield from uses_in(experiment.fit(node.fit), experiment, known, sets=sets, fits=fits)
+    if isinstance(node, Reference | SetReference) and node.experiment in known:
+        home = known[node.experiment]
+        value = home.value(node.kind, node.name)
         for part in (*value.dimensions, *(v.value for v in value.variants)):
-            yield from run_uses(part, experiment, sets=sets, fits=fits)
+            yield from uses_in(part, home, known, sets=sets, fits=fits)
     for child in nodes.children(node):
-        yield from run_uses(child, experiment, sets=sets, fits=fits)
+        yield from uses_in(child, experiment, known, sets=sets, fits=fits)
 
 
 def sets_of(run: Run) -> Iterator[SetExpr]:
@@ -271,4 +285,4 @@ def _answers(node: nodes.Node) -> Iterator[tuple[str, str | None, bool]]:
             yield from _answers(child)
 
 
-__all__ = ["Demand", "Expr", "Wanted", "answers_used", "demand", "run_uses", "sets_of"]
+__all__ = ["Demand", "Expr", "Wanted", "answers_used", "demand", "run_uses", "sets_of", "uses_in"]

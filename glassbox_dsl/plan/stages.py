@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from glassbox_dsl.language.program import Reference, RunUse
-from glassbox_dsl.language.set_nodes import SetReference
-from glassbox_dsl.language.technique_nodes import FitUse
-from glassbox_dsl.plan.demand import Demand, Wanted, sets_of
+from glassbox_dsl.plan.demand import Demand, Wanted, sets_of, uses_in
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.syntax import nodes
 
@@ -52,15 +49,8 @@ class Stages:
 
     def _uses(self, place: int, node: nodes.Node) -> Iterator[tuple[int, str]]:
         """The runs that a value reads, through fits, and lets and measures of these settings, too."""
-        if isinstance(node, RunUse):
-            yield place, node.run
-        if isinstance(node, FitUse):
-            yield from self._uses(place, self.settings[place][0].experiment.fit(node.fit))
-        if isinstance(node, Reference | SetReference):
-            home = self.homes.get((node.experiment, self.settings[place][0].data_name))
-            if home is not None:
-                value = self.settings[home][0].experiment.value(node.kind, node.name)
-                for part in (*value.dimensions, *(v.value for v in value.variants)):
-                    yield from self._uses(home, part)
-        for child in nodes.children(node):
-            yield from self._uses(place, child)
+        setting = self.settings[place][0]
+        known = {name: self.settings[home][0].experiment for (name, data), home in self.homes.items()
+                 if data == setting.data_name}  # fmt: skip
+        for experiment, use in uses_in(node, setting.experiment, known):
+            yield self.homes[experiment.name, setting.data_name], use.run
