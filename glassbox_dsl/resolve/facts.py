@@ -17,7 +17,7 @@ from glassbox_dsl.resolve import model_errors as errors
 from glassbox_dsl.resolve.families import (
     DENSE_SITES,
     EXPERT_SITES,
-    Experts,
+    NOTHING,
     FactKey,
     Family,
     Windows,
@@ -26,6 +26,7 @@ from glassbox_dsl.resolve.families import (
     families,
     family,
     family_of,
+    under,
     unfit,
 )
 from glassbox_dsl.source import Span
@@ -252,8 +253,8 @@ def keys_of(of: Family) -> Iterator[str]:
     if of.windows is not None:
         yield from _window_keys(of.windows)
     if of.experts is not None:
-        rule: Experts = of.experts
-        yield from (k for k in (rule.layers.first, rule.layers.step, rule.layers.dense) if k is not None)
+        rule = of.experts.layers
+        yield from (k for k in (rule.first, rule.step, rule.dense) if k is not None)
 
 
 def _window_keys(windows: Windows) -> Iterator[str]:
@@ -266,10 +267,8 @@ def _refused_values(
     config: dict[str, Any], of: Family, shown: str, span: Span | None
 ) -> Iterator[Diagnostic]:
     for path, allowed in (common_keys().fixed | of.config.fixed).items():
-        value: Any = config
-        for key in path.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is not None and value not in allowed:
+        value = under(config, path)
+        if value not in (NOTHING, None) and value not in allowed:
             yield errors.refused_config_value(path, value, allowed, of.name, shown, span)
     for path, other in of.config.equal.items():
         value, same = of.value(config, path), of.value(config, other)

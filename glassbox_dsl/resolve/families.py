@@ -203,11 +203,6 @@ DENSE_SITES = ("mlp.pre", "mlp.up", "mlp.post")
 # ---------------------------------------------------------------- files
 
 
-def family_for(config: Mapping[str, Any], name: str) -> Family:
-    """The family of a file as a config wants it: with the variants that apply."""
-    return family(name, chosen_variants(config, name))
-
-
 @cache
 def family(name: str, variants: tuple[int, ...] = ()) -> Family:
     """The family of a file name, with some of its variants (by number). KeyError if there is none."""

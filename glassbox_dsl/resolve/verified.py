@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 from pydantic import BaseModel, ConfigDict
@@ -113,8 +113,4 @@ def _reasons(layouts: Sequence[Layout]) -> Iterator[str]:
         if one.why:
             told.setdefault(f"hooked executor: {one.why}", []).append(one.name)
     for what, names in sorted(told.items()):
-        yield f"- {what} ({_listed(names)})"
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
+        yield f"- {what} ({', '.join(names)})"

@@ -130,15 +130,15 @@ def _norm(module: nn.Module, norm: Norm) -> NormModule:
 def _layer(number: int, layer: nn.Module, family: Family, facts: ModelFacts, find: Find) -> LayerModules:
     spots = [s for site, s in family.sites.items() if s.module and number in facts.layers_with(site)]
     paths = dict.fromkeys(p for s in spots for p in (s.module, s.gate, s.norm) if p is not None)
-    routed = family.experts is not None and number in facts.layers_with("router.logits")
+    mixture = family.experts if number in facts.layers_with("router.logits") else None
     return LayerModules(
         layer=layer,
         attention=find(layer, family.layer.attention),
         out_proj=OutProjection(find(layer, family.layer.out_proj), facts.n_heads),
         at={path: find(layer, path) for path in paths},
         norms={site: _norm(find(layer, norm.module), norm) for site, norm in family.norms.items()},
-        router=find(layer, family.experts.router) if routed and family.experts else None,
-        experts=find(layer, family.experts.experts) if routed and family.experts else None,
+        router=None if mixture is None else find(layer, mixture.router),
+        experts=None if mixture is None else find(layer, mixture.experts),
     )
 
 

@@ -31,7 +31,7 @@ Visit = Callable[[SiteKey, torch.Tensor], torch.Tensor]
 
 @dataclass
 class Port:
-    """What one module gets from a norm that others read too: the norm's input, and its output for this module."""
+    """What one module reads through a norm that others read too: the norm's input, as this module has it."""
 
     entered: torch.Tensor
 
@@ -180,7 +180,7 @@ class Steps:
         def step(entered: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
             part = value if spot.chunk is None else value.chunk(spot.chunk[1], dim=-1)[spot.chunk[0]]
             by = factor(entered)
-            own = part if by is None else part * by
+            own = _times(part, by)
             new = self._turned_visit(key, own)
             if new is own:
                 return value.clone() if spot.in_place else value
@@ -214,9 +214,11 @@ class Steps:
             return lambda entered: torch.sigmoid(gate.forward(entered))
         return lambda _: None
 
-    def _scale_step(self, key: SiteKey, norm: NormModule) -> Step:
+    def _scale_step(self, key: SiteKey, norm: NormModule, port: Port | None = None) -> Step:
+        """Show the divisor of a norm; with a port, of what one module reads through a shared norm."""
+
         def step(entered: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-            own = norm.divisor(entered)
+            own = norm.divisor(entered if port is None else port.entered)
             other = self._divisor(key, own)
             return output if other is own else norm.divided_by(output, own, other)
 
@@ -256,30 +258,23 @@ class Steps:
         if into is None:
             self.after[norm.module].append(self._folded(self._scale_step(key, norm)))
             return
-        port = self._port(layer, norm.module, into)
-
-        def step(_: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-            own = norm.divisor(port.entered)
-            other = self._divisor(key, own)
-            return value if other is own else norm.divided_by(value, own, other)
-
+        step = self._scale_step(key, norm, self._port(layer, norm.module, into))
         self.before[layer.at[into]].append(self._folded(step))
 
     # ------------------------------------------------------------ a norm that several modules read
 
     def _port(self, layer: LayerModules, norm: nn.Module, into: str) -> Port:
         """What a module gets from a shared norm; filled when the norm runs."""
-        found = self.ports.get((norm, into))
-        if found is None:
-            found = self.ports[norm, into] = Port(torch.empty(0))
-            port = found
+        if (norm, into) in self.ports:
+            return self.ports[norm, into]
+        port = self.ports[norm, into] = Port(torch.empty(0))
 
-            def note(entered: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-                port.entered = entered
-                return output
+        def note(entered: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+            port.entered = entered
+            return output
 
-            self.after[norm].append(note)
-        return found
+        self.after[norm].append(note)
+        return port
 
     def _port_step(self, key: SiteKey, layer: LayerModules, spot: Spot) -> Step:
         """Show what goes into the shared norm; where it is changed, only this module gets the norm of the change."""
@@ -334,8 +329,7 @@ class Steps:
             return stream
 
         def add(entered: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-            by = factor(entered)
-            self.visit(key, held.pop("pre") + (value if by is None else value * by))
+            self.visit(key, held.pop("pre") + _times(value, factor(entered)))
             return value
 
         self.entering[layer.layer] = hold
@@ -371,8 +365,7 @@ class Steps:
             return held["new"]
 
         def keep_added(entered: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
-            by = factor(entered)
-            held["added"] = added if by is None else added * by
+            held["added"] = _times(added, factor(entered))
             return added
 
         def replace_sum(_: torch.Tensor, stream: torch.Tensor) -> torch.Tensor:
@@ -384,6 +377,11 @@ class Steps:
         self._steps_at(key).insert(0, self._folded(write_mid))
         self._steps_at(out).append(self._folded(keep_added))
         self.after[layer.layer].append(replace_sum)
+
+
+def _times(value: torch.Tensor, factor: torch.Tensor | float | None) -> torch.Tensor:
+    """A value times what it is multiplied by before it is added, if it is."""
+    return value if factor is None else value * factor
 
 
 def in_order(keys: Collection[SiteKey]) -> list[SiteKey]:

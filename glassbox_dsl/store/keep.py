@@ -19,6 +19,7 @@ from glassbox_dsl.store.rows import Batch, ContextRow, EndStatus, MeasureRow, To
 from glassbox_dsl.store.writer import Reused
 
 if TYPE_CHECKING:
+    from glassbox_dsl.resolve.tokenizer import TextTokenizer
     from glassbox_dsl.run.session import Results, Session
     from glassbox_dsl.store.recall import Recall
 
@@ -118,14 +119,19 @@ class Keeper:
             raise InternalError("results came without a session")
         return self.session
 
-    def _vocabulary(self, model: str, ids: Iterable[int]) -> tuple[TokenRow, ...]:
-        """Tokens of a model's vocabulary by their numbers."""
+    def _tokenizer(self, model: str) -> TextTokenizer | None:
+        """A model's tokenizer, where it has one."""
         from glassbox_dsl.resolve.tokenizer import TextTokenizer
 
-        wanted, folder = sorted(set(ids)), self._made().files[model].tokenizer
-        if not wanted or folder is None:
+        folder = self._made().files[model].tokenizer
+        return None if folder is None else TextTokenizer(folder)
+
+    def _vocabulary(self, model: str, ids: Iterable[int]) -> tuple[TokenRow, ...]:
+        """Tokens of a model's vocabulary by their numbers."""
+        wanted = sorted(set(ids))
+        tokenizer = self._tokenizer(model) if wanted else None
+        if tokenizer is None:
             return ()
-        tokenizer = TextTokenizer(folder)
         return tuple(
             TokenRow(model=model, token_id=i, token=tokenizer.token_text(i), bytes=tokenizer.token_bytes(i))
             for i in wanted
@@ -133,13 +139,10 @@ class Keeper:
 
     def _spoken(self, results: Results) -> dict[tuple[int, ...], str]:
         """The texts of token sequences that were generated."""
-        from glassbox_dsl.resolve.tokenizer import TextTokenizer
-
         spoken = {t for m in results.measured for t in m.generated or ()}
-        folder = self._made().files[results.context.model].tokenizer
-        if not spoken or folder is None:
+        tokenizer = self._tokenizer(results.context.model) if spoken else None
+        if tokenizer is None:
             return {}
-        tokenizer = TextTokenizer(folder)
         return {
             tokens: b"".join(map(tokenizer.token_bytes, tokens)).decode("utf-8", errors="replace")
             for tokens in spoken
