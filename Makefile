@@ -21,8 +21,8 @@ run: $(VENV)/run.stamp ## Run the IOI patching experiment on a real model, and w
 	@mkdir -p results
 	$(BIN)/gbx run specs/experiments/ioi_patching.gbx --db results/ioi.duckdb --report results/ioi
 
-test: $(VENV)/dev.stamp ## Run the whole test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/dev.stamp ## Run the whole test suite, on every core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 check: lint fast ## Lint, check formatting and types, run the fast tests
 

@@ -19,16 +19,13 @@ BASELINE = ["-c", "import typer; from pydantic import TypeAdapter"]
 BASELINE_SECONDS = 0.11  # what the baseline takes on the machine that the time limits were set on, idle
 
 
-def cpu_seconds(arguments: Sequence[str], times: int = 5) -> float:
-    """Median user and system time of a fresh Python with these arguments, whose modules are compiled already."""
-    spent = []
+def cpu_seconds(arguments: Sequence[str]) -> float:
+    """User and system time of a fresh Python with these arguments, whose modules are compiled already."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    for _ in range(times):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, *arguments], capture_output=True, check=False, env=environment)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    return sorted(spent)[times // 2]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=False, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 @pytest.fixture
@@ -39,9 +36,9 @@ def cold_seconds() -> Callable[[Sequence[str]], float]:
     """
 
     def measure(arguments: Sequence[str]) -> float:
-        before = cpu_seconds(BASELINE)
-        spent = cpu_seconds(arguments)
-        pace = max(1.0, (before + cpu_seconds(BASELINE)) / 2 / BASELINE_SECONDS)
-        return spent / pace
+        # Taken in turns, and the least of each: what other work on the machine adds comes and goes.
+        rounds = [(cpu_seconds(BASELINE), cpu_seconds(arguments)) for _ in range(7)]
+        baseline, spent = (min(taken) for taken in zip(*rounds, strict=True))
+        return spent / max(1.0, baseline / BASELINE_SECONDS)
 
     return measure

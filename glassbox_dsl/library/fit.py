@@ -1,18 +1,19 @@
-"""What a file of a kind of fit says of itself, and the registry of all of them. Fits are made in numpy, float64."""
+"""What a file of a kind of fit says of itself, and the registry of all of them.
+
+Fits are made in numpy, float64. It is imported by their files alone: most files that are checked have no fit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal
 
 from glassbox_dsl.library.discovery import entries
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from glassbox_dsl.library.coordinates import Floats
 
 
 class Unfit(Exception):
@@ -50,16 +51,3 @@ class FitKind:
 def fit_kinds() -> dict[str, FitKind]:
     """All kinds of fits by name."""
     return entries("fits", "FIT")
-
-
-def standardised(x: Floats) -> tuple[Floats, Floats, Floats]:
-    """x [n, dim] with mean 0 and deviation 1 along every coordinate, the means and the deviations [dim]."""
-    mean, deviation = x.mean(0), x.std(0)
-    deviation = np.where(deviation > 0, deviation, 1.0)
-    return (x - mean) / deviation, mean, deviation
-
-
-def unstandardised(weights: Floats, offset: float, mean: Floats, deviation: Floats) -> Solution:
-    """Weights of standardised coordinates [dim] as a direction of the raw ones."""
-    direction = weights / deviation
-    return Solution(direction[None], np.array([offset - float(direction @ mean)]))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from glassbox_dsl.source import Source
@@ -46,18 +47,22 @@ def test_every_expression_spans_its_own_text(file: nodes.File) -> None:
 
 
 def test_the_random_trees_hold_every_kind_of_node() -> None:
+    bases = {nodes.Node, nodes.Expr, nodes.Statement, nodes.Edit, nodes.File}
+    kinds = {kind for kind in vars(nodes).values() if isinstance(kind, type) and issubclass(kind, nodes.Node)}
+    assert len(kinds) > 50
+    parts = st.one_of(declarations, data_items, experiment_items, edits, report_items)
+    until_found = settings(
+        RELAXED, max_examples=3000, derandomize=True, database=None, phases=[Phase.generate]
+    )
     seen: set[type[Any]] = set()
 
-    @settings(RELAXED, max_examples=200, derandomize=True, database=None)
-    @given(st.tuples(files(), declarations, data_items, experiment_items, edits, report_items))
-    def collect(parts: tuple[nodes.Node, ...]) -> None:
-        seen.update(type(node) for part in parts for node in below(part))
+    def holds(tree: nodes.Node, kind: type[Any]) -> bool:
+        seen.update(type(node) for node in below(tree))
+        return kind in seen
 
-    collect()
-    bases = {nodes.Node, nodes.Expr, nodes.Statement, nodes.Edit}
-    kinds = {kind for kind in vars(nodes).values() if isinstance(kind, type) and issubclass(kind, nodes.Node)}
-    assert kinds - bases - seen == set()
-    assert len(kinds) > 50
+    for kind in sorted(kinds - bases, key=lambda kind: kind.__name__):
+        if kind not in seen:
+            find(parts, partial(holds, kind=kind), settings=until_found)  # raises where no tree has one
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from glassbox_dsl.library.fit import FitKind, Floats, Solution, standardised, unstandardised
+from glassbox_dsl.library.coordinates import Floats, standardised, unstandardised
+from glassbox_dsl.library.fit import FitKind, Solution
 
 STEPS = 100
 

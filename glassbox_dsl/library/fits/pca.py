@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from glassbox_dsl.library.fit import FitKind, Floats, Solution, Unfit
+from glassbox_dsl.library.coordinates import Floats
+from glassbox_dsl.library.fit import FitKind, Solution, Unfit
 
 
 def compute(x: Floats, y: Floats, options: Mapping[str, Any]) -> Solution:

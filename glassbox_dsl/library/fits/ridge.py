@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from glassbox_dsl.library.fit import FitKind, Floats, Solution, standardised, unstandardised
+from glassbox_dsl.library.coordinates import Floats, standardised, unstandardised
+from glassbox_dsl.library.fit import FitKind, Solution
 
 GRID = np.logspace(-4, 8, 49)
 """Penalties that are tried where none is given."""
