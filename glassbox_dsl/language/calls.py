@@ -221,9 +221,10 @@ class CallReader:
                 raise arguments.problem("`over:` names the axis along which the result sums to 1")
             arguments.named["over"] = nodes.Name(span=arguments.span, id=ITEM)
         over = self.over(arguments, joined, inner, scope)
-        if MODEL in over or DATA in over:
-            raise Problem(errors.not_built(arguments.named["over"].span, f"`{op}` over models or data sets"))
-        gone = [name for name in over if name != joined.feature]
+        contexts = tuple(name for name in over if name in (MODEL, DATA))
+        if contexts:
+            self.check_contexts(arguments, joined, over, None)
+        gone = [name for name in over if name not in (joined.feature, *contexts)]
         feature_over = joined.feature in over
         stays = joined.dims if keep else tuple(d for d in joined.dims if d not in gone)
         pass_on(stays, inner, scope)
@@ -231,7 +232,8 @@ class CallReader:
         rank = arguments.word("rank", ("true", "false"), "false", scope) == "true"
         feature = joined.feature if keep or not feature_over else None
         return OverDimension(span=arguments.span, op=op, operands=tuple(values), over=dimensions, dims=stays,
-                             feature=feature, options=(("rank", rank), ("feature_over", feature_over)))  # fmt: skip
+                             contexts=contexts, feature=feature,
+                             options=(("rank", rank), ("feature_over", feature_over)))  # fmt: skip
 
     def resample(self, arguments: Arguments, scope: Scope) -> Expr:
         """`resample(x, seed:, within:)`; a bare run in an edit stands for its value at the written site."""

@@ -239,11 +239,15 @@ class Reduce(Expr):
 
 
 class OverDimension(Expr):
-    """A function along one dimension that keeps it (`softmax`) or joins two values over it (`correlation`)."""
+    """A function along one dimension that keeps it (`softmax`) or joins two values over it (`correlation`).
+
+    `contexts`: it runs along the models or data sets of the experiment too (`model`, `data`).
+    """
 
     op: str
     operands: tuple[Expr, ...]
     over: tuple[Dimension, ...]
+    contexts: tuple[str, ...] = ()
     options: tuple[tuple[str, Any], ...] = ()
 
 

@@ -20,7 +20,7 @@ from glassbox_dsl.language.program import (
     Value,
     Variant,
 )
-from glassbox_dsl.language.set_nodes import SetExpr
+from glassbox_dsl.language.set_nodes import SetExpr, SetReference
 from glassbox_dsl.syntax import nodes
 
 V = TypeVar("V", bound=Variant)
@@ -55,7 +55,7 @@ class _Walk:
                 return
             case Value():
                 for variant in _fitting(read.variants, names):
-                    yield from self.prompts(variant.value, names)
+                    yield from self.inside(variant.value, names)
                 return
             case RunUse():
                 run = self.experiment.run(read.run)
@@ -78,6 +78,17 @@ class _Walk:
                 names = {name: text for name, text in names.items() if name not in bound}
         for child in nodes.children(read):
             yield from self.prompts(child, names)
+
+    def inside(self, read: nodes.Node, names: Names) -> Iterator[str]:
+        """The same of a set that is itself asked about: what it is made from."""
+        if not isinstance(read, SetExpr):
+            yield from self.prompts(read, names)
+            return
+        if isinstance(read, SetReference) and (there := self.home(read.experiment)) is not None:
+            value = there.value("let", read.name)
+            yield from replace(self, experiment=there).prompts(value, _inner(read.where, names))
+        for child in nodes.children(read):
+            yield from self.inside(child, names)
 
 
 def _fitting(variants: Sequence[V], names: Names) -> Iterator[V]:

@@ -187,7 +187,7 @@ class Writer:
     def _note(self, node: Frozen, reads: Reads) -> None:
         match node:
             case p.Reduce() | p.OverDimension():
-                reads.world |= bool(getattr(node, "contexts", ()))
+                reads.world |= bool(node.contexts)
                 reads.every |= getattr(node, "within", None) is not None
                 reads.every |= any(v.axis == ITEM for d in node.over for v in d.variables)
             case p.Resample() | p.Noise() | p.Scrubbed() | techniques.Auroc():

@@ -33,6 +33,17 @@ def places_differ(span: Span, prompts: Sequence[str]) -> Diagnostic:
     )
 
 
+def set_differs(span: Span) -> Diagnostic:
+    """A named position that picks one set of a family for some items and another for others."""
+    return Diagnostic(
+        "GB559",
+        f"`{span.text}` picks one set for some items and another for others",
+        span,
+        "its token number differs between items, and a set is the same for all items of a data set",
+        f"sweep the names themselves where the sets are made: `let NAME[pos in {{{span.text}}}] = ...`",
+    )
+
+
 def empty_sweep(span: Span, text: str, model: str) -> Diagnostic:
     """A sweep over a set that has no member."""
     return Diagnostic(

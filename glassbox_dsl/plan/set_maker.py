@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings, InternalError
-from glassbox_dsl.language.program import Constant, Dimension, Expr, Run
+from glassbox_dsl.language.program import Constant, Dimension, Expr, Index, Run
 from glassbox_dsl.language.set_nodes import (
     Largest,
     LiteralSet,
@@ -205,12 +205,12 @@ class SetMaker:
             which = setting.cell_variants(value)
             spread = [np.broadcast_to(p.spread(dims), which.shape) for p in parts]
             chosen = sets.family(dims, which.shape, lambda place: spread[which[place]][place])
-        places = Places(self.setting)
-        picks = {
-            d.name: places.cell_index(d, dict(expr.where), env, places.default_prompt())
-            for d in value.dimensions
-            if d.name in chosen.dims
-        }
+        own = [d for d in value.dimensions if d.name in chosen.dims]
+        picks = Places(self.setting).family_cells(value, own, dict(expr.where), env, setting)
+        for dimension in own:
+            if ITEM in picks[dimension.name].dims:
+                [written, *_] = [i for n, i in expr.where if n in {v.name for v in dimension.variables}]
+                picks[dimension.name] = _of_every_item(picks[dimension.name], written)
         return _picked(chosen, picks)
 
     # ------------------------------------------------------------ parts
@@ -284,6 +284,15 @@ def _shape(env: Env) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The dimensions of an environment's variables and their sizes."""
     sizes = {b.dimension: len(b.ids.data) for b in env.variables.values()}
     return tuple(sizes), tuple(sizes.values())
+
+
+def _of_every_item(cell: Named, written: Index) -> Named:
+    """An index that is the same for all items, without their axis; Findings (GB559) where it is not."""
+    first = take(cell, {ITEM: Named(np.array(0))})
+    was, _ = Named(np.where(first.full_presence(), first.data, -1), first.dims).spread(cell.dims)
+    if (np.where(cell.full_presence(), cell.data, -1) != was).any():
+        raise Findings([errors.set_differs(written.span)])
+    return first
 
 
 def _picked(made: SetFamily, picks: dict[str, Named]) -> SetFamily:

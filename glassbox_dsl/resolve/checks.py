@@ -21,6 +21,7 @@ from glassbox_dsl.language.program import (
     Index,
     Not,
     Operation,
+    OverDimension,
     Reduce,
     Reference,
     Run,
@@ -78,8 +79,12 @@ def check_experiment(
 def check_across(experiment: Experiment, facts: Mapping[str, ModelFacts]) -> Iterator[Diagnostic]:
     """Vectors that a reduction over `model` would have to put together although models differ in their width."""
     for node in nodes.everything(experiment):
-        if isinstance(node, Reduce) and MODEL in node.contexts and node.body.feature is not None:
-            widths = {m: width_of(node.body, experiment, one) for m, one in facts.items()}
+        if not isinstance(node, Reduce | OverDimension) or MODEL not in node.contexts:
+            continue
+        for value in (node.body,) if isinstance(node, Reduce) else node.operands:
+            widths = (
+                {m: width_of(value, experiment, one) for m, one in facts.items()} if value.feature else {}
+            )
             if len(set(widths.values())) > 1:
                 yield errors.models_differ(node.span, widths)
 

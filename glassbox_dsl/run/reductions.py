@@ -15,6 +15,7 @@ from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.program import Expr, OverDimension, Reduce, Reference
 from glassbox_dsl.plan.data_arrays import aligned
 from glassbox_dsl.plan.indexing import Binding, Env
+from glassbox_dsl.plan.named import Named as Indices
 from glassbox_dsl.plan.named import along
 from glassbox_dsl.plan.places import Places, items_elsewhere
 from glassbox_dsl.run import errors
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 CONTEXT = "#context"
 """The dimension of the models and data sets that a reduction runs over."""
+
+Over = Reduce | OverDimension
+"""What runs over dimensions."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +103,14 @@ class Reductions:
             found = take(found, {ITEM: env.item})
         return found
 
-    def _inner(self, expr: Reduce, context: Context, env: Env) -> Env:
+    def _inner(self, expr: Over, context: Context, env: Env) -> Env:
         """The environment in which a context evaluates the body of a reduction."""
         found = env.with_variables(context.bindings([d for d in expr.over if d.name != ITEM]))
         if context is not self.context:
             return replace(found, item=context.all_items(), extension=None)
         return replace(found, item=context.all_items()) if ITEM in [d.name for d in expr.over] else found
 
-    def _everywhere(self, expr: Reduce, env: Env, make: Callable[[Evaluator, Env], Named]) -> Named:
+    def _everywhere(self, expr: Over, env: Env, make: Callable[[Evaluator, Env], Named]) -> Named:
         """What a reduction reduces: a value here, or in every model or data set it runs over, side by side.
 
         Cells meet by their indices, items that stay by their numbers.
@@ -122,7 +126,7 @@ class Reductions:
             parts.append(part)
         return stack(parts, CONTEXT) if expr.contexts else parts[0]
 
-    def contexts(self, expr: Reduce) -> list[Context]:
+    def contexts(self, expr: Over) -> list[Context]:
         """Where the body of a reduction is evaluated: here, or wherever its runs can be made on enough items."""
         here = self.context
         models = here.experiment.models if MODEL in expr.contexts else (here.model,)
@@ -133,7 +137,7 @@ class Reductions:
                 found.append(here)
             elif here.usable(data, model):
                 context = here.other(here.experiment.name, model, data)
-                if set(context.prompts_read(expr.body)) <= set(context.data.items[0].prompts):
+                if set(context.prompts_read(expr)) <= set(context.data.items[0].prompts):
                     found.append(context)
         return found
 
@@ -211,14 +215,16 @@ class Reductions:
 
     def over_dimension(self, expr: OverDimension, env: Env) -> Named:
         """A softmax along, or a correlation over, dimensions."""
-        gone = [d for d in expr.over if d.name != ITEM]
-        over = [d.name for d in expr.over]
-        inner = env.with_variables(self.context.bindings(gone))
-        if ITEM in over:
-            inner = replace(inner, item=self.context.all_items())
-        values = [self.evaluator.value(o, inner) for o in expr.operands]
-        if ITEM in over:
-            values = [self.evaluator.fits.held_out(v, expr) for v in values]
+        over = [d.name for d in expr.over] + ([CONTEXT] if expr.contexts else [])
+
+        def held_out(operand: Expr) -> Callable[[Evaluator, Env], Named]:
+            def make(at: Evaluator, inner: Env) -> Named:
+                value = at.value(operand, inner)
+                return at.fits.held_out(value, expr) if ITEM in over else value
+
+            return make
+
+        values = [self._everywhere(expr, env, held_out(operand)) for operand in expr.operands]
         options = dict(expr.options)
         if expr.op == "correlation":
             return correlate(values[0], values[1], over, bool(options["rank"]), bool(options["feature_over"]))
@@ -233,4 +239,7 @@ class Reductions:
         picks = {b.dimension: b.ids for b in env.variables.values() if b.dimension in over}
         if ITEM in over:
             picks[ITEM] = env.item
+        if expr.contexts:
+            here = [context is self.context for context in self.contexts(expr)].index(True)
+            found = take(found, {CONTEXT: Indices(np.array(here), ())})
         return take_named(found, picks)

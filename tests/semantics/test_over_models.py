@@ -165,6 +165,53 @@ def test_over_data_sets(executor, checkpoints, gbx, monkeypatch):
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
+def test_softmax_and_correlation_over_models_and_data_sets(executor, checkpoints, gbx, monkeypatch):
+    """A softmax gives each model its own share; a correlation pairs the items of every model, or of every data set."""
+    monkeypatch.setattr(sessions.Session, "executor", executor)
+    llama, gpt2 = checkpoints["llama"], checkpoints["gpt2"]
+    more = Table(EVEN.rows[:3], EVEN.prompts, EVEN.answers, name="f")
+    found = gbx(PEOPLE.text + more.text + """experiment e {
+  data d
+  measure share = softmax(norm(clean.resid_post[layer, last]), over: model)
+  measure shares = softmax(norm(clean.resid_post[layer, last]), over: {model, layer})
+  measure r = correlation(logit(clean, yes), logit(corrupt, yes), over: {model, item})
+  measure rho = correlation(norm(clean.resid_post[layer, last]), logit(clean, yes), over: {model, item}, rank: true)
+}
+experiment g {
+  measure both = correlation(logit(clean, yes), norm(clean.resid_post[1, last]), over: {data, item})
+}""", llama, gpt2)  # fmt: skip
+    fams = {f.name: f for f in (llama, gpt2)}
+    size, yes, no = {}, {}, {}
+    for name, f in fams.items():
+        for i in PEOPLE.items(f):
+            values = f.run(i.clean)
+            yes[name, i.number], no[name, i.number] = logit(f, i, values), logit(f, i, f.run(i.corrupt))
+            for k in range(f.reference.n_layers):
+                size[name, i.number, k] = float(values["resid_post", k][-1].norm())
+    total = {(n, k): sum(torch.tensor(v).exp() for (_, i, j), v in size.items() if (i, j) == (n, k))
+             for _, n, k in size}  # fmt: skip
+    same(found, "share", {at: float(torch.tensor(v).exp() / total[at[1:]]) for at, v in size.items()})
+    every = {n: sum(v for (i, _), v in total.items() if i == n) for _, n, _ in size}
+    same(found, "shares", {at: float(torch.tensor(v).exp() / every[at[1]]) for at, v in size.items()})
+    r = statistics.correlation(list(yes.values()), [no[at] for at in yes])
+    same(found, "r", {(m,): r for m in fams})
+    rho = {}
+    for k in range(3):
+        pairs = [(v, yes[m, n]) for (m, n, j), v in size.items() if j == k]
+        ranked = [torch.tensor(x).argsort().argsort().tolist() for x in zip(*pairs, strict=True)]
+        rho[k] = statistics.correlation(*ranked)
+    same(found, "rho", {(m, k): rho[k] for m, f in fams.items() for k in range(f.reference.n_layers)})
+    for name, f in fams.items():
+        pairs = []
+        for i in [*PEOPLE.items(f), *more.items(f)]:
+            values = f.run(i.clean)
+            pairs.append((logit(f, i, values), float(values["resid_post", 1][-1].norm())))
+        for data in ("d", "f"):
+            got = found.datas["both", data]
+            assert got[(name,)] == pytest.approx(statistics.correlation(*zip(*pairs, strict=True)), abs=2e-4)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
 def test_heads_chosen_by_the_mean_over_models_are_edited_in_each(executor, checkpoints, gbx, monkeypatch):
     """A set from a value of all models, and a mean over them as a source: what is read of each is made first."""
     monkeypatch.setattr(sessions.Session, "executor", executor)

@@ -6,6 +6,7 @@ import torch
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.run import session as sessions
 from tests.semantics.reference import setting
+from tests.semantics.tables import EVEN, PEOPLE
 from tests.semantics.test_patching import DATA, pairs
 
 HEAD = """
@@ -165,6 +166,36 @@ def test_sets_that_depend_on_variables(llama, gbx):
     assert found.values["f"] == {("llama", 1): 1, ("llama", 4): 4} and found.values["g"] == {("llama",): 4}
     assert found.values["h"] == {("llama",): len(values) - 1}
     assert found.values["i"] == {("llama", 0): len(values), ("llama", 1000): 0}
+
+
+def test_a_named_position_of_a_family_lies_in_the_prompt_that_its_sets_read(llama, gbx):
+    """`b` is another token in `corrupt` than in `clean`, the first prompt."""
+    found = gbx(EVEN.text + """experiment e {
+      let big[pos] = largest(mean(norm(corrupt.attn.z[layer, head, pos])), k: 3)
+      run cut = forward(clean) { attn.z[big[a]] := 0 }
+      measure m = logit(cut, yes)
+    }""", llama)  # fmt: skip
+    items = EVEN.items(llama)
+    assert {i.clean.last("a") for i in items}.isdisjoint(i.corrupt.last("a") for i in items)
+    runs = [(llama.run(i.corrupt), i.corrupt.last("a")) for i in items]
+    size = {(la, h): sum(float(r["attn.z", la][h, at].norm()) for r, at in runs) for la, h in scores(llama)}
+    m = {}
+    for i in items:
+        got = llama.run(i.clean, *zeroed(top(size, 3)))
+        m["llama", i.number] = float(got["logits", None][-1, llama.speak.one(" " + i.row["a"])])
+    assert found.values["m"] == pytest.approx(m, abs=1e-4)
+
+
+def test_a_named_position_that_would_pick_a_set_for_each_item_is_refused(llama, gbx):
+    text = """experiment e {
+      let big[pos] = largest(max(norm(other.attn.z[layer, head, pos]), over: item), k: 3)
+      run cut = forward(clean) { attn.z[big[c]] := 0 }
+      measure m = logit(cut, yes)
+    }"""
+    with pytest.raises(Findings) as raised:
+        gbx(PEOPLE.text + text, llama)
+    [finding] = raised.value.diagnostics
+    assert (finding.code, finding.span.text) == ("GB559", "c")
 
 
 def test_what_a_set_reads_is_run_first(llama, gbx):
