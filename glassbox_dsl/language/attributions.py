@@ -33,6 +33,7 @@ BLOCKS = {
     "embed": "", "resid_pre": "", "resid_mid": "", "resid_post": "", "attn.out": "", "mlp.out": "",
     "attn.z": "attn.out", "attn.result": "attn.out", "attn.out_raw": "attn.out",
     "mlp.post": "mlp.out", "mlp.result": "mlp.out", "mlp.out_raw": "mlp.out",
+    "expert.out": "mlp.out", "shared.out": "mlp.out",
 }  # fmt: skip
 """Sites that can be attributed, with what they become part of before it is added to the stream ("": the stream)."""
 
@@ -115,6 +116,7 @@ class AttributionReader:
         return Attribution(
             span=body.span, body=body, call=call, scale=read("final_norm_scale"), normed=read("final_norm"),
             raw=read(f"{block}_raw") if block else None, out=read(block) if block else None,
+            weight=read("router.weights") if body.site == "expert.out" else None,
             dims=union((body.dims, call.dims)),
         )  # fmt: skip
 

@@ -12,7 +12,8 @@ class Attribution(Expr):
     """What `body` adds directly to the logit that `call` scores, through the run's own norms, frozen.
 
     The other reads are of the same run and position: the divisor and the output of the final norm, and what the block
-    of `body` puts out before (`raw`) and after (`out`) a post-norm or multiplier.
+    of `body` puts out before (`raw`) and after (`out`) a post-norm or multiplier. `weight`: what the router multiplies
+    an expert's output by.
     """
 
     body: SiteRead
@@ -21,6 +22,7 @@ class Attribution(Expr):
     normed: SiteRead
     raw: SiteRead | None = None
     out: SiteRead | None = None
+    weight: SiteRead | None = None
 
 
 class GeneratedText(Expr):

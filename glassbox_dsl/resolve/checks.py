@@ -32,7 +32,7 @@ from glassbox_dsl.language.program import (
     Unembed,
 )
 from glassbox_dsl.language.set_nodes import SetIndex
-from glassbox_dsl.language.technique_nodes import FitValue
+from glassbox_dsl.language.technique_nodes import FitValue, Grad
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.resolve import errors
 from glassbox_dsl.resolve.cells import Cell, Row, Sizes, resolve_dimension
@@ -92,6 +92,9 @@ def check_across(experiment: Experiment, facts: Mapping[str, ModelFacts]) -> Ite
 def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[Diagnostic]:
     """Sites that the family lacks, with its reason."""
     for node in nodes.everything(experiment):
+        if isinstance(node, Grad) and (reason := facts.read_only.get(node.read.site)) is not None:
+            place = _site_place(node.read.span, node.read.site)
+            yield errors.no_gradient(place, node.read.site, facts.family, reason)
         if not isinstance(node, SiteRead | Edit | ScrubNode):
             continue
         place = _site_place(node.span, node.site)

@@ -27,6 +27,14 @@ def read_only_site(span: Span, site: str, family: str, reason: str) -> Diagnosti
     )  # fmt: skip
 
 
+def no_gradient(span: Span, site: str, family: str, reason: str) -> Diagnostic:
+    """A gradient with respect to a site that nothing in a model of the family reads."""
+    return Diagnostic(
+        "GB306", f"`{site}` of family `{family}` can be read, but nothing has a gradient by it", span, reason,
+        "take the gradient by `attn.out`, `mlp.in` or `resid_post`, or leave the model out: `models NAME, NAME`",
+    )  # fmt: skip
+
+
 def no_such_layer(span: Span, site: str, layers: Sequence[int], model: str) -> Diagnostic:
     """A read of a site in layers that are of the other kind: dense ones, or mixtures of experts."""
     return Diagnostic(

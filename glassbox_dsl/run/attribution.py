@@ -1,7 +1,7 @@
 """Direct logit attribution: what a part of the residual stream adds to a logit through the run's own, frozen norms.
 
 Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits". A norm with a frozen divisor is linear, a
-post-norm too, so the parts add up: over embedding, blocks (or heads, or neurons) and biases they sum to the logit. A
+post-norm too, so the parts add up: over embedding, blocks (or heads, neurons, weighted experts) and biases they sum to the logit. A
 cap on logits is shared out in proportion: each part is scaled by the capped logit over the one before the cap.
 """
 
@@ -58,6 +58,8 @@ class Attributions:
             found = combine(torch.mul, x, direction)
         else:
             found = combine(lambda a, b: (a * b).sum(-1), x, direction, drops_feature=True)
+        if expr.weight is not None:
+            found = combine(torch.mul, found, self.evaluator.value(expr.weight, env))
         here = self.at_the_logit(expr, env)
         return combine(lambda a, b: a * b, found, here)
 

@@ -18,12 +18,14 @@ from glassbox_dsl.resolve.program import resolve_facts, resolve_items
 from glassbox_dsl.resolve.sources import tiny_config
 from glassbox_dsl.run import session as sessions
 from glassbox_dsl.run.tiny import tiny_model
-from tests.semantics.reference import Reference
+from tests.semantics.reference import reference_of
 from tests.semantics.texts import Speaker
 
 torch.set_num_threads(1)  # the models are tiny: threads only wait for each other
-LAYERS = {"llama": 3, "gemma3_text": 3, "gpt2": 2}
-FAMILIES = tuple(LAYERS)
+FAMILIES = ("llama", "gemma3_text", "gpt2")
+TECHNIQUES = (*FAMILIES, "gpt_neox", "mixtral")
+"""The families that every technique is tried on: a parallel block and a mixture of experts with them."""
+LAYERS = {"llama": 3, "gemma3_text": 3, "gpt2": 2, "gpt_neox": 3, "mixtral": 3}
 WORDS = (
     *("Anna", "Bob", "Carla", "Dan", "Eve", "store", "park", "school", "drink", "ball", "book", "cat", "dog"),
     *("red", "blue", "green", "the", "a", "to", "gave", "went", "and", "When", "said"),
@@ -83,7 +85,7 @@ class Family:
         tiny_model(config, seed=3).save_pretrained(folder)
         plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
         self.plain = plain.eval()
-        self.reference = Reference(self.plain) if self.written_out else None
+        self.reference = reference_of(self.plain) if self.written_out else None
         self.speak = Speaker(Tokenizer.from_file(str(folder / "tokenizer.json")))
 
     def run(self, ids, *edits):
@@ -117,10 +119,16 @@ def train(bos: bool) -> Tokenizer:
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory):
     root = tmp_path_factory.mktemp("checkpoints")
-    return {name: Family(name, root / name) for name in FAMILIES}
+    return {name: Family(name, root / name) for name in TECHNIQUES}
 
 
-@pytest.fixture(params=FAMILIES)
+def pytest_generate_tests(metafunc):
+    """A module says with TRIED_ON which families its tests with `fam` run on."""
+    if "fam" in metafunc.fixturenames:
+        metafunc.parametrize("fam", getattr(metafunc.module, "TRIED_ON", FAMILIES), indirect=True)
+
+
+@pytest.fixture
 def fam(request, checkpoints):
     return checkpoints[request.param]
 

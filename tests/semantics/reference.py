@@ -1,4 +1,4 @@
-"""The three families written out again from the model code of transformers: one prompt, every site, any edit.
+"""Five families written out again from the model code of transformers: one prompt, every site, any edit.
 
 `Reference.run` gives every site of one prompt after the edits, in forward order; nothing of it comes from the
 package under test. `test_reference.py` holds it against the untouched eager models.
@@ -11,6 +11,7 @@ from torch.nn import functional
 
 INF = float("inf")
 PORTS = ("q_in", "k_in", "v_in")
+EPSILONS = ("layer_norm_epsilon", "rms_norm_eps", "layer_norm_eps")
 
 
 def put(heads, head, value):
@@ -21,21 +22,29 @@ def put(heads, head, value):
 
 
 class Reference:
-    """A model of one of the three families. Values: [pos, dim], [head, pos, d], [head, query, key], [neuron, pos]."""
+    """A model of llama, gemma3_text or gpt2. Values: [pos, dim], [head, pos, d], [head, query, key], [neuron, pos]."""
+
+    centred = property(
+        lambda self: self.family == "gpt2", doc="Whether norms take the mean away and add a bias."
+    )
+    parallel = False
+    """Whether the MLP reads the stream before its layer's attention is added."""
 
     def __init__(self, model):
         self.model, self.config = model, model.config
         self.family = model.config.model_type
-        self.eps = getattr(self.config, "layer_norm_epsilon", None) or getattr(
-            self.config, "rms_norm_eps", None
-        )
-        base = model.transformer if self.family == "gpt2" else model.model
-        self.layers = list(base.h if self.family == "gpt2" else base.layers)
-        self.base = base
-        self.final = base.ln_f if self.family == "gpt2" else base.norm
+        self.eps = next(getattr(self.config, n) for n in EPSILONS if hasattr(self.config, n))
+        self.base, self.layers, self.final = self.parts(model)
         self.n_layers = len(self.layers)
         self.n_heads = self.config.num_attention_heads
         self.n_kv = getattr(self.config, "num_key_value_heads", self.n_heads)
+
+    def parts(self, model):
+        """What has the embeddings, the layers and the final norm."""
+        base = model.transformer if self.family == "gpt2" else model.model
+        if self.family == "gpt2":
+            return base, list(base.h), base.ln_f
+        return base, list(base.layers), base.norm
 
     @torch.no_grad()
     def run(self, ids, *edits):
@@ -69,12 +78,12 @@ class Reference:
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def divisor(self, x):
-        if self.family == "gpt2":
+        if self.centred:
             return (x.var(-1, unbiased=False) + self.eps).sqrt()
         return (x.pow(2).mean(-1) + self.eps).sqrt()
 
     def normed(self, norm, x, scale):
-        if self.family == "gpt2":
+        if self.centred:
             return (x - x.mean(-1, keepdim=True)) / scale[:, None] * norm.weight + norm.bias
         return x / scale[:, None] * (norm.weight + (1 if self.family == "gemma3_text" else 0))
 
@@ -104,7 +113,7 @@ class Reference:
         raw = self.attention(number, layer, see("attn.norm", self.normed(norm1, into, scale)), see, read)
         out = self.normed(layer.post_attention_layernorm, raw, self.divisor(raw)) if gemma else raw
         mid = see("resid_mid", pre + see("attn.out", out))
-        into = see("mlp.in", mid)
+        into = see("mlp.in", pre if self.parallel else mid)
         scale = see("mlp.norm_scale", self.divisor(into))
         raw = see("mlp.out_raw", self.mlp(layer.mlp, see("mlp.norm", self.normed(norm2, into, scale)), see))
         out = self.normed(layer.post_feedforward_layernorm, raw, self.divisor(raw)) if gemma else raw
@@ -121,8 +130,7 @@ class Reference:
         return mlp.down_proj(see("mlp.post", active * up).T)
 
     def attention(self, number, layer, x, see, read):
-        gpt2 = self.family == "gpt2"
-        attn = layer.attn if gpt2 else layer.self_attn
+        attn = self.attention_of(layer)
         n, group = len(x), self.n_heads // self.n_kv
         q, k, v = self.projected(number, attn, x)
         for head in range(self.n_heads):
@@ -137,10 +145,23 @@ class Reference:
         scores = (q @ keys.transpose(1, 2) * self.temper(number)).masked_fill(self.hidden(number, n), -INF)
         pattern = see("attn.pattern", see("attn.scores", scores).softmax(-1))
         z = see("attn.z", pattern @ values)
-        weight = attn.c_proj.weight if gpt2 else attn.o_proj.weight.T
-        bias = attn.c_proj.bias if gpt2 else attn.o_proj.bias
+        weight, bias = self.projection(attn)
         result = see("attn.result", z @ weight.reshape(self.n_heads, -1, weight.shape[-1]))
         return see("attn.out_raw", result.sum(0) + (0 if bias is None else bias))
+
+    def attention_of(self, layer):
+        return layer.attn if self.family == "gpt2" else layer.self_attn
+
+    def projection(self, attn):
+        """The output projection as [head * d, dim], and its bias."""
+        if self.family == "gpt2":
+            return attn.c_proj.weight, attn.c_proj.bias
+        return attn.o_proj.weight.T, attn.o_proj.bias
+
+    def down(self, layer):
+        """The down-projection of a layer's MLP, [neuron, dim]."""
+        mlp = self.layers[layer].mlp
+        return mlp.c_proj.weight if self.family == "gpt2" else mlp.down_proj.weight.T
 
     def own_keys(self, number, attn, keys, values, read):
         """Keys and values [head, pos, d], those of heads that read copies of their own exchanged."""
@@ -198,6 +219,71 @@ class Reference:
         angle = torch.arange(x.shape[1])[:, None] * parameters["rope_theta"] ** (-torch.arange(half) / half)
         a, b = x[..., :half], x[..., half:]
         return torch.cat([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], -1)
+
+
+class NeoX(Reference):
+    """gpt_neox: parallel blocks, keys and values beside each head's queries, a part of each head turned."""
+
+    centred = parallel = True
+
+    def parts(self, model):
+        return model.gpt_neox, list(model.gpt_neox.layers), model.gpt_neox.final_layer_norm
+
+    def embed(self, ids):
+        return self.base.embed_in.weight[ids]
+
+    def mlp(self, mlp, x, see):
+        before = see("mlp.pre", mlp.dense_h_to_4h(x).T)
+        return mlp.dense_4h_to_h(see("mlp.post", functional.gelu(before)).T)
+
+    def down(self, layer):
+        return self.layers[layer].mlp.dense_4h_to_h.weight.T
+
+    def attention_of(self, layer):
+        return layer.attention
+
+    def projection(self, attn):
+        return attn.dense.weight.T, attn.dense.bias
+
+    def temper(self, number):
+        return (self.config.hidden_size // self.n_heads) ** -0.5
+
+    def projected(self, number, attn, x):
+        q, k, v = (
+            y.transpose(0, 1) for y in attn.query_key_value(x).reshape(len(x), self.n_heads, 3, -1).unbind(2)
+        )
+        return self.partly_turned(q), self.partly_turned(k), v
+
+    def partly_turned(self, x):
+        parameters = self.config.rope_parameters
+        turned = int(x.shape[-1] * parameters["partial_rotary_factor"])
+        powers = torch.arange(0, turned, 2) / turned
+        angle = torch.arange(x.shape[1])[:, None] * parameters["rope_theta"] ** -powers
+        half = len(powers)  # of an odd width one more coordinate is turned
+        a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+        cos, sin = angle.cos(), angle.sin()
+        return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
+
+
+class Mixtral(Reference):
+    """mixtral: llama with a sliding window, and two experts for each token in the place of an MLP."""
+
+    def window(self, number):
+        return self.config.sliding_window
+
+    def mlp(self, mlp, x, see):
+        logits = see("router.logits", (x @ mlp.gate.weight.T).T).T
+        best, which = logits.softmax(-1).topk(self.config.num_experts_per_tok)
+        weights = torch.zeros_like(logits).scatter(1, which, best / best.sum(-1, keepdim=True))
+        weights = see("router.weights", weights.T).T
+        gate, up = torch.einsum("pd,exd->epx", x, mlp.experts.gate_up_proj).chunk(2, -1)
+        outs = torch.einsum("epx,edx->epd", functional.silu(gate) * up, mlp.experts.down_proj)
+        return (weights.T[..., None] * see("expert.out", outs)).sum(0)
+
+
+def reference_of(model):
+    """The computation of a model, written out."""
+    return {"gpt_neox": NeoX, "mixtral": Mixtral}.get(model.config.model_type, Reference)(model)
 
 
 def setting(site, layer, place, value):

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from glassbox_dsl.diagnostics import Findings
+from tests.semantics.conftest import TECHNIQUES
 from tests.semantics.tables import EVEN, PEOPLE, same
 
+TRIED_ON = TECHNIQUES
 DIFFERENCE = "metric difference(r) = logit(r, yes) - logit(r, no)\n"
 
 
@@ -14,9 +16,9 @@ def directly(fam, values, part, at, token):
     """What a part of the stream [dim] at a position adds to a token's logit, and the rest that is bias."""
     norm, u = fam.reference.final, fam.plain.lm_head.weight[token]
     gain = norm.weight + (1 if fam.name == "gemma3_text" else 0)
-    if fam.name == "gpt2":
+    if fam.reference.centred:
         part = part - part.mean()
-    bias = norm.bias @ u if fam.name == "gpt2" else torch.tensor(0.0)
+    bias = norm.bias @ u if fam.reference.centred else torch.tensor(0.0)
     raw = values["final_norm", None][at] @ u
     share = values["logits", None][at, token] / raw
     return float(share * ((part * gain / values["final_norm_scale", None][at]) @ u)), float(share * bias)
@@ -32,18 +34,14 @@ def post(fam, values, layer, block, part, at):
     return part * (1 + norm.weight) / (raw.pow(2).mean() + fam.reference.eps).sqrt()
 
 
-def down(fam, layer):
-    mlp = fam.reference.layers[layer].mlp
-    return mlp.c_proj.weight if fam.name == "gpt2" else mlp.down_proj.weight.T
-
-
 def tokens(fam, item):
     return fam.speak.one(" " + item.row["a"]), fam.speak.one(" " + item.row["b"])
 
 
 def test_parts_of_a_difference_of_logits(fam, gbx):
-    """Embedding, blocks, heads and neurons, by the metric's name and written out, through post-norms and caps."""
-    found = gbx(DIFFERENCE + PEOPLE.text + """experiment e {
+    """Embedding, blocks, heads and neurons or experts, by the metric's name and written out, through post-norms."""
+    mixture = fam.name == "mixtral"
+    body = """experiment e {
   measure embedding = attribution(clean.embed[last], difference)
   measure attn[layer] = attribution(clean.attn.out[layer, last], difference)
   measure mlp[layer] = attribution(clean.mlp.out[layer, last], logit(clean, yes) - logit(clean, no))
@@ -53,7 +51,12 @@ def test_parts_of_a_difference_of_logits(fam, gbx):
   measure one[l: layer in {1, 0}, n: neuron in [3, 5]] = attribution(clean.mlp.post[l, n, last], 2 * difference(clean))
   measure stream[layer] = attribution(clean.resid_post[layer, last], difference(clean) / 2)
   measure elsewhere[layer] = attribution(clean.attn.out[layer, c], difference)
-}""", fam)  # fmt: skip
+}"""
+    if mixture:
+        lines = [line for line in body.splitlines() if "mlp.post" not in line]
+        experts = "  measure experts[layer, expert] = attribution(clean.expert.out[layer, expert, last], difference)"
+        body = "\n".join([*lines[:-1], experts, "}"])
+    found = gbx(DIFFERENCE + PEOPLE.text + body, fam)
     expected = {}
     for item in PEOPLE.items(fam):
         values, at = fam.run(item.clean), len(item.clean) - 1
@@ -71,20 +74,27 @@ def test_parts_of_a_difference_of_logits(fam, gbx):
             for head in range(fam.reference.n_heads):
                 result = post(fam, values, layer, "attn", values["attn.result", layer][head, at], at)
                 add("heads", result, layer, head)
-            rows = values["mlp.post", layer][:, at, None] * down(fam, layer)
+            if mixture:
+                for expert, weight in enumerate(values["router.weights", layer][:, at]):
+                    if weight > 0:  # elsewhere the expert has no output
+                        add("experts", weight * values["expert.out", layer][expert, at], layer, expert)
+                continue
+            rows = values["mlp.post", layer][:, at, None] * fam.reference.down(layer)
             for neuron, row in enumerate(rows):
                 add("neurons", post(fam, values, layer, "mlp", row, at), layer, neuron)
     expected["results"] = expected["heads"]
     expected["stream"] = {k: v / 2 for k, v in expected["stream"].items()}
-    expected["one"] = {k: 2 * v for k, v in expected["neurons"].items() if k[2] < 2 and k[3] in (3, 5)}
+    if not mixture:
+        expected["one"] = {k: 2 * v for k, v in expected["neurons"].items() if k[2] < 2 and k[3] in (3, 5)}
     for name, cells in expected.items():
         same(found, name, cells)
 
 
 def test_the_parts_and_biases_sum_to_the_metric(fam, gbx):
     """Exactly: the final norm's bias and the projections' are all that no part has. Also in an edited run."""
-    found = gbx(DIFFERENCE + EVEN.text + """experiment e {
-  run edited[layer] = forward(clean) { mlp.out[layer, c] *= 3  resid_mid[layer, last] += 0.5 * self }
+    stream = "resid_pre" if fam.reference.parallel else "resid_mid"
+    found = gbx(DIFFERENCE + EVEN.text + "experiment e {\n"
+      f"run edited[layer] = forward(clean) {{ mlp.out[layer, c] *= 3  {stream}[layer, last] += 0.5 * self }}\n" """
   measure whole = difference(clean)
   measure blocks = attribution(clean.embed[last], difference)
     + sum(attribution(clean.attn.out[layer, last], difference), over: layer)
@@ -110,7 +120,7 @@ def test_the_parts_and_biases_sum_to_the_metric(fam, gbx):
     same(found, "blocks", {k: whole[k] - bias[k] for k in whole})
     same(found, "everywhere", {k: whole[k] - bias[k] for k in whole})
     same(found, "every", each)
-    if fam.name != "gpt2":
+    if not fam.reference.centred:
         assert max(abs(v) for v in found.values["ends"].values()) < 1e-4
         same(found, "every", found.values["there"])
 

@@ -181,6 +181,17 @@ class gate_bias:  # noqa: N801
         return gate, again
 
 
+@pytest.mark.parametrize("name", MIXTURES)
+def test_what_experts_add_to_a_logit_is_what_the_layer_adds(name, made, gbx):
+    shared = " + attribution(clean.shared.out[2, last], logit(clean, yes))" if name != "mixtral" else ""
+    found = gbx(EVEN.text + f"""experiment e {{
+  measure parts = sum(attribution(clean.expert.out[2, expert, last], logit(clean, yes)), over: expert){shared}
+  measure whole = attribution(clean.mlp.out[2, last], logit(clean, yes))
+}}""", made(name))  # fmt: skip
+    same(found, "parts", found.values["whole"])
+    assert max(map(abs, found.values["whole"].values())) > 1e-2
+
+
 def test_dense_layers_have_no_experts_and_layers_of_experts_no_neurons_of_an_mlp(made, gbx):
     found = gbx(EVEN.text + """experiment e {
   measure routed = clean.router.weights[layer, 0, last]

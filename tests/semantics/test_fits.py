@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from glassbox_dsl.diagnostics import Findings
+from tests.semantics.conftest import TECHNIQUES
 from tests.semantics.tables import Table, same
 
+TRIED_ON = TECHNIQUES
 NAMES = ("Anna", "Bob", "Carla", "Dan", "Eve")
 ROWS = tuple(
     {"a": a, "b": b, "kind": "cold" if (i + 2 * j) % 5 < 2 else "warm", "size": str(i * 3 + j)}

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from glassbox_dsl.diagnostics import Findings
+from tests.semantics.conftest import TECHNIQUES
 from tests.semantics.tables import EVEN, PEOPLE, same
 
+TRIED_ON = TECHNIQUES
 STEPS = 6
 
 

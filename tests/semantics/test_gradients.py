@@ -5,9 +5,11 @@ import torch
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.vocabulary.sites import sites
+from tests.semantics.conftest import TECHNIQUES
 from tests.semantics.reference import Reference
 from tests.semantics.tables import EVEN, PEOPLE, same
 
+TRIED_ON = TECHNIQUES
 DIFFERENCE = "metric difference(r) = logit(r, yes) - logit(r, no)\n"
 SITES = [
     "embed", "resid_pre", "resid_mid", "resid_post", "attn.norm", "attn.norm_scale", "attn.q", "attn.k", "attn.v",
@@ -52,8 +54,15 @@ def difference(fam, item):
     return lambda values: values["logits", None][-1, yes] - values["logits", None][-1, no]
 
 
+LACKING = {
+    "gpt2": ("mlp.up",),
+    "gpt_neox": ("mlp.up", "resid_mid"),
+    "mixtral": ("mlp.pre", "mlp.up", "mlp.post"),
+}
+
+
 def has(fam, site):
-    return not (fam.name == "gpt2" and site == "mlp.up")
+    return site not in LACKING.get(fam.name, ())
 
 
 @pytest.mark.parametrize("site", SITES)
@@ -84,6 +93,15 @@ def test_the_gradient_at_every_site(fam, gbx, site):
         where = torch.isfinite(wanted)
         assert got.shape == wanted.shape
         assert torch.allclose(got[where], wanted[where], atol=2e-4, rtol=2e-3), (got - wanted).abs().max()
+
+
+def test_what_nothing_reads_has_no_gradient(checkpoints, gbx):
+    """In a parallel block the stream between attention and MLP is a sum that is only looked at."""
+    with pytest.raises(Findings) as refused:
+        gbx(EVEN.text + """experiment e {
+  measure m = norm(grad(logit(clean, yes), clean.resid_mid[0, last]))
+}""", checkpoints["gpt_neox"])  # fmt: skip
+    assert [(d.code, d.span.text) for d in refused.value.diagnostics] == [("GB306", "resid_mid")]
 
 
 def test_gradients_of_any_number(fam, gbx):

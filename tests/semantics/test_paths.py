@@ -3,8 +3,11 @@
 import pytest
 
 from glassbox_dsl.diagnostics import Findings
+from tests.semantics.conftest import TECHNIQUES
 from tests.semantics.reference import setting
 from tests.semantics.tables import PEOPLE, same
+
+TRIED_ON = TECHNIQUES
 
 
 def added(fam, layer, block, raw):
@@ -97,14 +100,15 @@ def test_one_hop_to_every_kind_of_receiver(fam, gbx, executor):
 
 
 def test_several_hops_pass_on_only_what_the_part_between_makes_of_it(fam, gbx, executor):
+    k = int(fam.reference.parallel)  # the MLP of a parallel block reads the heads of the layers before
     found = gbx(PEOPLE.text + """experiment e {
   run by_value = forward(clean) { path embed -> attn.v_in[0, 1] -> resid_post[-1] := corrupt }
-  run by_mlp = forward(clean) { path attn.result[0, 0] -> mlp.in[0] -> attn.k_in[1, 1] := corrupt }
-  run long = forward(clean) { path attn.result[0, 1] -> mlp.in[0] -> attn.q_in[1, 0] -> resid_post[-1] := corrupt }
+  run by_mlp = forward(clean) { path attn.result[0, 0] -> mlp.in[K] -> attn.k_in[L, 1] := corrupt }
+  run long = forward(clean) { path attn.result[0, 1] -> mlp.in[K] -> attn.q_in[L, 0] -> resid_post[-1] := corrupt }
   measure m_by_value = logit(by_value, yes)  measure m_by_mlp = logit(by_mlp, yes)
   measure m_long = logit(long, yes)
 }
-""", fam)  # fmt: skip
+""".replace("K", str(k)).replace("L", str(k + 1)), fam)  # fmt: skip
     n = fam.reference.n_layers
 
     def by_value(item, own, corrupt):
@@ -112,15 +116,17 @@ def test_several_hops_pass_on_only_what_the_part_between_makes_of_it(fam, gbx, e
         return {(): fam.run(item.clean, plus("resid_post", n - 1, ..., of_heads(fam, own, passed, 0, [1])))}
 
     def mlp_change(item, own, corrupt, head):
-        passed = fam.run(item.clean, plus("mlp.in", 0, ..., of_heads(fam, own, corrupt, 0, [head])))
-        return passed["mlp.out", 0] - own["mlp.out", 0]
+        passed = fam.run(item.clean, plus("mlp.in", k, ..., of_heads(fam, own, corrupt, 0, [head])))
+        return passed["mlp.out", k] - own["mlp.out", k]
 
     def by_mlp(item, own, corrupt):
-        return {(): fam.run(item.clean, plus("attn.k_in", 1, 1, mlp_change(item, own, corrupt, 0)))}
+        return {(): fam.run(item.clean, plus("attn.k_in", k + 1, 1, mlp_change(item, own, corrupt, 0)))}
 
     def long(item, own, corrupt):
-        asked = fam.run(item.clean, plus("attn.q_in", 1, 0, mlp_change(item, own, corrupt, 1)))
-        return {(): fam.run(item.clean, plus("resid_post", n - 1, ..., of_heads(fam, own, asked, 1, [0])))}
+        asked = fam.run(item.clean, plus("attn.q_in", k + 1, 0, mlp_change(item, own, corrupt, 1)))
+        return {
+            (): fam.run(item.clean, plus("resid_post", n - 1, ..., of_heads(fam, own, asked, k + 1, [0])))
+        }
 
     for run in (by_value, by_mlp, long):
         compare(fam, found, f"m_{run.__name__}", run)

@@ -2,7 +2,10 @@
 
 import torch
 
+from tests.semantics.conftest import TECHNIQUES
 from tests.semantics.reference import setting
+
+TRIED_ON = TECHNIQUES
 
 
 def test_reference_equals_the_untouched_model(fam):
@@ -19,8 +22,7 @@ def test_reference_equals_the_untouched_model(fam):
 
 def test_reference_edits_equal_hooks(fam):
     ids = fam.speak.prompt("When Anna and Bob went to the store")
-    layers = fam.reference.layers
-    attention = layers[1].attn if fam.name == "gpt2" else layers[1].self_attn
+    attention = fam.reference.attention_of(fam.reference.layers[1])
 
     def halve(_, __, out):
         return (out[0] * -0.5, *out[1:])
