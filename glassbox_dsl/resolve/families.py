@@ -285,7 +285,7 @@ def _explained(table: dict[str, Any], name: str) -> dict[str, Any]:
     """The table with the reasons that follow from it: what only a mixture of experts or learned positions have."""
     absent = dict(table.get("absent", {}))
     if "experts" not in table:
-        absent = {site: f"the MLP of {name} is not a mixture of experts" for site in EXPERT_SITES} | absent
+        absent = {site: "the MLP is not a mixture of experts" for site in EXPERT_SITES} | absent
     elif "shared.out" not in table["sites"]:
         absent.setdefault("shared.out", f"all experts of {name} are routed, none is always on")
     if table["model"].get("positions") is not None:

@@ -1,8 +1,9 @@
 """Direct logit attribution: what a part of the residual stream adds to a logit through the run's own, frozen norms.
 
 Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits". A norm with a frozen divisor is linear, a
-post-norm too, so the parts add up: over embedding, blocks (or heads, neurons, weighted experts) and biases they sum to the logit. A
-cap on logits is shared out in proportion: each part is scaled by the capped logit over the one before the cap.
+post-norm too, so the parts add up: over embedding, blocks (or heads, neurons, experts times their router weights) and
+biases they sum to the logit. A cap on logits is shared out in proportion: each part is scaled by the capped logit over
+the one before the cap.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ class Proposer:
             up = json.dumps(base.sites["mlp.up"].module)
             lines += ['remove = { sites = ["mlp.up"] }', "", "[sites]"]
             lines += [f'"mlp.pre" = {{ module = {up}, side = "out" }}', "", "[absent]"]
-            lines += [f'"mlp.up" = "the MLP of {self.model_type} is not gated"', ""]
+            lines += ['"mlp.up" = "the MLP is not gated"', ""]
         lines += ["[config]", *(NOTE if layer.unknown else ())]
         lines += [f"handled = {json.dumps(list(layer.unknown))}", ""]
         lines += ["# A small random model for the contracts, which `gbx families verify` runs.", "[tiny]"]
