@@ -252,14 +252,16 @@ def _on_axis(question: Question, placed: Placed, column: str, value: Any) -> str
         return f"{column} = {literal(value)}"
     terms = []
     for model in question.material.models:
-        count = int(model.facts.get("n_layers", 0))
-        at = (
-            math.floor(float(value.rstrip("%")) / 100 * (count - 1) + 0.5)
-            if isinstance(value, str)
-            else count + value
-        )
+        at = layer_at(value, int(model.facts.get("n_layers", 0)))
         terms.append(f"(model = {text_literal(model.model)} AND {column} = {at})")
     return "(" + " OR ".join(terms) + ")"
+
+
+def layer_at(value: Any, count: int) -> Any:
+    """The layer that a number or depth (`-1`, `50%`) names in a model of `count` layers."""
+    if isinstance(value, str) and value.endswith("%"):
+        return math.floor(float(value.rstrip("%")) / 100 * (count - 1) + 0.5)
+    return count + value if isinstance(value, int) and value < 0 else value
 
 
 def literal(value: Any) -> str:

@@ -162,13 +162,13 @@ def test_attention_follows_the_pointer_and_keeps_a_head(browser: Browser, page: 
 
     which = f"{figure}.querySelector('.which').textContent"
     assert browser.run(which) == "layer 3, head 0"
-    browser.move(*at(".heads svg", 0.75, 0.6))
+    browser.move(*at(".heads svg", 0.375, 0.6))
     assert browser.run(which) == "layer 1, head 1"
-    browser.click(*at(".heads svg", 0.75, 0.6))
-    browser.move(*at(".heads svg", 0.25, 0.1))
+    browser.click(*at(".heads svg", 0.375, 0.6))
+    browser.move(*at(".heads svg", 0.125, 0.1))
     assert browser.run(which) == "layer 1, head 1"
     assert browser.run("location.hash") == "#figure-8-L1H1"
-    assert "Esc" in browser.run(f"{figure}.querySelector('.state').textContent")
+    assert "Kept: layer 1, head 1." in browser.run(f"{figure}.querySelector('.state').textContent")
     browser.move(*at(".head svg", 5.5 / 14, 9.5 / 14))
     tip = browser.run("document.querySelector('.tip').textContent").split("\n")
     assert tip[:2] == ["query 9 ␣John", "key 5 ␣to"]
@@ -192,7 +192,7 @@ def test_attention_follows_the_pointer_and_keeps_a_head(browser: Browser, page: 
     browser.run(f"{figure}.querySelector('.share').click()")
     browser.run(f"{figure}.querySelector('.heads svg').focus()")
     browser.press("Escape")
-    browser.move(*at(".heads svg", 0.25, 0.1))
+    browser.move(*at(".heads svg", 0.125, 0.1))
     assert browser.run(which) == "layer 3, head 0"
     choose(browser, figure, 2)
     assert browser.run(f"{figure}.querySelector('.heads h3').textContent") == "gemma, item 0"
