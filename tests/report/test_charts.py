@@ -124,9 +124,10 @@ def test_a_lens_shows_the_stored_tokens(material, db: Path):
         (t.replace(" ", "␣"), p) for t, p in rows
     ]
     assert view.labels[9] == "s2" and view.x.marks[9].text == "␣John"
-    assert view.squares[0][4].level == round(rows[0][1] * 10)
-    packed = figure.data["views"][0]["cells"][0][4]
-    assert [figure.data["words"][i] for i in packed[::2]] == ["␣Mary", "␣John", "␣the"]
+    assert figure.step(view.squares[0][4]) == f"p{round(rows[0][1] * 10)}"
+    [packed] = figure.data["views"][0]["cells"][0][4]  # no other measure has a number for each cell
+    assert [figure.data["words"][i] for i in packed[::3]] == ["␣Mary", "␣John", "␣the"]
+    assert packed[1::3] == pytest.approx([p for _, p in rows], rel=1e-6)
     assert query(db, figure.sql).column("token_id")[:3] == (7, 8, 9)
 
 

@@ -186,9 +186,12 @@ TEMPLATE = """
     {% endif %}
     <label><input type="checkbox" class="hide"> hide the first key</label>
     <label><input type="checkbox" class="share"> scale each row to a sum of 1</label>
-    {% if figure.weighed %}<label><input type="checkbox" class="weigh"> weigh by the size of the value</label>{% endif %}
+    {% if figure.weighed %}
+    <label><input type="checkbox" class="weigh"> weigh by the size of the value</label>
+    {% endif %}
   </div>
-  <p class="state" hidden><span></span> <button type="button" class="free">let go (Esc)</button> <a class="link">link to this</a></p>
+  <p class="state" hidden><span></span>
+  <button type="button" class="free">let go (Esc)</button> <a class="link">link to this</a></p>
   <div class="panels">
     <div class="heads">{{ parts.panel(figure.heads, figure.key, 0, figure.first, hatched=false) }}
     {{ parts.bar(figure.bar, 0) }}</div>
@@ -205,8 +208,8 @@ TEMPLATE = """
       </thead><tbody></tbody></table>
     </div>
   </div>
-  <p class="soft help" hidden>Point at a head to see it large; click it, or press Enter on it, to keep it. In the large matrix
-  a click keeps the query. Arrow keys move, Esc lets go.</p>
+  <p class="soft help" hidden>Point at a head to see it large; click it, or press Enter on it, to keep it.
+  In the large matrix a click keeps the query. Arrow keys move, Esc lets go.</p>
   <noscript><p class="soft">Without scripts this page shows all heads of {{ figure.first }} in one picture,
   and the table below.</p></noscript>
 </div>
