@@ -142,6 +142,14 @@ def same_axis(span: Span, axis: str) -> Diagnostic:
     )
 
 
+def depth_of_several(span: Span) -> Diagnostic:
+    """Depths of several models in one matrix, where each model has depths of its own."""
+    return Diagnostic(
+        "GB228", "a matrix has the depths of one model", span, "every model has layers at other depths",
+        "write `facet: model` for matrices side by side, or show a `line { x: depth, color: model }`",
+    )  # fmt: skip
+
+
 def no_options(span: Span, kind: str, known: Sequence[str]) -> Diagnostic:
     """An option of a figure that shows a text."""
     says = ", ".join(f"`{name}:`" for name in known)

@@ -20,7 +20,7 @@ GROUPING = ("x", "y", "color", "facet", "row")
 WORDS = (*GROUPING, "value", "over", "title")
 DEPTH = "depth"
 """A layer's place in its model, from 0 to 100 percent: what `x` or `y` may name in place of the layer."""
-ALIGNED = ("heatmap", "line", "bar", "table")
+ALIGNED = ("heatmap", "line")
 NOT_OF = {
     "scatter": ("y",),
     "histogram": ("x", "y"),
@@ -203,8 +203,12 @@ class FigureOptions:
             if key not in WORDS and key in role:
                 yield errors.shown_and_fixed(option.span, key, role[key])
         across, up = options.get("x"), options.get("y")
-        if across is not None and up is not None and dotted(across.value) == dotted(up.value):
+        if across is None or up is None:
+            return
+        if dotted(across.value) == dotted(up.value):
             yield errors.same_axis(up.span, dotted(up.value))
+        if {dotted(across.value), dotted(up.value)} == {"model", DEPTH} and self.kind == "heatmap":
+            yield errors.depth_of_several(up.span)
 
 
 def _whole(node: nodes.Expr) -> bool:

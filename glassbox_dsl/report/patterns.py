@@ -38,8 +38,8 @@ class View:
     """All heads of one model on one item: of the record `source` at `place` (the model first).
 
     `weights` [layer, head, query, key], NaN where there is none; `sizes` [layer, head, key], what a weight is
-    multiplied by to weigh it by its value, or None. `block` tokens share a row or column (1: none do), the first stands alone.
-    `summed`: a cell of blocks is a sum over its keys (and a mean over its queries), not a mean over both.
+    multiplied by to weigh it by its value, or None. `block` tokens share a row or column (1: none do), the first stands
+    alone. `summed`: a cell of blocks is a sum over its keys (and a mean over its queries), not a mean over both.
     """
 
     source: tuple[str, str]

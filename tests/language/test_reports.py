@@ -103,6 +103,7 @@ BAD = [
     ("lens e.words { color: 1 }", "GB228", "1", "`color: place`"),
     ("line e.one { x: depth }", "GB228", "depth", "`early`"),
     ("heatmap e.a { facet: depth }", "GB228", "depth", "there are:"),
+    ("heatmap e.a { x: model, y: depth, pos: 0 }", "GB228", "y: depth", "facet: model"),
     ("histogram e.a { color: depth }", "GB228", "depth", "there are:"),
     ("text e.a", "GB220", "text e.a", "text(...)"),
     ("graph e.a", "GB290", "graph e.a", ""),

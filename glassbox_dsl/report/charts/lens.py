@@ -20,8 +20,8 @@ from glassbox_dsl.report.panels import heading
 from glassbox_dsl.report.select import Question
 from glassbox_dsl.report.select import conditions as conditions_of
 from glassbox_dsl.report.spec import ItemSpec
-from glassbox_dsl.report.tints import PROBABILITY, Tint, tint_of
 from glassbox_dsl.report.ticks import Mark, Ticks, shown
+from glassbox_dsl.report.tints import PROBABILITY, Tint, tint_of
 from glassbox_dsl.report.visible import visible, visible_token
 from glassbox_dsl.store.rows import MeasureRow
 from glassbox_dsl.store.views import SUMMARISED
