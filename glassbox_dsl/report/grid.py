@@ -207,7 +207,9 @@ def exact(value: float | None) -> str:
 
 
 def brief(value: float | None) -> str:
-    """A number for the eye: four digits."""
+    """A number for the eye: four digits, thousands apart."""
     if value is None or math.isnan(value):
         return "–"
+    if 1e4 <= abs(value) < 1e9:
+        return f"{float(f'{value:.4g}'):,.0f}".replace("-", "−")
     return f"{value:.4g}".replace("-", "−") if math.isfinite(value) else exact(value)

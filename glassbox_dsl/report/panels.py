@@ -98,7 +98,7 @@ def caption(cells: Cells, intervals: bool = True) -> str:
     if not cells.over and "item" in cells.axes:
         text = f"{name}{unit}, each item by itself."
     elif not counts:
-        text = f"{name}{unit}: one value per cell, not an average over items."
+        text = f"{name}{unit}: one value per cell, from all items together, not an average over items."
     else:
         of = "ratio of means" if measure.kind == "ratio" else "mean"
         what = "items" if cells.over == ("item",) else "values (" + ", ".join(cells.over) + ")"

@@ -28,7 +28,8 @@ from glassbox_dsl.store.reader import RecordInfo, array
 Weights = NDArray[np.float32]
 
 EXACT_BYTES: Final = 220_000  # up to here weights are kept as float32
-ROUGH_BYTES: Final = 560_000  # up to here as float16; what does not fit is left out
+ROUGH_BYTES: Final = 560_000  # up to here as float16; further items are left out
+VIEW_BYTES: Final = 1_000_000  # what one view may take; more is put into blocks
 MOST_TOKENS: Final = 512  # along an axis of a matrix; more are put into blocks
 CONTEXT: Final = ("model", "data", "item")
 
@@ -78,8 +79,9 @@ class Gathered:
 
 
 def gathered(item: ItemSpec, material: Material) -> Gathered:
-    """The views that fit into a page, item by item, so that all models have the same ones. Raises Findings (GB652,
-    GB654, GB655).
+    """The views that fit into a page, item by item, so that all models have the same ones; the first item always.
+
+    Raises Findings (GB652, GB654, GB655).
     """
     found = [*matching(item, material, source(item))]
     minus = source(item, "minus")
@@ -90,9 +92,11 @@ def gathered(item: ItemSpec, material: Material) -> Gathered:
     kept, total = 0, 0
     for _, records in groupby(sorted(found, key=lambda r: _order(r, material)), lambda r: (r.item, r.model)):
         made = [blocks(view) for view in views_of(list(records), item, material, sizes)]
+        if not made:
+            continue
         total += len(made)
         kept += sum(int(view.weights.size) for view in made) // 2
-        if not views or kept * 2 <= ROUGH_BYTES:
+        if not views or made[0].place[2] == views[0].place[2] or kept * 2 <= ROUGH_BYTES:
             views += made
     if not views:
         axis, value = next((a, v) for a, v in item.fixed.items() if a not in CONTEXT)
@@ -273,7 +277,7 @@ def sizes_of(item: ItemSpec, material: Material) -> dict[tuple[str, str, int | N
 def blocks(view: View) -> View:
     """The view with so many tokens in a row and column that it fits: one by one where that does."""
     layers, heads, n, m = view.weights.shape
-    side = min(float(MOST_TOKENS), math.sqrt(ROUGH_BYTES / (layers * heads)))  # float16, half of each matrix
+    side = min(float(MOST_TOKENS), math.sqrt(VIEW_BYTES / (layers * heads)))  # float16, half of each matrix
     step = max(1, math.ceil(max(n, m) / side))
     return view if step == 1 else pooled(view, step)
 
