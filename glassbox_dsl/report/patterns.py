@@ -31,6 +31,7 @@ EXACT_BYTES: Final = 220_000  # up to here weights are kept as float32
 ROUGH_BYTES: Final = 560_000  # up to here as float16; further items are left out
 VIEW_BYTES: Final = 1_000_000  # what one view may take; more is put into blocks
 MOST_TOKENS: Final = 512  # along an axis of a matrix; more are put into blocks
+SIZED: Final = (("layer", "head", "pos"), ("layer", "kv_head", "pos"))
 CONTEXT: Final = ("model", "data", "item")
 
 
@@ -141,8 +142,8 @@ def matching(item: ItemSpec, material: Material, of: tuple[str, str] | None) -> 
     kept = [r for r in mine if _wanted(item, r)]
     if not kept:
         axis, value = next((a, v) for a, v in item.fixed.items() if a in CONTEXT)
-        known = ", ".join(dict.fromkeys(shown(getattr(r, axis)) for r in mine))
-        raise Findings([errors.no_such_cell(name, axis, str(value), known)])
+        there = ", ".join(dict.fromkeys(shown(getattr(r, axis)) for r in mine))
+        raise Findings([errors.no_such_cell(name, axis, str(value), there)])
     return tuple(kept)
 
 
@@ -258,14 +259,14 @@ def sizes_of(item: ItemSpec, material: Material) -> dict[tuple[str, str, int | N
         raise Findings([errors.no_source("record", name, known)])
     found = {}
     for record in mine:
-        if record.axes not in (("layer", "head", "pos"), ("layer", "kv_head", "pos")) or record.cell:
+        if record.axes not in SIZED or record.cell:
             needed = "layer, head or kv_head, and pos"
             raise Findings([errors.wrong_axes(name, "value: of attention", ", ".join(record.axes), needed)])
         tensor = material.reader.tensor(
             *named, record.model, record.data, record.item, record.cell, material.run_id
         )
         values = array(tensor).astype(np.float32)
-        if record.axes[1] == "kv_head":
+        if "kv_head" in record.axes:
             values = values.repeat(_fact(material, record.model, "n_heads") // values.shape[1], axis=1)
         found[record.model, record.data, record.item] = values
     return found
