@@ -72,6 +72,8 @@ def test_a_page_has_no_serious_accessibility_issue(browser: Browser, page: Path,
     browser.open(page, dark=dark)
     browser.run("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert axe.issues(browser) == []
+    if dark:
+        return
     browser.run(
         "document.querySelector('h1').append(Object.assign(document.createElement('img'), {src: 'data:,'}))"
     )

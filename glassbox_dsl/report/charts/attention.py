@@ -191,7 +191,7 @@ TEMPLATE = """
     {% endif %}
   </div>
   <p class="state" hidden><span></span>
-  <button type="button" class="free">let go (Esc)</button> <a class="link">link to this</a></p>
+  <button type="button" class="free">let go (Esc)</button> <a class="link" href="#{{ figure.key }}">link to this</a></p>
   <div class="panels">
     <div class="heads">{{ parts.panel(figure.heads, figure.key, 0, figure.first, hatched=false) }}
     {{ parts.bar(figure.bar, 0) }}</div>
