@@ -2,7 +2,7 @@
 # so that only a change of pyproject.toml or constraints.txt installs anything again.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check lint fast bench environment clean
+.PHONY: help run test check lint fast bench pictures environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,6 +36,11 @@ fast: $(VENV)/dev.stamp ## Run the tests that take seconds
 
 bench: $(BENCH)/bench.stamp ## Time Glassbox beside other tools (an hour or more; benchmarks/README.md has shorter ways)
 	$(BENCH)/bin/python -m benchmarks
+
+pictures: $(VENV)/dev.stamp ## Run the worked experiments and photograph their pages for docs/gallery (minutes)
+	$(BIN)/gbx models fetch smollm2-135m
+	$(BIN)/gbx models fetch gemma3-270m
+	$(BIN)/python tools/gallery.py
 
 environment: $(VENV)/dev.stamp ## Make .venv with everything that development needs
 

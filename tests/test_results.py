@@ -64,3 +64,52 @@ def test_frames_where_their_packages_are_installed(db: Path, method: str, packag
             getattr(answer, method)()
         return
     assert rows(getattr(answer, method)()) == 742
+
+
+FRAME = """SELECT model, item, layer, pos, pos_label, value, value > 0.5 AS high, [layer, pos] AS place
+FROM patch_resid.recovered ORDER BY ALL"""
+"""Texts, integers, floats with NULLs, truth values and lists."""
+
+
+def test_pandas_has_the_rows(db: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    answer = glassbox_dsl.open(db).sql(FRAME)
+    frame = answer.df()
+    assert tuple(frame.columns) == answer.columns and len(frame) == 742
+    assert pandas.api.types.is_integer_dtype(frame["layer"]) and pandas.api.types.is_float_dtype(
+        frame["value"]
+    )
+    missing = frame["value"].isna()
+    assert 0 < missing.sum() == sum(row[5] is None for row in answer.rows)
+    assert frame["value"][~missing].tolist() == [row[5] for row in answer.rows if row[5] is not None]
+    assert frame["model"].tolist() == [row[0] for row in answer.rows]
+    assert [list(place) for place in frame["place"]] == [row[7] for row in answer.rows]
+    mean = frame[frame.model == "smol"].groupby("layer")["value"].mean()
+    sql = "SELECT avg(value) FROM patch_resid.recovered WHERE model = 'smol' AND layer = 2"
+    assert mean[2] == pytest.approx(glassbox_dsl.open(db).sql(sql).rows[0][0])
+
+
+def test_polars_has_the_rows(db: Path) -> None:
+    polars = pytest.importorskip("polars")
+    answer = glassbox_dsl.open(db).sql(FRAME)
+    frame = answer.pl()
+    assert tuple(frame.columns) == answer.columns and frame.rows() == list(answer.rows)
+    assert frame.schema["model"] == polars.String and frame.schema["high"] == polars.Boolean
+    assert frame.schema["value"].is_float() and frame.schema["place"] == polars.List(polars.Int32)
+
+
+def test_arrow_has_the_rows(db: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    answer = glassbox_dsl.open(db).sql(FRAME)
+    table = answer.arrow()
+    assert isinstance(table, pyarrow.Table) and tuple(table.column_names) == answer.columns
+    assert [tuple(row.values()) for row in table.to_pylist()] == list(answer.rows)
+    assert table.schema.field("layer").type == pyarrow.int32() and table.column("value").null_count > 0
+
+
+@pytest.mark.parametrize("method", ["df", "pl", "arrow"])
+def test_a_frame_of_no_rows_keeps_its_columns(db: Path, method: str) -> None:
+    pytest.importorskip({"df": "pandas", "pl": "polars", "arrow": "pyarrow"}[method])
+    frame = getattr(glassbox_dsl.open(db).sql("FROM patch_resid.recovered WHERE layer = 99"), method)()
+    names = frame.column_names if method == "arrow" else list(frame.columns)
+    assert "value" in names and "pos_label" in names and len(frame) == 0

@@ -57,7 +57,23 @@ def no_use(span: Span, key: str, kind: str) -> Diagnostic:
     return Diagnostic("GB228", f"`{kind}` has no `{key}:`", span, label, help_)
 
 
+def record_axes(span: Span, record: str, key: str, axes: Sequence[str], needed: str) -> Diagnostic:
+    """A record that an `attention` names beside its patterns, and that does not lie along them."""
+    has = ", ".join(f"`{axis}`" for axis in axes) or "none"
+    return Diagnostic(
+        "GB228", f"`{record}` is nothing for `{key}:`", span, f"its axes: {has}; needed: {needed}", RECORDS[key]
+    )  # fmt: skip
+
+
+RECORDS = {
+    "minus": "name another record of patterns, `record NAME = RUN.attn.pattern`",
+    "value": "name a size for each head and position, `record NAME = norm(RUN.attn.v)`",
+}
 NO_USE = {
+    "attention": (
+        "it shows whole patterns, head by head",
+        "take it out; `model: NAME`, `item: 0` or `layer: 0` chooses patterns, `minus:` subtracts others",
+    ),
     "scatter": (
         "what goes up is the source",
         "take it out; `x:` names the measure that goes across, `facet:` an axis for panels",
@@ -124,6 +140,14 @@ def same_axis(span: Span, axis: str) -> Diagnostic:
         "the same axis twice",
         "name another axis for one of them",
     )
+
+
+def depth_of_several(span: Span) -> Diagnostic:
+    """Depths of several models in one matrix, where each model has depths of its own."""
+    return Diagnostic(
+        "GB228", "a matrix has the depths of one model", span, "every model has layers at other depths",
+        "write `facet: model` for matrices side by side, or show a `line { x: depth, color: model }`",
+    )  # fmt: skip
 
 
 def no_options(span: Span, kind: str, known: Sequence[str]) -> Diagnostic:

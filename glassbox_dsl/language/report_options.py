@@ -18,8 +18,21 @@ if TYPE_CHECKING:
 
 GROUPING = ("x", "y", "color", "facet", "row")
 WORDS = (*GROUPING, "value", "over", "title")
-NOT_OF = {"scatter": ("y",), "histogram": ("x", "y"), "text": (*GROUPING, "value", "over")}
+DEPTH = "depth"
+"""A layer's place in its model, from 0 to 100 percent: what `x` or `y` may name in place of the layer."""
+ALIGNED = ("heatmap", "line")
+NOT_OF = {
+    "scatter": ("y",),
+    "histogram": ("x", "y"),
+    "text": (*GROUPING, "value", "over"),
+    "attention": (*GROUPING, "over", "query", "key"),
+}
 """The words that a figure has no use for. (`x` of a scatter names a measure, and is checked with its source.)"""
+OF_RECORDS: Mapping[str, tuple[set[str], ...]] = {
+    "minus": ({"layer", "head", "query", "key"},),
+    "value": ({"layer", "head", "pos"}, {"layer", "kv_head", "pos"}),
+}
+"""What names a record beside the patterns of an `attention`, and the axes that it needs."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,10 @@ class FigureOptions:
                 yield errors.no_use(option.span, option.key, self.kind)
             elif option.key == "x" and self.kind == "scatter":
                 pass
+            elif self.kind == "attention" and option.key in OF_RECORDS:
+                yield from self._record(option)
+            elif self.kind == "lens" and option.key == "color":
+                yield from self._measure(option, "color")
             elif option.key in WORDS:
                 yield from self._word(option)
             elif option.key in (*self.axes, *self.columns):
@@ -77,17 +94,44 @@ class FigureOptions:
             for one in option.value.items if is_group else (option.value,):  # type: ignore[attr-defined]
                 yield from self._names(one, "over", "an axis of the measure", [*self.axes, ITEM])
         elif option.key == "value":
-            measures = {n: v for n, v in self.reader.families.items() if v.kind == "measure"}
-            yield from self._names(option.value, "value", "a measure of the same experiment", [*measures])
-            other = measures.get(dotted(option.value))
-            if other is not None and {d.name for d in other.dimensions} != {
-                d.name for d in self.value.dimensions
-            }:
-                yield errors.other_axes(option.value.span, other.name, [d.name for d in other.dimensions])
+            yield from self._measure(option, "value")
         else:
-            yield from self._names(
-                option.value, option.key, "an axis, or a column of the data", [*self.axes, *self.columns]
-            )
+            known = [*self.axes, *self.columns, *self._depth(option.key)]
+            yield from self._names(option.value, option.key, "an axis, or a column of the data", known)
+
+    def _depth(self, key: str) -> tuple[str, ...]:
+        """`depth`, where the figure may lay layers out by it."""
+        return (DEPTH,) if key in ("x", "y") and "layer" in self.variables and self.kind in ALIGNED else ()
+
+    def _measure(self, option: nodes.Option, key: str) -> Iterator[Diagnostic]:
+        """Another measure of the experiment, with the axes of the source."""
+        measures = {n: v for n, v in self.reader.families.items() if v.kind == "measure"}
+        if not isinstance(option.value, nodes.Name):
+            yield errors.wrong_value(option.value.span, key, "the name of a measure", "as in `color: place`")
+            return
+        if option.value.id not in measures:
+            known = [n for n, v in measures.items() if v.table is None]
+            yield errors.no_such_axis(option.value.span, option.value.id, key, self._shown, known)
+            return
+        other = measures[option.value.id]
+        if {d.name for d in other.dimensions} != {d.name for d in self.value.dimensions}:
+            yield errors.other_axes(option.value.span, other.name, [d.name for d in other.dimensions])
+
+    def _record(self, option: nodes.Option) -> Iterator[Diagnostic]:
+        """Another record of the experiment: patterns to subtract, or what weights are multiplied by."""
+        records = {n: v for n, v in self.reader.families.items() if v.kind == "record"}
+        wanted = OF_RECORDS[option.key]
+        if not isinstance(option.value, nodes.Name):
+            example = f"as in `{option.key}: NAME`"
+            yield errors.wrong_value(option.value.span, option.key, "the name of a record", example)
+            return
+        if option.value.id not in records:
+            yield errors.no_such_axis(option.value.span, option.value.id, option.key, self._shown, [*records])
+            return
+        axes = {v.name for d in records[option.value.id].dimensions for v in d.variables} - {*CONTEXT_AXES}
+        if axes not in wanted:
+            needed = " or ".join(", ".join(f"`{a}`" for a in sorted(one)) for one in wanted)
+            yield errors.record_axes(option.value.span, option.value.id, option.key, sorted(axes), needed)
 
     def _names(self, node: nodes.Expr, key: str, what: str, known: Sequence[str]) -> Iterator[Diagnostic]:
         if not isinstance(node, nodes.Name | nodes.Attribute):
@@ -125,7 +169,7 @@ class FigureOptions:
             yield from self._cell(node, variable, dimension)
         elif key == ITEM and not _whole(node):
             yield errors.wrong_value(node.span, key, "the number of an item", "as in `item: 0`")
-        elif not isinstance(node, nodes.Name | nodes.String) and not _number(node):
+        elif not isinstance(node, nodes.Name | nodes.String) and _number(node) is None:
             yield errors.wrong_value(node.span, key, "a text, number or word", f'as in `{key}: "..."`')
 
     def _cell(self, node: nodes.Expr, variable: Variable, dimension: Dimension) -> Iterator[Diagnostic]:
@@ -159,8 +203,12 @@ class FigureOptions:
             if key not in WORDS and key in role:
                 yield errors.shown_and_fixed(option.span, key, role[key])
         across, up = options.get("x"), options.get("y")
-        if across is not None and up is not None and dotted(across.value) == dotted(up.value):
+        if across is None or up is None:
+            return
+        if dotted(across.value) == dotted(up.value):
             yield errors.same_axis(up.span, dotted(up.value))
+        if {dotted(across.value), dotted(up.value)} == {"model", DEPTH} and self.kind == "heatmap":
+            yield errors.depth_of_several(up.span)
 
 
 def _whole(node: nodes.Expr) -> bool:

@@ -92,12 +92,12 @@ def cell_size(shape: tuple[int, ...], target: float) -> tuple[float, float]:
     return min(26.0, max(4.0, target / max(nx, 1))), min(22.0, max(4.0, 380 / max(ny, 1)))
 
 
-def draw(panel: Panel, scale: Scale, cell: tuple[float, float]) -> Drawn:
-    """Lay a panel out with cells of this width and height in pixels."""
+def draw(panel: Panel, scale: Scale, cell: tuple[float, float], top: float = 4.0) -> Drawn:
+    """Lay a panel out with cells of this width and height in pixels, the first row at `top`."""
     ny, nx = panel.values.shape
     cell_width, cell_height = cell
     left = 26 + CHARACTER * max((len(label) for label in panel.y.labels), default=1)
-    top, width, height = 4.0, cell_width * nx, cell_height * ny
+    width, height = cell_width * nx, cell_height * ny
     longest = max((len(mark.text[:16]) for mark in panel.x.marks), default=0)
     below = 16 + (MARK_RISE * CHARACTER * longest + 6 if longest else 0)
     return Drawn(
@@ -207,7 +207,9 @@ def exact(value: float | None) -> str:
 
 
 def brief(value: float | None) -> str:
-    """A number for the eye: four digits."""
+    """A number for the eye: four digits, thousands apart."""
     if value is None or math.isnan(value):
         return "–"
+    if 1e4 <= abs(value) < 1e9:
+        return f"{float(f'{value:.4g}'):,.0f}".replace("-", "−")
     return f"{value:.4g}".replace("-", "−") if math.isfinite(value) else exact(value)

@@ -58,12 +58,13 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the provenance: facts, then tables."""
+    """A part of the provenance: facts, then tables, long ones `folded` behind a line to open (and not on paper)."""
 
     title: str
     facts: tuple[Fact, ...] = ()
     tables: tuple[Table, ...] = ()
     text: str = ""
+    folded: str = ""
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,9 @@ def panel_title(group: Group, cells: Cells) -> str:
 
 
 def heading(item: ItemSpec, measure: MeasureRow) -> dict[str, Any]:
-    """Title, group and definition of a figure of one measure."""
-    name = f"{measure.experiment}.{measure.measure}"
+    """Title, group and definition of a figure of one measure; what it holds fixed tells it from its neighbours."""
+    held = [shown(v) if axis == "model" else f"{axis} {shown(v)}" for axis, v in item.fixed.items()]
+    name = ", ".join((f"{measure.experiment}.{measure.measure}", *held))
     return {
         "title": str(item.options.get("title") or name),
         "group": measure.title,
@@ -98,14 +99,23 @@ def caption(cells: Cells, intervals: bool = True) -> str:
     if not cells.over and "item" in cells.axes:
         text = f"{name}{unit}, each item by itself."
     elif not counts:
-        text = f"{name}{unit}: one value per cell, not an average over items."
+        text = f"{name}{unit}: one value per cell, from all items together, not an average over items."
     else:
         of = "ratio of means" if measure.kind == "ratio" else "mean"
         what = "items" if cells.over == ("item",) else "values (" + ", ".join(cells.over) + ")"
         text = f"{name}{unit}: {of} over n = {spread(counts)} {what}."
+    text += f" {MEANING[measure.unit]}" if measure.unit in MEANING else ""
     if cells.has_interval and intervals:
         text += " Intervals (lo to hi) are 95% bootstrap intervals over items."
     return text + (f" Shown for {held}." if held else "")
+
+
+MEANING = {
+    "rank": "1 is the best rank.",
+    "0 or 1": "It is the share for which it holds.",
+    "nats": "Nats are natural logarithms: 0.69 nats are one bit.",
+}
+"""What a reader may not know of a unit."""
 
 
 def spread(counts: set[int]) -> str:

@@ -107,7 +107,13 @@ def verification(material: Material) -> Section | None:
     )
     if not rows:
         return Section("Verification", text="The run stored no verification of its models.")
-    return Section("Verification", text=text, tables=(_cut(columns, rows, {3, 4}),))
+    facts = [
+        Fact(model, f"{sum(c.ok for c in mine)} of {len(mine)} checks hold")
+        for model in dict.fromkeys(c.model for c in checks)
+        for mine in [[c for c in checks if c.model == model]]
+    ]
+    all_ = "All checks, with their deviations"
+    return Section("Verification", tuple(facts), (_cut(columns, rows, {3, 4}),), text, all_)
 
 
 def receipts(material: Material) -> Section | None:

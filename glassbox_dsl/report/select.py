@@ -22,6 +22,8 @@ from glassbox_dsl.store.views import SUMMARISED
 
 CONTEXT = ("model", "data", "item")
 GROUPING = ("x", "y", "color", "facet", "row")
+DEPTH = "depth"
+"""A layer's place in its model, in percent: 0 is the first layer, 100 the last."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,17 @@ class Question:
         return (*context, *self.columns)
 
     @property
+    def layer(self) -> Placed | None:
+        """The variable that the figure lays out by depth; None where it asks for none."""
+        if DEPTH not in (self.item.role("x"), self.item.role("y")) or DEPTH in self.known:
+            return None
+        return next((p for p in self.columns.values() if p.variable.axis == "layer"), None)
+
+    @property
     def data_columns(self) -> tuple[str, ...]:
         """Columns of the data set that the item names: its features and variables."""
         wanted = [self.item.role(role) for role in GROUPING]
+        wanted = [name for name in wanted if name != DEPTH or self.layer is None]
         named = [name for name in (*wanted, *self.item.fixed) if name is not None and name not in self.known]
         return tuple(dict.fromkeys(named))
 
@@ -103,7 +113,9 @@ class Question:
     def axes(self) -> tuple[str, ...]:
         """The axes left free: what the figure has to lay out."""
         taken = {*self.over, *self.item.fixed}
-        return tuple(name for name in (*self.known, *self.data_columns) if name not in taken)
+        free = tuple(name for name in (*self.known, *self.data_columns) if name not in taken)
+        swept = self.layer.variable.name if self.layer else None
+        return tuple(DEPTH if name == swept else name for name in free)
 
 
 def select(item: ItemSpec, material: Material) -> Cells:
@@ -173,6 +185,10 @@ def _axis_columns(question: Question, grouped: bool) -> tuple[list[str], list[st
     prefix = "m." if question.data_columns else ""
     chosen, keys = [], []
     for name in question.axes:
+        if name == DEPTH and question.layer is not None:
+            chosen.append(f"{_depth(question, prefix)} AS {DEPTH}")
+            keys.append(DEPTH)
+            continue
         placed = question.columns.get(name)
         if placed is None:
             column = question.material.name(name) if name not in CONTEXT else prefix + name
@@ -193,6 +209,15 @@ def _axis_columns(question: Question, grouped: bool) -> tuple[list[str], list[st
             )
         keys.append(label if named and label is not None else column)
     return chosen, keys
+
+
+def _depth(question: Question, prefix: str) -> str:
+    """A layer's place in its model in percent, as SQL."""
+    assert question.layer is not None
+    counts = {m.model: int(m.facts.get("n_layers", 0)) for m in question.material.models}
+    last = " ".join(f"WHEN {text_literal(name)} THEN {max(1, count - 1)}" for name, count in counts.items())
+    column = prefix + question.material.name(question.layer.shown)
+    return f"round(100 * {column} / CASE {prefix}model {last} END, 2)"
 
 
 def _numbers(question: Question, summary: bool, grouped: bool) -> tuple[str, ...]:
@@ -252,14 +277,16 @@ def _on_axis(question: Question, placed: Placed, column: str, value: Any) -> str
         return f"{column} = {literal(value)}"
     terms = []
     for model in question.material.models:
-        count = int(model.facts.get("n_layers", 0))
-        at = (
-            math.floor(float(value.rstrip("%")) / 100 * (count - 1) + 0.5)
-            if isinstance(value, str)
-            else count + value
-        )
+        at = layer_at(value, int(model.facts.get("n_layers", 0)))
         terms.append(f"(model = {text_literal(model.model)} AND {column} = {at})")
     return "(" + " OR ".join(terms) + ")"
+
+
+def layer_at(value: Any, count: int) -> Any:
+    """The layer that a number or depth (`-1`, `50%`) names in a model of `count` layers."""
+    if isinstance(value, str) and value.endswith("%"):
+        return math.floor(float(value.rstrip("%")) / 100 * (count - 1) + 0.5)
+    return count + value if isinstance(value, int) and value < 0 else value
 
 
 def literal(value: Any) -> str:
@@ -325,7 +352,7 @@ def number(value: Any) -> float:
 def _kind(question: Question, name: str) -> str:
     placed = question.columns.get(name)
     if placed is None:
-        return "number" if name == "item" else "text"
+        return "number" if name == "item" or (name == DEPTH and question.layer) else "text"
     if placed.variable.kind == "position":
         return "text" if placed.variable.named else "position"
     return "text" if placed.variable.kind == "text" else "number"

@@ -11,7 +11,7 @@ from typing import Any
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.report import errors
 from glassbox_dsl.report.material import Material
-from glassbox_dsl.report.select import Cells
+from glassbox_dsl.report.select import DEPTH, Cells
 from glassbox_dsl.report.spec import ItemSpec
 from glassbox_dsl.report.ticks import position_marks, shown
 
@@ -65,7 +65,13 @@ def series(item: ItemSpec, cells: Cells, material: Material) -> Series:
     }
     unit = f" ({cells.measure.unit})" if cells.measure.unit else ""
     return Series(
-        tuple(rows), x, numeric, color, "panel" if panels else None, order, cells.measure.measure + unit
+        tuple(rows),
+        "depth (% of the layers)" if x == DEPTH and numeric else x,
+        numeric,
+        color,
+        "panel" if panels else None,
+        order,
+        cells.measure.measure + unit,
     )
 
 

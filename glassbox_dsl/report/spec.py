@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from glassbox_dsl.store.rows import MeasureRow
 
 ROLES: Final = ("x", "y", "color", "facet", "row", "value")
-WORDS: Final = (*ROLES, "over", "title")
+WORDS: Final = (*ROLES, "over", "title", "minus")
 
 
 class ItemSpec(BaseModel):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glassbox_dsl.report.material import Material
-from glassbox_dsl.report.select import Cells
+from glassbox_dsl.report.select import DEPTH, Cells
 from glassbox_dsl.report.visible import visible, visible_token
 from glassbox_dsl.store.rows import ItemRow
 
@@ -24,30 +24,42 @@ class Mark:
 
 @dataclass(frozen=True)
 class Ticks:
-    """One axis of a grid. `labels` has one entry per cell, and so has `marks` unless there are none."""
+    """One axis of a grid. `labels` has one entry per cell, and so have `marks` and `notes` unless there are none.
+
+    A note is said of a cell, and not drawn.
+    """
 
     name: str
     labels: tuple[str, ...]
     marks: tuple[Mark, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def spoken(self) -> tuple[str, ...]:
         """Each cell's place in words: `pos 9 (s2)`."""
-        marks = self.marks or (Mark(),) * len(self.labels)
-        pairs = zip(self.labels, marks, strict=True)
-        return tuple(
-            f"{self.name} {label}" + (f" ({mark.text})" if mark.text else "") for label, mark in pairs
-        )
+        said = self.notes or tuple(mark.text for mark in self.marks) or ("",) * len(self.labels)
+        pairs = zip(self.labels, said, strict=True)
+        return tuple(f"{self.name} {label}" + (f" ({note})" if note else "") for label, note in pairs)
 
 
 def ticks(material: Material, cells: Cells, axis: str, values: Iterable[Any], held: dict[str, Any]) -> Ticks:
     """The axis of a panel in which `held` axes have one value."""
     values = tuple(values)
+    if axis == DEPTH and cells.kind[axis] == "number":
+        return Ticks(axis, tuple(f"{value:.0f}%" for value in values), notes=_layers(material, values, held))
     labels = tuple(shown(value) for value in values)
     if cells.kind[axis] != "position":
         return Ticks(axis, labels)
     known = position_marks(material, held.get("model"), held.get("data"))
     marks = tuple(known.get(value, Mark()) for value in values)
     return Ticks(axis, labels, marks if any(mark.text for mark in marks) else ())
+
+
+def _layers(material: Material, depths: tuple[float, ...], held: dict[str, Any]) -> tuple[str, ...]:
+    """Which layers stand at some depths, in a panel of one model."""
+    count = next(
+        (int(m.facts.get("n_layers", 0)) for m in material.models if m.model == held.get("model")), 0
+    )
+    return tuple(f"layer {round(depth / 100 * (count - 1))}" for depth in depths) if count else ()
 
 
 def position_marks(material: Material, model: str | None, data: str | None) -> dict[int, Mark]:

@@ -26,6 +26,8 @@ HUES = {
 }
 INK = {"light": "#1f2328", "dark": "#e6e8eb"}
 SOFT = {"light": "#d5d9de", "dark": "#3a4048"}
+ROOM = 20
+"""Pixels beside a legend: letters of the reader's font may be wider than those that were measured."""
 INSTALL = "The picture needs the extra `charts` (pip install 'glassbox-dsl[charts]'); here are its numbers."
 
 
@@ -88,6 +90,7 @@ def themed(chart: Any, theme: str) -> Any:
     return chart.configure(
         font=FONT,
         background="transparent",
+        padding={"left": 5, "right": 5 + ROOM, "top": 5, "bottom": 5},
         view={"stroke": None},
         axis={**words, "gridColor": soft, "domainColor": soft, "tickColor": soft},
         legend=words,

@@ -20,7 +20,10 @@ experiment e {
   measure one = logit(clean, target)
   measure b[alpha in {0, 1}, kind in {previous, induction}, layer, head] = head_score(clean, kind: kind) * alpha
   measure words[layer] = top(unembed(clean.resid_post[layer, last]), k: 3)
+  measure near[layer] = entropy(unembed(clean.resid_post[layer, last]))
   record seen = clean.attn.pattern
+  record less = clean.attn.scores
+  record long = norm(clean.attn.v)
 }
 experiment g { measure one = prob(clean, target) }
 report r {
@@ -30,7 +33,9 @@ GOOD = [
     "heatmap e.a { layer: -1, x: pos }",
     "table e.a { layer: 50%, pos: s2 }", "heatmap e.a { pos: io.last }", "heatmap e.a { over: {item, layer}, x: pos }",
     "heatmap e.a { value: other }", "line e.a { x: layer, color: place, row: early }", "bar e.one { x: io, model: m }",
-    "bar e.one { place: \"store\", item: 1 }", "bar e.one { over: item }", "heatmap e.b { alpha: 1, kind: previous }",
+    "bar e.one { place: \"store\", item: 0 }", "bar e.one { over: item }", "heatmap e.b { alpha: 1, kind: previous }",
+    "lens e.words { color: near }", "attention e.seen { minus: less, value: long, item: 0 }",
+    "heatmap e.a { x: pos, y: depth }", "line e.a { x: depth, pos: last }",
     "lens e.words", "attention e.seen { layer: 0 }", "table e.one", "markdown \"# Title\"",
     "sql \"SELECT 1\" { title: \"q\" }", "scatter e.a { x: other }",
     "scatter e.a { x: e.other, color: place, facet: early }",
@@ -86,6 +91,20 @@ BAD = [
     ("histogram e.words", "GB220", "histogram e.words", "`table e.words`"),
     ("histogram e.a { x: pos }", "GB228", "x: pos", "`color:`"),
     ("histogram e.seen", "GB220", "histogram e.seen", "`attention e.seen`"),
+    ("attention e.seen { minus: a }", "GB228", "a", "`less`"),
+    ("attention e.seen { minus: long }", "GB228", "long", "attn.pattern"),
+    ("attention e.seen { value: less }", "GB228", "less", "norm(RUN.attn.v)"),
+    ("attention e.seen { minus: 3 }", "GB228", "3", "`minus: NAME`"),
+    ("attention e.seen { x: key }", "GB228", "x: key", "`minus:` subtracts"),
+    ("attention e.seen { query: 3 }", "GB228", "query: 3", "`layer: 0`"),
+    ("heatmap e.a { minus: other }", "GB228", "minus: other", "options:"),
+    ("lens e.words { color: a }", "GB228", "a", "figure of its own"),
+    ("lens e.words { color: nears }", "GB228", "nears", "`near`"),
+    ("lens e.words { color: 1 }", "GB228", "1", "`color: place`"),
+    ("line e.one { x: depth }", "GB228", "depth", "`early`"),
+    ("heatmap e.a { facet: depth }", "GB228", "depth", "there are:"),
+    ("heatmap e.a { x: model, y: depth, pos: 0 }", "GB228", "y: depth", "facet: model"),
+    ("histogram e.a { color: depth }", "GB228", "depth", "there are:"),
     ("text e.a", "GB220", "text e.a", "text(...)"),
     ("graph e.a", "GB290", "graph e.a", ""),
 ]  # fmt: skip
@@ -106,7 +125,7 @@ def test_a_figure_that_can_be_drawn(body, tmp_path):
 def test_a_figure_that_cannot(body, code, place, help_, tmp_path):
     [found] = findings(body, tmp_path)
     assert (found.code, found.span.text) == (code, place) and help_ in found.help
-    assert found.span.source.place(found.span.start)[0] == 21
+    assert found.span.source.place(found.span.start)[0] == 24
 
 
 def test_nothing_is_said_of_columns_of_data_that_is_broken(tmp_path):

@@ -126,14 +126,20 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
-    def picture(self, to: Path, selector: str = "body") -> None:
-        """Write a PNG of one element."""
-        box = self.run(
+    def picture(
+        self,
+        to: Path,
+        selector: str = "body",
+        clip: tuple[float, float, float, float] | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        """Write a PNG of one element, or of (x, y, width, height) of the page."""
+        box = clip or self.run(
             f"(() => {{ const b = document.querySelector({selector!r}).getBoundingClientRect();"
             " return [b.x + scrollX, b.y + scrollY, b.width, b.height]; })()"
         )
-        clip = dict(zip(("x", "y", "width", "height"), box, strict=True), scale=1)
-        shot = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        part = dict(zip(("x", "y", "width", "height"), box, strict=True), scale=scale)
+        shot = self.call("Page.captureScreenshot", clip=part, captureBeyondViewport=True)
         to.write_bytes(base64.b64decode(shot["data"]))
 
     def _next(self) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.report import charts as folder
 from glassbox_dsl.report import vega
 from glassbox_dsl.report.chart import charts
-from glassbox_dsl.report.charts import bar, lens, line, markdown, sql, table
+from glassbox_dsl.report.charts import bar, heatmap, lens, line, markdown, sql, table
 from glassbox_dsl.report.render import body
 from glassbox_dsl.report.spec import ItemSpec
 from glassbox_dsl.store.query import query
+from tests.store import example as ex
 
 NEW = """
 from glassbox_dsl.report.chart import Chart
@@ -124,9 +125,10 @@ def test_a_lens_shows_the_stored_tokens(material, db: Path):
         (t.replace(" ", "␣"), p) for t, p in rows
     ]
     assert view.labels[9] == "s2" and view.x.marks[9].text == "␣John"
-    assert view.squares[0][4].level == round(rows[0][1] * 10)
-    packed = figure.data["views"][0]["cells"][0][4]
-    assert [figure.data["words"][i] for i in packed[::2]] == ["␣Mary", "␣John", "␣the"]
+    assert figure.step(view.squares[0][4]) == f"p{round(rows[0][1] * 10)}"
+    [packed] = figure.data["views"][0]["cells"][0][4]  # no other measure has a number for each cell
+    assert [figure.data["words"][i] for i in packed[::3]] == ["␣Mary", "␣John", "␣the"]
+    assert packed[1::3] == pytest.approx([p for _, p in rows], rel=1e-6)
     assert query(db, figure.sql).column("token_id")[:3] == (7, 8, 9)
 
 
@@ -174,3 +176,25 @@ def test_a_query_may_only_read(material, text, code):
     with pytest.raises(Findings) as found:
         sql.build(item("sql", text), material, "f")
     assert found.value.diagnostics[0].code == code
+
+
+def test_matrices_by_depth_stand_side_by_side(material):
+    figure = heatmap.build(
+        item("heatmap", ("patch_resid", "recovered"), y="depth", facet="model"), material, "f"
+    )
+    smol, gemma = figure.panels
+    middles = [
+        (p.top + p.height / rows / 2, p.top + p.height - p.height / rows / 2)
+        for p, rows in zip(figure.panels, ex.LAYERS.values(), strict=True)
+    ]
+    assert middles[0] == pytest.approx(middles[1])  # the first layers, and the last ones
+    assert [t.text for t in smol.y_texts] == ["0%", "25%", "50%", "75%", "100%"]
+    assert [t.y for t in smol.y_texts] == pytest.approx([t.y for t in gemma.y_texts])
+    said = [panel["y"] for panel in figure.data["panels"]]
+    assert said[0][1] == "depth 67% (layer 2)" and said[1] == (
+        "depth 100% (layer 2)",
+        "depth 50% (layer 1)",
+        "depth 0% (layer 0)",
+    )
+    by_layer = heatmap.build(item("heatmap", ("patch_resid", "recovered"), facet="model"), material, "f")
+    assert [p["values"] for p in figure.data["panels"]] == [p["values"] for p in by_layer.data["panels"]]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from glassbox_dsl.report import render_report
 from glassbox_dsl.store.query import query
 from glassbox_dsl.store.reader import array, open_reader
-from tests.report import hostile
+from tests.report import axe, hostile
 from tests.report.browser import Browser
 from tests.store import example as ex
 
@@ -61,6 +63,32 @@ def test_a_page_reads_without_scripts(browser: Browser, page: Path):
     clean(seen, page)
     html = page.read_text(encoding="utf-8")
     assert html.count("<image") > 10 and "␣Mary</td>" in html and '<div class="controls" hidden>' in html
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_page_has_no_serious_accessibility_issue(browser: Browser, page: Path, dark: bool):
+    if not axe.SCRIPT.exists():
+        pytest.skip(f"no axe-core: `python tools/fetch_axe.py` puts it to {axe.SCRIPT}")
+    browser.open(page, dark=dark)
+    browser.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert axe.issues(browser) == []
+    if dark:
+        return
+    browser.run(
+        "document.querySelector('h1').append(Object.assign(document.createElement('img'), {src: 'data:,'}))"
+    )
+    assert [rule for rule, _, _ in axe.issues(browser)] == ["image-alt"]  # it does look
+
+
+def test_a_page_prints_without_what_paper_cannot_do(browser: Browser, page: Path):
+    browser.open(page)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    for hidden in (".controls", ".state", ".tip", ".skip", "details > .scroll"):
+        assert browser.run(f"document.querySelector({hidden!r}).checkVisibility()") is False, hidden
+    assert browser.run("document.querySelector('.kind-lens .tokens').checkVisibility()") is True
+    browser.call("Emulation.setEmulatedMedia", media="")
+    pdf = base64.b64decode(browser.call("Page.printToPDF", printBackground=True)["data"])
+    assert pdf.startswith(b"%PDF-") and 5 < len(re.findall(rb"/Type /Page\b", pdf)) < 20
 
 
 def test_a_narrow_screen_needs_no_sideways_scrolling(browser: Browser, page: Path):
@@ -162,13 +190,13 @@ def test_attention_follows_the_pointer_and_keeps_a_head(browser: Browser, page: 
 
     which = f"{figure}.querySelector('.which').textContent"
     assert browser.run(which) == "layer 3, head 0"
-    browser.move(*at(".heads svg", 0.75, 0.6))
+    browser.move(*at(".heads svg", 0.375, 0.6))
     assert browser.run(which) == "layer 1, head 1"
-    browser.click(*at(".heads svg", 0.75, 0.6))
-    browser.move(*at(".heads svg", 0.25, 0.1))
+    browser.click(*at(".heads svg", 0.375, 0.6))
+    browser.move(*at(".heads svg", 0.125, 0.1))
     assert browser.run(which) == "layer 1, head 1"
     assert browser.run("location.hash") == "#figure-8-L1H1"
-    assert "Esc" in browser.run(f"{figure}.querySelector('.state').textContent")
+    assert "Kept: layer 1, head 1." in browser.run(f"{figure}.querySelector('.state').textContent")
     browser.move(*at(".head svg", 5.5 / 14, 9.5 / 14))
     tip = browser.run("document.querySelector('.tip').textContent").split("\n")
     assert tip[:2] == ["query 9 ␣John", "key 5 ␣to"]
@@ -192,7 +220,7 @@ def test_attention_follows_the_pointer_and_keeps_a_head(browser: Browser, page: 
     browser.run(f"{figure}.querySelector('.share').click()")
     browser.run(f"{figure}.querySelector('.heads svg').focus()")
     browser.press("Escape")
-    browser.move(*at(".heads svg", 0.25, 0.1))
+    browser.move(*at(".heads svg", 0.125, 0.1))
     assert browser.run(which) == "layer 3, head 0"
     choose(browser, figure, 2)
     assert browser.run(f"{figure}.querySelector('.heads h3').textContent") == "gemma, item 0"

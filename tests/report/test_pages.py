@@ -110,7 +110,8 @@ def test_the_policy_allows_this_page_and_no_more(page: str):
         f"default-src 'none'; script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}'; img-src data:;"
         " base-uri 'none'; form-action 'none'"
     )
-    assert not re.search(r"<[^>]*\s(style|on\w+)\s*=", page)
+    markup = page.replace(script, "").replace(style, "")
+    assert not re.search(r"<[^>]*\s(style|on\w+)\s*=", markup)
     assert "innerHTML" not in script and "eval" not in script
     assert set(re.findall(r"https?://[^\s\"'<)]*", page)) <= {"http://www.w3.org/2000/svg"}
 

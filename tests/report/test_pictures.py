@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glassbox_dsl.report import patterns
 from glassbox_dsl.report.charts import attention, heatmap
 from glassbox_dsl.report.colours import Scale, scale_of
 from glassbox_dsl.report.grid import stride
@@ -142,14 +143,14 @@ def test_attention_picture_and_weights_are_the_stored_tensor(material):
 
 
 def test_attention_keeps_rough_weights_when_exact_ones_are_too_large(material, monkeypatch):
-    monkeypatch.setattr(attention, "EXACT_BYTES", 1000)
-    monkeypatch.setattr(attention, "ROUGH_BYTES", 1700)
+    monkeypatch.setattr(patterns, "EXACT_BYTES", 1000)
+    monkeypatch.setattr(patterns, "ROUGH_BYTES", 1700)
     figure = attention.build(ItemSpec(kind="attention", source=("order", "patterns")), material, "f")
     assert figure.views == ("smol, item 0", "gemma, item 0")  # the same items of both models
-    assert "255 steps" in figure.notes[0] and figure.notes[1].startswith("2 of 4 patterns")
+    assert "3 digits" in figure.notes[0] and figure.notes[1].startswith("2 of 4 patterns")
     stored = array(material.reader.tensor("order", "patterns", model="smol", item=0))
-    raw = np.frombuffer(base64.b64decode(figure.data["views"][0]["weights"]), np.uint8).reshape(4, 2, 105)
-    assert np.abs((raw[2, 1] - 1.0) / 254 - stored[2, 1][np.tril_indices(14)]).max() < 0.002
+    raw = np.frombuffer(base64.b64decode(figure.data["views"][0]["weights"]), "<f2").reshape(4, 2, 105)
+    np.testing.assert_allclose(raw[2, 1], stored[2, 1][np.tril_indices(14)], rtol=5e-4)
 
 
 def test_strides_are_round():

@@ -130,3 +130,24 @@ def test_quotes_in_a_fixed_value_stay_inside_it(material):
 )
 def test_a_measure_gets_the_chart_that_suits_it(measure, kind):
     assert suited(measure) == kind
+
+
+@pytest.mark.parametrize("options", [{}, {"over": ("item", "pos")}, {"over": ("item", "pos"), "row": "abba"}])
+def test_depth_is_the_place_of_a_layer_in_its_model(material, db: Path, options):
+    plain, cells = asked(material, **options, x="layer"), asked(material, **options, x="depth")
+    assert "depth" in cells.axes and "layer" not in cells.axes and cells.kind["depth"] == "number"
+    assert query(db, cells.sql).columns.count("depth") == 1
+    rest = [axis for axis in cells.axes if axis != "depth"]
+    last = {model: count - 1 for model, count in ex.LAYERS.items()}
+
+    def by_place(found, axis):
+        return {(*(c.at[a] for a in rest), float(c.at[axis])): (c.value, c.n) for c in found.cells}
+
+    expected = {
+        (*key[:-1], round(100 * key[-1] / last[key[rest.index("model")]], 2)): value
+        for key, value in by_place(plain, "layer").items()
+    }
+    got = by_place(cells, "depth")
+    assert got.keys() == expected.keys() and len(got) > 6
+    for key, (value, n) in got.items():
+        assert (value, n) == pytest.approx(expected[key], nan_ok=True), key

@@ -15,6 +15,7 @@ from glassbox_dsl.report.grid import (
     Drawn,
     GridFigure,
     Panel,
+    Text,
     cell_size,
     colour_bar,
     draw,
@@ -31,7 +32,7 @@ from glassbox_dsl.report.panels import (
     lacking,
     panel_title,
 )
-from glassbox_dsl.report.select import Cells, select
+from glassbox_dsl.report.select import DEPTH, Cells, select
 from glassbox_dsl.report.spec import ItemSpec
 from glassbox_dsl.report.tables import matrix
 from glassbox_dsl.report.ticks import ticks
@@ -65,7 +66,7 @@ def build(item: ItemSpec, material: Material, key: str) -> GridFigure:
 def panel(material: Material, cells: Cells, group: Group, x: str, y: str) -> Panel:
     """One matrix: layers grow upwards, everything else is read from the top."""
     xs, ys = group.values(cells, x), group.values(cells, y)
-    ys = ys[::-1] if y == "layer" or _on_layers(cells, y) else ys
+    ys = ys[::-1] if y in ("layer", DEPTH) or _on_layers(cells, y) else ys
     at_x, at_y = ({value: i for i, value in enumerate(values)} for values in (xs, ys))
     parts = {name: np.full((len(ys), len(xs)), np.nan) for name in ("value", "low", "high", "n")}
     for cell in group.cells:
@@ -95,9 +96,39 @@ def drawn(
     """The panels laid out; one that has another value of the axis `row` than the one before begins a new row."""
     target = 560.0 if len(panels) == 1 else 400.0
     row = [group.held.get(item.role("row") or "") for group in found]
+    sizes = [cell_size(p.values.shape, target) for p in panels]
+    tops = [4.0] * len(panels)
+    if item.role("y") == DEPTH and panels:
+        sizes, tops = aligned(sizes, [len(p.values) for p in panels])
+    drawings = [draw(p, scale, size, top) for p, size, top in zip(panels, sizes, tops, strict=True)]
+    if item.role("y") == DEPTH:
+        drawings = [
+            replace(d, y_texts=quarters(d, len(p.values))) for d, p in zip(drawings, panels, strict=True)
+        ]
     return tuple(
-        replace(draw(p, scale, cell_size(p.values.shape, target)), new_row=i > 0 and row[i] != row[i - 1])
-        for i, p in enumerate(panels)
+        replace(drawing, new_row=i > 0 and row[i] != row[i - 1]) for i, drawing in enumerate(drawings)
+    )
+
+
+def aligned(
+    sizes: list[tuple[float, float]], rows: list[int]
+) -> tuple[list[tuple[float, float]], list[float]]:
+    """Sizes of cells and tops of panels, so that equal depths stand side by side: the middles of the first rows
+    and those of the last.
+    """
+    span = max(size[1] * (count - 1) for size, count in zip(sizes, rows, strict=True))
+    heights = [span / (count - 1) if count > 1 else size[1] for size, count in zip(sizes, rows, strict=True)]
+    tops = [4.0 + (max(heights) - height) / 2 for height in heights]
+    return [(size[0], height) for size, height in zip(sizes, heights, strict=True)], tops
+
+
+def quarters(drawn: Drawn, rows: int) -> tuple[Text, ...]:
+    """The labels of an axis of depths, the same in every panel."""
+    height = drawn.height / rows
+    last = drawn.top + drawn.height - height / 2
+    return tuple(
+        Text(drawn.left - 5, last - part / 100 * height * (rows - 1) + 4, f"{part}%")
+        for part in (0, 25, 50, 75, 100)
     )
 
 

@@ -1,4 +1,6 @@
-"""The most likely tokens at every layer and position as a grid of words, coloured by their probability."""
+"""The most likely tokens at every layer and position as a grid of words, coloured by their probability or by another
+measure of the cell.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,12 @@ from glassbox_dsl.report.select import Question
 from glassbox_dsl.report.select import conditions as conditions_of
 from glassbox_dsl.report.spec import ItemSpec
 from glassbox_dsl.report.ticks import Mark, Ticks, shown
+from glassbox_dsl.report.tints import PROBABILITY, Tint, tint_of
 from glassbox_dsl.report.visible import visible, visible_token
 from glassbox_dsl.store.rows import MeasureRow
+from glassbox_dsl.store.views import SUMMARISED
 
-BUDGET_BYTES = 350_000
-LEVELS = 10
+BUDGET_BYTES = 450_000
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,14 @@ class Word:
 
 @dataclass(frozen=True)
 class Square:
-    """One cell: its ranked tokens, best first, and the colour step of the best (0 to 10)."""
+    """One cell: its ranked tokens, best first, and what other measures say of it."""
 
     words: tuple[Word, ...]
+    others: tuple[float, ...] = ()
 
-    @property
-    def level(self) -> int:
-        """The colour step: probability in tenths."""
-        best = self.words[0].prob if self.words else 0.0
-        return min(LEVELS, int(best * LEVELS + 0.5)) if math.isfinite(best) else 0
+    def number(self, which: int) -> float:
+        """What a cell is coloured by: the probability of its token (0), or another measure (1, 2, ...)."""
+        return (self.words[0].prob if self.words else math.nan) if which == 0 else self.others[which - 1]
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,13 @@ class LensFigure(Figure):
 
     first: View | None = None
     views: tuple[str, ...] = ()
-    levels: tuple[int, ...] = tuple(range(LEVELS + 1))
+    tints: tuple[Tint, ...] = (PROBABILITY,)
+    colour: int = 0
+
+    def step(self, square: Square) -> str:
+        """The class of a cell in the style sheet."""
+        tint = self.tints[self.colour]
+        return tint.step(tint.level(square.number(self.colour)))
 
 
 def build(item: ItemSpec, material: Material, key: str) -> LensFigure:
@@ -78,12 +86,18 @@ def build(item: ItemSpec, material: Material, key: str) -> LensFigure:
         raise Findings(
             [errors.wrong_axes(name, "lens", "one number per cell", "tokens: a measure of top(...)")]
         )
-    sql = statement(item, measure, material)
-    found = material.ask(sql)
-    rows = list(found.dicts())
-    x, y = axes(item, measure, material)
-    views = grids(rows, x, y, measure, material)
+    held = ItemSpec(
+        kind=item.kind, source=item.source, options={k: v for k, v in item.options.items() if k != "color"}
+    )
+    sql = statement(held, measure, material, TOKENS)
+    rows = list(material.ask(sql).dicts())
+    x, y = axes(held, measure, material)
+    beside = others(measure, material)
+    queries = [statement(held, other, material, ("value",)) for other in beside]
+    views = grids(rows, x, y, measure, material, [list(material.ask(query).dicts()) for query in queries])
     kept, data = within_budget(views)
+    tints = (PROBABILITY, *(tint(other, kept, i) for i, other in enumerate(beside, 1)))
+    colour = next((i for i, other in enumerate(beside, 1) if other.measure == item.role("color")), 0)
     notes = [] if views else ["The run stored no number for this figure."]
     if len(kept) < len(views):
         notes.append(
@@ -93,25 +107,54 @@ def build(item: ItemSpec, material: Material, key: str) -> LensFigure:
         key=key,
         kind="lens",
         **heading(item, measure),
-        caption=f"{name}: the most likely token at each cell, one item at a time;"
-        " the colour is its probability. Last layer on top.",
-        sql=sql,
+        caption=caption(name, material, beside),
+        sql=";\n\n".join((sql, *queries)),
         notes=tuple(notes),
         tables=(listing(kept[0]),) if kept else (),
-        data=data,
+        data={**data, "tints": [one.packed() for one in tints], "colour": colour},
         first=kept[0] if kept else None,
         views=tuple(view.title for view in kept),
+        tints=tints,
+        colour=colour,
     )
 
 
-def statement(item: ItemSpec, measure: MeasureRow, material: Material) -> str:
-    """The query: every ranked token of the measure."""
+def caption(name: str, material: Material, beside: Sequence[MeasureRow]) -> str:
+    """What a cell says, and of how many items."""
+    items = len({(item.data, item.item) for item in material.items if item.kept})
+    what = f"{name}: the token that each cell makes most likely, the last layer on top. One item at a time (n = 1)"
+    colour = f", or {', '.join(other.measure for other in beside)}" if beside else ""
+    return f"{what}; the run has {items}. The colour is the probability of the token{colour}."
+
+
+def others(measure: MeasureRow, material: Material) -> tuple[MeasureRow, ...]:
+    """The measures of the experiment that say a number of each cell of the grid, item by item."""
+    return tuple(
+        other
+        for other in material.measures
+        if other.experiment == measure.experiment
+        and other.variables == measure.variables
+        and other.kind in SUMMARISED
+        and other.has_items
+    )
+
+
+def tint(measure: MeasureRow, views: Sequence[View], which: int) -> Tint:
+    """The colours of another measure."""
+    squares = (square for view in views for row in view.squares for square in row if square is not None)
+    return tint_of(measure.measure, measure.unit or "", (square.number(which) for square in squares))
+
+
+TOKENS = ("rank", "token_id", "token", "logit", "prob")
+
+
+def statement(item: ItemSpec, measure: MeasureRow, material: Material, numbers: tuple[str, ...]) -> str:
+    """The query: every ranked token of the measure, or the number of another one."""
     columns = []
     for placed in material.columns(measure).values():
         columns += [material.name(c) for c in (placed.shown, placed.shown_label) if c is not None]
     lines = [
-        "SELECT "
-        + ", ".join(("model", "data", "item", *columns, "rank", "token_id", "token", "logit", "prob")),
+        "SELECT " + ", ".join(("model", "data", "item", *columns, *numbers)),
         f"FROM {material.table(measure, summary=False)}",
     ]
     conditions = conditions_of(Question(item, measure, material))
@@ -131,30 +174,51 @@ def axes(item: ItemSpec, measure: MeasureRow, material: Material) -> tuple[str, 
 
 
 def grids(
-    rows: Sequence[dict[str, Any]], x: str, y: str, measure: MeasureRow, material: Material
+    rows: Sequence[dict[str, Any]],
+    x: str,
+    y: str,
+    measure: MeasureRow,
+    material: Material,
+    beside: Sequence[Sequence[dict[str, Any]]] = (),
 ) -> tuple[View, ...]:
-    """One grid for every combination of the axes that are neither across nor up."""
+    """One grid for every combination of the axes that are neither across nor up; `beside` are the rows of others."""
     placed = material.columns(measure)
     names = ("model", "data", "item", *placed)
     outer = [name for name in names if name not in (x, y)]
     order = {model.model: i for i, model in enumerate(material.models)}
     at: dict[tuple[Any, ...], dict[tuple[Any, Any], list[Word]]] = {}
     labels: dict[tuple[Any, ...], dict[Any, str]] = {}
-    for row in rows:
+
+    def place(row: dict[str, Any]) -> tuple[tuple[Any, ...], Any, Any, str | None]:
         where = {name: row[placed[name].shown if name in placed else name] for name in names}
-        held = tuple(where[name] for name in outer)
         label = row[name] if x in placed and (name := placed[x].shown_label) is not None else None
         column = where[x] if where[x] is not None else label
+        return tuple(where[name] for name in outer), where[y], column, label
+
+    numbers = [{place(row)[:3]: _number(row["value"]) for row in found} for found in beside]
+    for row in rows:
+        held, up, column, label = place(row)
         if label is not None:
             labels.setdefault(held, {})[column] = label
         word = Word(visible_token(row["token"]), row["token_id"], _number(row["prob"]), _number(row["logit"]))
-        at.setdefault(held, {}).setdefault((where[y], column), []).append(word)
+        at.setdefault(held, {}).setdefault((up, column), []).append(word)
     keys = sorted(at, key=lambda k: tuple(_rank(order, name, v) for name, v in zip(outer, k, strict=True)))
     several = [
         name for i, name in enumerate(outer) if len({key[i] for key in keys}) > 1 or name in ("model", "item")
     ]
     return tuple(
-        grid(at[key], dict(zip(outer, key, strict=True)), labels.get(key, {}), x, y, several, material)
+        grid(
+            {
+                cell: Square(tuple(words), tuple(found.get((key, *cell), math.nan) for found in numbers))
+                for cell, words in at[key].items()
+            },
+            dict(zip(outer, key, strict=True)),
+            labels.get(key, {}),
+            x,
+            y,
+            several,
+            material,
+        )
         for key in keys
     )
 
@@ -166,7 +230,7 @@ def _rank(order: dict[str, int], name: str, value: Any) -> tuple[Any, ...]:
 
 
 def grid(
-    squares: dict[tuple[Any, Any], list[Word]],
+    squares: dict[tuple[Any, Any], Square],
     held: dict[str, Any],
     labels: dict[Any, str],
     x: str,
@@ -193,12 +257,8 @@ def grid(
         x=Ticks(x, tuple(shown(v) for v in across), tuple(marks) if any(m.text for m in marks) else ()),
         y=Ticks(y, tuple(shown(v) for v in up)),
         labels=named,
-        squares=tuple(tuple(_square(squares.get((row, column))) for column in across) for row in up),
+        squares=tuple(tuple(squares.get((row, column)) for column in across) for row in up),
     )
-
-
-def _square(words: list[Word] | None) -> Square | None:
-    return None if words is None else Square(tuple(words))
 
 
 def item_tokens(material: Material, held: dict[str, Any]) -> dict[int, str]:
@@ -275,16 +335,19 @@ def spoken(view: View) -> tuple[str, ...]:
     )
 
 
-def _packed(square: Square | None, vocabulary: dict[str, int]) -> list[float] | None:
+def _packed(square: Square | None, vocabulary: dict[str, int]) -> list[Any] | None:
+    """The ranked tokens of a cell as (word, probability, logit) in a row, then its other numbers."""
     if square is None:
         return None
-    flat: list[float] = []
+    flat: list[Any] = []
     for word in square.words:
-        flat += [
-            vocabulary.setdefault(word.token, len(vocabulary)),
-            float(f"{word.prob:.4g}") if math.isfinite(word.prob) else -1,
-        ]
-    return flat
+        flat += [vocabulary.setdefault(word.token, len(vocabulary)), _short(word.prob), _short(word.logit)]
+    return [flat, *(_short(number) for number in square.others)]
+
+
+def _short(value: float) -> float | None:
+    """A number with the digits of a float32; None where there is none."""
+    return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
 def listing(view: View) -> Table:
@@ -308,15 +371,25 @@ TEMPLATE = """
 {% set view = figure.first %}
 {% if view %}
 <div class="lens" data-figure="{{ figure.key }}">
+  <div class="controls" hidden>
   {% if figure.views|length > 1 %}
-  <p class="chooser" hidden><label>Show <select>
+  <label>Show <select class="view">
   {% for title in figure.views %}<option value="{{ loop.index0 }}">{{ title }}</option>{% endfor %}
-  </select></label></p>
+  </select></label>
   {% endif %}
-  <p class="shown">{{ view.title }}</p>
+  {% if figure.tints|length > 1 %}
+  <label>colour <select class="colour">
+  {% for tint in figure.tints %}<option value="{{ loop.index0 }}">{{ tint.name }}</option>{% endfor %}
+  </select></label>
+  {% endif %}
+  </div>
+  <h3 class="shown">{{ view.title }}</h3>
   <dl class="list prompts">{% for name, text in view.prompts %}<dt>{{ name }}</dt><dd>{{ text }}</dd>{% endfor %}</dl>
+  <p class="key"><span>{{ figure.tints[figure.colour].name }}</span>
+  {% for step, text in figure.tints[figure.colour].key %}<span class="{{ step }}">{{ text }}</span>{% endfor %}</p>
+  <div class="panels">
   <div class="scroll" tabindex="0" role="region" aria-label="{{ figure.title }}">
-  <table class="tokens" role="grid">
+  <table class="tokens">
     <thead><tr><th scope="col">{{ view.y.name }} \\ {{ view.x.name }}</th>
     {% for label in view.x.labels %}
     {% set token = view.x.marks[loop.index0].text if view.x.marks else "" %}
@@ -329,15 +402,25 @@ TEMPLATE = """
     {% for row in view.squares %}
     <tr><th scope="row">{{ view.y.labels[loop.index0] }}</th>
     {%- for square in row -%}
-    {% if square and square.words %}<td class="p{{ square.level }}">{{ square.words[0].token }}</td>
+    {% if square and square.words %}<td class="{{ figure.step(square) }}">{{ square.words[0].token }}</td>
     {%- else %}<td class="none"></td>{% endif %}
     {%- endfor %}</tr>
     {% endfor %}
     </tbody>
   </table>
   </div>
-  <p class="key">probability
-  {% for level in figure.levels %}<span class="p{{ level }}">{{ level / 10 }}</span>{% endfor %}</p>
+  <div class="cell" hidden>
+    <h3 class="which"></h3>
+    <table class="values"><thead><tr><th scope="col" class="number">rank</th><th scope="col">token</th>
+    <th scope="col" class="number">probability</th><th scope="col" class="number">logit</th></tr></thead>
+    <tbody></tbody></table>
+    <dl class="list numbers"></dl>
+    <p class="state"><span></span>
+    <button type="button" class="free">let go (Esc)</button> <a class="link" href="#{{ figure.key }}">link to this</a></p>
+  </div>
+  </div>
+  <p class="soft help" hidden>Point at a cell for its ranked tokens; click it, or press Enter on it, to keep it.
+  Arrow keys move, Esc lets go.</p>
 </div>
 {% endif %}
 """

@@ -17,6 +17,21 @@ const page = {
     if (typeof value === "string") return value;
     return String(Number(value.toPrecision(digits || 7))).replace("-", "−");
   },
+  // 255 colours between the stops of a scale, and a picture of them for the bar.
+  palette(stops) {
+    const parts = stops.map((s) => [1, 3, 5].map((i) => parseInt(s.slice(i, i + 2), 16)));
+    return Array.from({ length: 255 }, (_, step) => {
+      const at = (step / 254) * (parts.length - 1), low = Math.min(Math.floor(at), parts.length - 2);
+      return [0, 1, 2].map((c) => Math.round(parts[low][c] + (at - low) * (parts[low + 1][c] - parts[low][c])));
+    });
+  },
+  ramp(palette) {
+    const canvas = page.make("canvas", { width: palette.length, height: 1 }), context = canvas.getContext("2d");
+    const image = context.createImageData(palette.length, 1);
+    palette.forEach((colour, i) => image.data.set([...colour, 255], 4 * i));
+    context.putImageData(image, 0, 0);
+    return canvas.toDataURL("image/png");
+  },
   tip: document.querySelector(".tip"),
   show(lines, x, y) {
     const tip = page.tip;
