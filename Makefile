@@ -40,7 +40,7 @@ bench: $(BENCH)/bench.stamp ## Time Glassbox beside other tools (an hour or more
 pictures: $(VENV)/dev.stamp ## Run the worked experiments and photograph their pages for docs/gallery (minutes)
 	$(BIN)/gbx models fetch smollm2-135m
 	$(BIN)/gbx models fetch gemma3-270m
-	$(BIN)/python tools/gallery.py
+	$(BIN)/python tools/pictures.py
 
 environment: $(VENV)/dev.stamp ## Make .venv with everything that development needs
 

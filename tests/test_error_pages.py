@@ -8,7 +8,7 @@ import pytest
 
 from glassbox_dsl.resources import PACKAGE, shipped
 
-CODE = re.compile(r"GB\d{3}")
+CODE = re.compile(r"GBW?\d{3}")
 BLOCK = re.compile(r"^```gbx (bad|good)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(shipped("specs").glob("errors/*.md"))}
 

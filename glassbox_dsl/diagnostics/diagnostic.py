@@ -14,7 +14,7 @@ Severity = Literal["error", "warning"]
 @dataclass(frozen=True)
 class Diagnostic:
     """One finding. `code` is `GBnnn`: 1xx syntax, 2xx language, 3xx resolve, 4xx plan, 5xx run,
-    6xx store and report."""
+    6xx store and report; `GBW7nn`: what can be run and is likely a mistake."""
 
     code: str
     headline: str

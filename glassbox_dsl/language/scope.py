@@ -83,9 +83,15 @@ class Scope:
     def sweep(
         self, span: Span, variable: str, axis: str | None = None, family: Dimension | None = None
     ) -> str:
-        """Note that the value has the dimension of a variable; the bound one, the family's, or a whole axis."""
+        """Note that the value has the dimension of a variable; the bound one, the family's, or a whole axis.
+
+        A binder that sweeps a whole axis has the cells that the family has, by name where it has them by name.
+        """
         if variable in self.binders:
-            return self.met.add(self.binders[variable])
+            bound = self.binders[variable]
+            if family is not None and family.name == bound.name and bound.members is None:
+                self.met.add(family)
+            return self.met.add(bound)
         for name, known in self.met.found.items():
             if any(v.name == variable for d in known for v in d.variables) and name != variable:
                 return name

@@ -16,6 +16,7 @@ from glassbox_dsl.language.data.spec import (
 )
 from glassbox_dsl.language.program import Program
 from glassbox_dsl.resolve.checks import check_across, check_experiment
+from glassbox_dsl.resolve.doubts import doubts
 from glassbox_dsl.resolve.errors import too_few_items
 from glassbox_dsl.resolve.facts import ModelFacts, facts_from_config
 from glassbox_dsl.resolve.sources import ModelFiles, locate
@@ -72,6 +73,7 @@ def resolve_facts(program: Program) -> Resolved:
             if model in facts:
                 found += check_experiment(experiment, facts[model], model, program.experiments, items)
         found += check_across(experiment, {m: facts[m] for m in experiment.models if m in facts})
+    found += doubts(program, facts)
     return Resolved(program, facts, files, tuple(dict.fromkeys(found)))
 
 
