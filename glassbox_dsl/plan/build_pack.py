@@ -20,6 +20,7 @@ from glassbox_dsl.plan.pack import EditPart, Pack, Share
 from glassbox_dsl.plan.places import Places
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.stack import EditedCells, Owners, stacked
+from glassbox_dsl.plan.twins import Twins
 
 Jobs = Mapping[tuple[int, str, object], Job]
 """Jobs by setting (its id), run and what stands behind the prompt."""
@@ -38,6 +39,7 @@ class PackBuilder:
     shares: list[Share] = field(default_factory=list)
     proven: defaultdict[tuple[Job, int, int], int] = field(default_factory=lambda: defaultdict(int))
     proven_cells: list[tuple[tuple[Job, int, int], Integers, Integers]] = field(default_factory=list)
+    twins: Twins = field(default_factory=Twins)
 
     def __post_init__(self) -> None:
         self.owners = Owners(self.top)
@@ -62,7 +64,7 @@ class PackBuilder:
         reads = partial(asked_of, n_layers=self.n_layers)
         shares, proven = tuple(self.shares), dict(self.proven)
         pack = stacked(self.owners, self.edited, shares, proven, reads, self.n_layers)
-        return replace(pack, proven_cells=tuple(self.proven_cells))
+        return replace(pack, proven_cells=tuple(self.proven_cells), twins=tuple(self.twins.found))
 
     # ------------------------------------------------------------ owners
 
@@ -139,14 +141,30 @@ class PackBuilder:
             kept.append(touch)
         forks = np.minimum.accumulate(forks, axis=1)
         moved = forks[:, -1] < NOWHERE
-        owners = bases.copy()
-        owners[moved] = self.owners.add(bases[moved], forks[moved])
+        self._count_proven(found, kept, len(bases))
+        owners, new = self._owners(bases, forks, np.flatnonzero(moved), kept)
         for touch in kept:
             self.owners.read_whole(owners[touch.number[looks_ahead(touch)]])
-        self._count_proven(found, kept, len(bases))
         if found:
-            self.edited.append(EditedCells(found[0].part.job, owners, [t for t in kept if len(t.number)]))
+            own = [t.kept(new[t.number]) for t in kept]
+            self.edited.append(EditedCells(found[0].part.job, owners, [t for t in own if len(t.number)]))
         return owners
+
+    def _owners(
+        self, bases: Integers, forks: Integers, moved: Integers, kept: Sequence[Touch]
+    ) -> tuple[Integers, Mask]:
+        """The owner of each row, and which rows it was made for: equal cells have one."""
+        owners, new = bases.copy(), np.zeros(len(bases), dtype=np.bool_)
+        keys = self.twins.keys(bases, kept)
+        first = {keys[row]: row for row in reversed(moved.tolist()) if keys[row] not in self.twins.owners}
+        rows = np.array(sorted(first.values()), dtype=np.int64)
+        new[rows] = True
+        owners[rows] = self.owners.add(bases[rows], forks[rows])
+        self.twins.note(keys, rows, owners[rows], kept)
+        others = moved[~new[moved]]
+        owners[others] = [self.twins.owners[keys[row]] for row in others.tolist()]
+        self.twins.pair(others, owners[others], kept)
+        return owners, new
 
     def _count_proven(self, found: Sequence[Touch], kept: Sequence[Touch], n: int) -> None:
         """Count, for each edit, the cells in which all of it was proven to change nothing."""

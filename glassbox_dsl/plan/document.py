@@ -45,6 +45,7 @@ def _model(plan: ModelPlan) -> dict[str, Any]:
         "weight_bytes": cost.weight_bytes,
         "kept_bytes": plan.kept_bytes,
         "pack_bytes": plan.planned.peak_bytes,
+        "spare_bytes": plan.spare_bytes,
         "budget_rows": plan.budget_rows,
         "executor": EXECUTOR,
         "reason": REASON,

@@ -12,7 +12,7 @@ from glassbox_dsl.plan import errors
 from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.jobs import Job
 from glassbox_dsl.plan.packing import ROWS
-from glassbox_dsl.plan.room import budget_rows, shown_bytes
+from glassbox_dsl.plan.room import SPARE_SHARE, budget_rows, shown_bytes
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.work import Work
 
@@ -52,7 +52,7 @@ class Fit:
                     f"{shown_bytes(rows)} for {one.n_rows} rows, {shown_bytes(self.cost.weight_bytes)} for weights, "
                     f"{shown_bytes(self.kept)} for what is kept"
                 )
-                needed = rows + self.cost.weight_bytes + self.kept
+                needed = int(rows / (1 - SPARE_SHARE)) + self.cost.weight_bytes + self.kept
                 shown = shown_bytes(needed), parts, shown_bytes(self.budget)
                 raise Findings([errors.budget_too_small(job.run.span, _name(job, cell, item), *shown)])
 

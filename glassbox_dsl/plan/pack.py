@@ -169,6 +169,21 @@ class Share:
 
 
 @dataclass(frozen=True, eq=False)
+class Twin:
+    """Cells [n] on items [n] whose rows are those of equal cells `of_cells` [n]: an edit did in both what it did in one.
+
+    Edits go by job, variant and place.
+    """
+
+    key: tuple[Job, int, int]
+    cells: Integers
+    items: Integers
+    of: tuple[Job, int, int]
+    of_cells: Integers
+    of_items: Integers
+
+
+@dataclass(frozen=True, eq=False)
 class Pack:
     """Rows are numbered in the order in which they join; `positions` [row] is where each stands in its prompt."""
 
@@ -180,6 +195,7 @@ class Pack:
     shares: tuple[Share, ...]
     proven: dict[tuple[Job, int, int], int] = field(default_factory=dict)
     proven_cells: tuple[tuple[tuple[Job, int, int], Integers, Integers], ...] = ()
+    twins: tuple[Twin, ...] = ()
 
     @property
     def n_rows(self) -> int:

@@ -18,7 +18,7 @@ from glassbox_dsl.plan.data_arrays import DataArrays
 from glassbox_dsl.plan.executor import executor_of
 from glassbox_dsl.plan.fit import Fit
 from glassbox_dsl.plan.jobs import Job
-from glassbox_dsl.plan.room import budget_bytes, kept_bytes
+from glassbox_dsl.plan.room import SPARE_BYTES, budget_bytes, kept_bytes, spare_bytes
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.plan.speed import Speed, device_of, speed_of
@@ -65,6 +65,7 @@ class ModelPlan:
     planned: Tally = field(default_factory=Tally)
     naive: Naive = field(default_factory=Naive)
     kept_bytes: int = 0
+    spare_bytes: int = 0
     budget_rows: int | None = None
     exact: bool = True
 
@@ -75,8 +76,8 @@ class ModelPlan:
 
     @property
     def peak_bytes(self) -> int:
-        """Weights, everything that is kept, and the largest pack."""
-        return self.cost.weight_bytes + self.kept_bytes + self.planned.peak_bytes
+        """Weights, everything that is kept, the largest pack, and what is freed but still held."""
+        return self.cost.weight_bytes + self.kept_bytes + self.planned.peak_bytes + self.spare_bytes
 
 
 @dataclass
@@ -91,6 +92,10 @@ class ProgramPlan:
     def budget_rows(self, model: str) -> int | None:
         """About how many rows of a model may climb together; None where the budget does not decide."""
         return next((m.budget_rows for m in self.models if m.model == model), None)
+
+    def spare_bytes(self, model: str) -> int:
+        """How much freed memory may be held while a model runs."""
+        return next((m.spare_bytes for m in self.models if m.model == model), SPARE_BYTES)
 
     @property
     def planned(self) -> Tally:
@@ -151,6 +156,7 @@ class _Planner:
         works = [self._work(settings) for settings in self._groups()]
         jobs = [job for work in works for stage in work.stages for job in stage]
         plan.kept_bytes = sum(kept_bytes(job) for job in jobs)
+        plan.spare_bytes = spare_bytes(budget, plan.cost, plan.kept_bytes)
         plan.prompts = len({ids for job in jobs for ids in _prompts(job)})
         if chosen or speed.device == "cpu":
             plan.budget_rows = Fit(plan.cost, budget, plan.kept_bytes).rows(works)

@@ -17,6 +17,9 @@ from glassbox_dsl.vocabulary.sites import sites
 
 SHARE = 0.8
 """At most this share of the free memory is used unless a budget is given."""
+SPARE_BYTES = 64 * 2**20
+"""What is freed and not handed back at once, since having it again takes time: this, or this share of a small budget."""
+SPARE_SHARE = 0.25
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -54,12 +57,18 @@ def budget_bytes(chosen: int | None) -> int:
     return chosen if chosen is not None else int(SHARE * free_bytes())
 
 
+def spare_bytes(budget: int, cost: ModelCost, kept: int) -> int:
+    """How much freed memory a process may hold on to within a budget."""
+    return max(0, min(SPARE_BYTES, int(SPARE_SHARE * (budget - cost.weight_bytes - kept))))
+
+
 def budget_rows(budget: int, cost: ModelCost, longest: int, kept: int = 0) -> int:
     """How many rows may climb together: what is left beside the weights and what is kept (0: none).
 
     Logits are made in portions: few rows hold them all at once, many never more than a portion.
     """
-    left, row = budget - cost.weight_bytes - kept, cost.row_bytes(longest)
+    left = budget - cost.weight_bytes - kept - spare_bytes(budget, cost, kept)
+    row = cost.row_bytes(longest)
     few = left // (row + cost.logit_bytes(1))
     many = (left - cost.logit_bytes(LOGITS_AT_ONCE)) // row
     return max(few, many, 0)

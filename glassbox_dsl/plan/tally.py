@@ -49,8 +49,7 @@ class Tally:
         self.flops += climb_flops(pack, cost)
         self.flops += cost.logit_flops(read.wide) + cost.logit_flops(read.few, read.tokens)
         self.peak_rows = max(self.peak_rows, pack.n_rows)
-        room = pack.n_rows * cost.row_bytes(pack.longest) + cost.logit_bytes(read.wide)
-        self.peak_bytes = max(self.peak_bytes, room)
+        self.peak_bytes = max(self.peak_bytes, pack_bytes(pack, cost))
 
     def add_pass(self, cells: int, length: int, layers: int, logits: int, cost: ModelCost) -> None:
         """Count a batch of full passes over prompts of one length through the upper `layers`, with rows of logits."""
@@ -82,6 +81,13 @@ class Tally:
         self.seconds += other.seconds * times
         self.peak_rows = max(self.peak_rows, other.peak_rows)
         self.peak_bytes = max(self.peak_bytes, other.peak_bytes)
+
+
+def pack_bytes(pack: Pack, cost: ModelCost) -> int:
+    """What a climb has in use at most: its rows at the widest place of a layer, logits, and the tables of its floors."""
+    rows = pack.n_rows * cost.row_bytes(pack.longest) + cost.logit_bytes(logit_rows(pack).wide)
+    tables = {id(floor.rowof): floor.rowof.nbytes for floor in pack.floors}
+    return rows + 2 * sum(tables.values())  # once more as the keys of its groups
 
 
 def climb_flops(pack: Pack, cost: ModelCost) -> int:

@@ -17,6 +17,7 @@ from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.edit_cells import edit_env, selected, touched_layers, written_coordinates
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.named import Integers
+from glassbox_dsl.plan.pack import Twin
 from glassbox_dsl.plan.rows import ROW
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.evaluate import Evaluator
@@ -24,6 +25,7 @@ from glassbox_dsl.run.named import Named, tensor
 from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
+Floats = NDArray[np.float32]
 MOVED = 1e-6
 """An edit that moves a value by less than this share of its size has not moved it (float noise)."""
 
@@ -57,16 +59,36 @@ class Receipt:
         """Count one write: which rows [row] it fired on, and the norms of the change and of the value before."""
         if not bool(fired.any()):
             return
-        relative = distance / size.clamp(min=1e-12)
-        self.fired += int(fired.sum())
-        self.moved += int((fired & (relative > MOVED)).sum())
-        self.total += float(distance[fired].sum())
-        self.relative += float(relative[fired].sum())
-        self.largest = max(self.largest, float(distance[fired].max()))
-        if self.log is not None and self.rows is not None:
-            cells, items = (rows[fired.numpy()] for rows in self.rows)
-            far, share = distance[fired].numpy(), relative[fired].numpy()
+        share = (distance / size.clamp(min=1e-12))[fired].numpy()
+        which = fired.numpy()
+        cells, items = (None, None) if self.rows is None else (rows[which] for rows in self.rows)
+        self._count(cells, items, distance[fired].numpy(), share)
+
+    def _count(self, cells: Integers | None, items: Integers | None, far: Floats, share: Floats) -> None:
+        self.fired += len(far)
+        self.moved += int((share > MOVED).sum())
+        self.total += float(far.sum())
+        self.relative += float(share.sum())
+        self.largest = max(self.largest, float(far.max()))
+        if self.log is not None and cells is not None and items is not None:
             self.log.append((cells, items, far, share, share > MOVED))
+
+    def echo(self, log: Sequence[tuple[NDArray[Any], ...]], twin: Twin) -> None:
+        """Count what the `log` of another edit says of equal cells: it was done once, for both."""
+        n_items = 1 + max([int(twin.of_items.max()), *(int(items.max()) for _, items, *_ in log)])
+        wanted = twin.of_cells * n_items + twin.of_items
+        order, fired = np.argsort(wanted, kind="stable"), np.zeros(len(wanted), dtype=np.bool_)
+        for cells, items, far, share, _ in log:
+            at = cells * n_items + items
+            # Several cells may be equal to one.
+            low, high = (np.searchsorted(wanted[order], at, side=side) for side in ("left", "right"))
+            entry = np.repeat(np.arange(len(at)), high - low)
+            start = np.repeat(np.cumsum(high - low) - (high - low), high - low)
+            mine = order[low[entry] + np.arange(len(entry)) - start]
+            if len(entry):
+                self._count(twin.cells[mine], twin.items[mine], far[entry], share[entry])
+            fired[mine] = True
+        self.fired_rows += int(fired.sum())
 
 
 @dataclass

@@ -17,6 +17,7 @@ from glassbox_dsl.plan.data_arrays import DataArrays
 from glassbox_dsl.plan.demand import Demand
 from glassbox_dsl.plan.program_plan import ProgramPlan
 from glassbox_dsl.plan.progress import Progress
+from glassbox_dsl.plan.room import SPARE_BYTES
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.plan.shelf import Shelf
 from glassbox_dsl.plan.tally import Tally
@@ -33,6 +34,7 @@ from glassbox_dsl.run.execute import RunMaker
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.known import Known
 from glassbox_dsl.run.measured import Claimed, Columns, Measured, Recorded
+from glassbox_dsl.run.memory import Heap
 from glassbox_dsl.run.set_values import RunValues
 from glassbox_dsl.run.trust import Check, verified
 from glassbox_dsl.run.weights import load_model
@@ -185,8 +187,10 @@ class Session:
                 self._make_pending(key_of(context))
             return
         rows = None if self.plan is None else self.plan.budget_rows(made[0].model)
+        heap = Heap(SPARE_BYTES if self.plan is None else self.plan.spare_bytes(made[0].model))
         known = Known(self.contents, self.shelf) if self.contents and self.shelf else None
-        together = DeltaMaker([(c, self._demand(c, c)) for c in made], self.progress, rows, known=known)
+        demands = [(c, self._demand(c, c)) for c in made]
+        together = DeltaMaker(demands, self.progress, rows, known=known, heap=heap)
         self.makers |= dict.fromkeys(map(key_of, made), together)
         self.progress.stage(self._shown(made), together.rows_wanted())
         self._timed(made[0].model, together)

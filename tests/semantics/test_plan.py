@@ -6,6 +6,7 @@ from glassbox_dsl.language.file import read_program
 from glassbox_dsl.plan.actual import COUNTS, against_plan, came_to, planned
 from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.program_plan import plan_program
+from glassbox_dsl.plan.room import SPARE_SHARE
 from glassbox_dsl.resolve.program import resolve_facts, resolve_items
 from glassbox_dsl.run import session as sessions
 from tests.semantics.conftest import Quiet
@@ -46,7 +47,8 @@ def test_planned_is_actual(text, budget, llama, tmp_path, monkeypatch):
     if budget is not None:
         free = plan.models[0]
         room = free.cost.weight_bytes + free.kept_bytes
-        room += 2 * budget * (free.cost.row_bytes(6) + free.cost.logit_bytes(1))
+        rows = 2 * budget * (free.cost.row_bytes(6) + free.cost.logit_bytes(1))
+        room += int(rows / (1 - SPARE_SHARE)) + 1
         plan = plan_program(program, resolved.facts, tables, memory=room, exact_packs=1000)
         assert 20 <= plan.models[0].budget_rows <= 25 and plan.planned.packs > free.planned.packs
     session = sessions.Session(program, resolved.facts, resolved.files, dict(tables), Quiet(), plan)

@@ -93,7 +93,8 @@ def _totals(content: dict[str, Any]) -> Iterator[str]:
     for model in content["models"]:
         yield (
             f"              {model['model']}: weights {_room(model['weight_bytes'])}, kept results "
-            f"{_room(model['kept_bytes'])}, the largest pack {_room(model['pack_bytes'])}"
+            f"{_room(model['kept_bytes'])}, the largest pack {_room(model['pack_bytes'])}, freed and still held "
+            f"{_room(model['spare_bytes'])}"
             + (
                 ""
                 if model["budget_rows"] is None

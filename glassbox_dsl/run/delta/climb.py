@@ -33,6 +33,7 @@ class Climb:
     _positions: Tensor | None = None
     visited: Callable[[str], bool] | None = None
     steps: Steps | None = None
+    between_layers: Callable[[], None] = lambda: None
 
     def run(self) -> Tensor:
         """The stream behind the last floor, [row, dim]."""
@@ -48,6 +49,7 @@ class Climb:
             stack.enter_context(steps.opened())
             stream = self._entered(0, embedded_rows)
             for layer, floor in enumerate(self.pack.floors[:-1]):
+                self.between_layers()
                 stream = self._entered(layer + 1, self._through(layer, floor, stream))
         self.calls.forget()
         return stream

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -17,8 +18,9 @@ from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.plan.pack import Pack, Share
 from glassbox_dsl.plan.packing import Packing
 from glassbox_dsl.plan.progress import Progress
+from glassbox_dsl.plan.room import SPARE_BYTES, kept_bytes
 from glassbox_dsl.plan.rows import RowMaker
-from glassbox_dsl.plan.tally import Tally
+from glassbox_dsl.plan.tally import Tally, pack_bytes
 from glassbox_dsl.plan.work import Work
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context, RunResults
@@ -29,7 +31,7 @@ from glassbox_dsl.run.delta.visits import Kept, Visits
 from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.known import Known
-from glassbox_dsl.run.memory import out_of_memory, release
+from glassbox_dsl.run.memory import Heap, out_of_memory, release
 from glassbox_dsl.run.take_taps import TapTaker
 
 Receipts = dict[tuple[object, int, int], Receipt]
@@ -44,6 +46,8 @@ class DeltaMaker:
     budget_rows: int | None = None
     tally: Tally = field(default_factory=Tally)
     known: Known | None = None
+    heap: Heap = field(default_factory=lambda: Heap(SPARE_BYTES))
+    kept: int = 0
     receipts: dict[tuple[int, str], dict[Edit, Receipt]] = field(default_factory=dict)
     takers: dict[int, TapTaker] = field(default_factory=dict)
     calls: dict[int, LayerCalls] = field(default_factory=dict)
@@ -54,6 +58,7 @@ class DeltaMaker:
 
     def make_all(self) -> None:
         """Every run, stage by stage."""
+        self.heap.rest()
         for jobs in self.work.stages:
             self._stage(jobs)
 
@@ -66,6 +71,7 @@ class DeltaMaker:
     def _stage(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             self._prepare(job)
+            self.kept += kept_bytes(job)
         if self.known is not None:
             self.known.look_up(jobs)
             for job in jobs:
@@ -88,12 +94,15 @@ class DeltaMaker:
         try:
             visits = Visits(pack, kept, receipts, context.instrument.device)
             visits.prepare()
-            stream = Climb(context.instrument, self._calls(context, pack.longest), pack, visits).run()
+            cost = ModelCost(context.sizes.facts, str(context.instrument.dtype).removeprefix("torch."))
+            climb = Climb(context.instrument, self._calls(context, pack.longest), pack, visits)
+            if context.instrument.device.type == "cpu":
+                climb.between_layers = partial(self.heap.keep_to, self.kept + pack_bytes(pack, cost))
+            stream = climb.run()
             with torch.inference_mode():
                 TapRows(context.instrument, visits, self.takers).take(stream)
             visits.settle()
-            dtype = str(context.instrument.dtype).removeprefix("torch.")
-            self.tally.add(pack, ModelCost(context.sizes.facts, dtype))
+            self.tally.add(pack, cost)
             if self.known is not None:
                 self.known.note(pack, receipts)
             return

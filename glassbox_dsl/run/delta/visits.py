@@ -58,6 +58,12 @@ class Visits:
     fired: dict[EditPart, NDArray[np.bool_]] = field(default_factory=dict)
     tensors: dict[int, tuple[Integers, Tensor]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        shared = [self.receipts[key] for key in {twin.of for twin in self.pack.twins}]
+        self.logged = [receipt for receipt in shared if receipt.log is None]
+        for receipt in self.logged:
+            receipt.log = []
+
     def keys(self) -> tuple[set[SiteKey], set[SiteKey]]:
         """What is read and what is written, by layer."""
         writes = {SiteKey(*key) for floor in self.pack.floors for key in floor.writes}
@@ -181,7 +187,15 @@ class Visits:
         fired[write.number] |= batch.hit[part.edit].numpy()
 
     def settle(self) -> None:
-        """After the climb: fill in the receipts."""
+        """After the climb: fill in the receipts, those of equal cells too."""
+        self._settle()
+        logs = {twin.of: tuple(self.receipts[twin.of].log or ()) for twin in self.pack.twins}
+        for twin in self.pack.twins:
+            self.receipts[twin.key].echo(logs[twin.of], twin)
+        for receipt in self.logged:
+            receipt.log = None
+
+    def _settle(self) -> None:
         for moved in self.moves:
             distance, size = moved.distance.cpu(), moved.size.cpu()
             rows = moved.part.cells[moved.number], moved.part.items[moved.number]
