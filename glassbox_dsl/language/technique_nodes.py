@@ -53,11 +53,15 @@ class Expansion(Expr):
 
 
 class FitUse(Node):
-    """A fit at given cells: `where` has one index per variable of the fit, in the fit's order."""
+    """A fit at given cells: `where` has one index per variable of the fit, in the fit's order.
+
+    `rank`: the pseudo-inverse of a map, from so many of its largest singular values (0: of all); None: the fit itself.
+    """
 
     fit: str
     where: tuple[tuple[str, Index], ...]
     dims: tuple[str, ...]
+    rank: int | None = None
 
 
 class FitValue(Expr):
@@ -77,16 +81,18 @@ class Auroc(Expr):
 
 
 class FitVariant(Variant):
-    """A fit of `kind` to `body`. `label` names what it predicts, `target` is a value in its place, for numbers.
+    """A fit of `kind` to `body`. `label` names what it predicts, `target` is a value in its place.
 
-    Items that agree on `group` stay on one side of the split; with `control` the labels are drawn anew, one for each
-    value of that feature (`item`: for each item).
+    `scored` is the metric of the run that `body` is read from which a trained basis makes large, once what lies in it
+    is exchanged for what lies in it of the `target`. Items that agree on `group` stay on one side of the split; with
+    `control` the labels are drawn anew, one for each value of that feature (`item`: for each item).
     """
 
     kind: str
     body: Expr
     label: str | None = None
     target: Expr | None = None
+    scored: MetricCall | None = None
     group: str | None = None
     control: str | None = None
     test: float = 0.3
@@ -101,5 +107,5 @@ class Fit(Node):
     dimensions: tuple[Dimension, ...]
     examples: tuple[Dimension, ...]
     variants: tuple[FitVariant, ...]
-    gives: str  # classes, number, basis
+    gives: str  # classes, number, basis, map
     data: str | None = None

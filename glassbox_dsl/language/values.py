@@ -122,6 +122,14 @@ class ValueReader(ContextReader):
         if not isinstance(base, nodes.Name):
             return self.in_context(self.value(base, scope), steps, scope)
         name = base.id
+        if (
+            name == "inverse"
+            and steps
+            and isinstance(steps[0], Parentheses)
+            and self.names.metric_named(name) is None
+        ):
+            value, rest = self.names.fit_reader.inverse(base, steps, scope)
+            return self.in_context(value, rest, scope)
         if steps and isinstance(steps[0], Parentheses):
             value = self.names.calls.call(base, steps[0], scope)
             return self.in_context(value, steps[1:], scope)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from glassbox_dsl.library.discovery import entries
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 class Unfit(Exception):
@@ -27,23 +28,45 @@ class Solution:
     offsets: Floats
 
 
+class Judge(Protocol):
+    """What the model makes of vectors put in the place of those of some examples."""
+
+    def __call__(self, vectors: Floats, rows: Integers) -> tuple[Floats, Floats]:
+        """The loss of each vector [n, dim] in nats [n], and the slope of its loss [n, dim].
+
+        `rows` [n] says which of the examples each vector belongs to.
+        """
+
+    def right(self, vectors: Floats) -> Floats:
+        """Whether the model gives the answer with a vector for each example [n, dim]: 1 or 0, [n]."""
+
+
 @dataclass(frozen=True)
 class FitKind:
     """A kind of fit.
 
     `gives` says what it is for: `classes` predicts which of two labels an example has (the sigmoid of its one
-    coordinate is the probability of the later label in sorted order), `number` predicts a number, and `basis` has
-    orthonormal directions and no target. `compute(x [n, dim], y [n], options)` takes the training examples; y is 0 or
-    1 for classes and empty for a basis. `options` has each option with its default; None: it has to be given.
+    coordinate is the probability of the later label in sorted order), `number` predicts a number, `basis` has
+    orthonormal directions, and `map` gives a vector. `compute(x [n, dim], y, options)` takes the training examples;
+    y [n] is 0 or 1 for classes and empty for a basis. `options` has each option with its default; None: it has to be
+    given; `compute` gets the `seed` beside them.
+
+    `asks` says what `compute` and `score` get of the model besides: a `Judge` of vectors that are read out by its end
+    in the place of y [n, dim] (`readout`), or of vectors put in the place of x (`interchange`); or the mean slope
+    [dim of y, dim of x] of y with respect to x (`slope`). `score(solution, x, y, asked)` rates such a fit on the
+    examples that were held out. `values` names the values it is made from; without them it takes one, x.
     """
 
     name: str
-    gives: Literal["classes", "number", "basis"]
+    gives: Literal["classes", "number", "basis", "map"]
     summary: str
-    compute: Callable[[Floats, Floats, Mapping[str, Any]], Solution]
+    compute: Callable[..., Solution]
     example: str
     source: str = ""
     options: tuple[tuple[str, float | int | None], ...] = ()
+    asks: Literal["", "readout", "interchange", "slope"] = ""
+    score: Callable[[Solution, Floats, Floats, Any], float] | None = None
+    values: tuple[str, ...] = ()
 
 
 @cache
@@ -63,3 +86,8 @@ def unstandardised(weights: Floats, offset: float, mean: Floats, deviation: Floa
     """Weights of standardised coordinates [dim] as a direction of the raw ones."""
     direction = weights / deviation
     return Solution(direction[None], np.array([offset - float(direction @ mean)]))
+
+
+def explained(left: float, whole: float) -> float:
+    """1 - left / whole: the share of a sum of squares or losses that is explained; NaN where there is none."""
+    return float(1 - left / whole) if whole > 0 else float("nan")

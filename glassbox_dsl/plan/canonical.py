@@ -179,7 +179,7 @@ class Writer:
             case techniques.FitUse():
                 content = self.fit(node.fit)
                 reads.add(content.reads)
-                return b"fit" + content.key + self.write(node.where, reads)
+                return b"fit" + content.key + self.write((node.where, node.rank), reads)
             case p.Load():
                 return b"load" + _file(node.path) + self.write((node.key, node.dims, node.feature), reads)
         return fields(node, lambda inner: self.write(inner, reads))

@@ -31,7 +31,7 @@ from glassbox_dsl.language.program import (
     Unembed,
 )
 from glassbox_dsl.language.set_nodes import SetIndex
-from glassbox_dsl.language.technique_nodes import FitValue
+from glassbox_dsl.language.technique_nodes import FitValue, FitVariant
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.resolve import errors
 from glassbox_dsl.resolve.cells import Cell, Row, Sizes, resolve_dimension
@@ -87,6 +87,11 @@ def check_across(experiment: Experiment, facts: Mapping[str, ModelFacts]) -> Ite
 def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[Diagnostic]:
     """Sites that the family lacks, with its reason."""
     for node in nodes.everything(experiment):
+        if isinstance(node, FitVariant) and isinstance(node.body, SiteRead) and node.scored is not None:
+            site = node.body.site
+            if site in facts.read_only:  # what is exchanged is written
+                place = _site_place(node.body.span, site)
+                yield errors.read_only_site(place, site, facts.family, facts.read_only[site])
         if not isinstance(node, SiteRead | Edit | ScrubNode):
             continue
         place = _site_place(node.span, node.site)
@@ -221,13 +226,28 @@ def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Itera
         width = width_of(node.body, experiment, sizes.facts)
         if width is not None and width != sizes.facts.d_model:
             yield errors.not_residual(node.span, width, sizes.facts.d_model, sizes.model)
-    if isinstance(node, Operation) and node.operands:
-        widths = {w for o in node.operands if (w := width_of(o, experiment, sizes.facts)) is not None}
-        if len(widths) > 1:
-            low, high = sorted(widths)[:2]
-            yield errors.widths_differ(node.span, low, high, sizes.model)
+    widths = {
+        w for value in _meeting(node, experiment)
+        if (w := width_of(value, experiment, sizes.facts)) is not None
+    }  # fmt: skip
+    if len(widths) > 1:
+        low, high = sorted(widths)[:2]
+        yield errors.widths_differ(node.span, low, high, sizes.model)
     for child in nodes.children(node):
         yield from _expression(child, experiment, sizes)
+
+
+def _meeting(node: nodes.Node, experiment: Experiment) -> tuple[Expr, ...]:
+    """The values whose vectors meet in a node."""
+    if isinstance(node, Operation):
+        return node.operands
+    if isinstance(node, FitVariant) and node.scored is not None and node.target is not None:
+        return node.body, node.target
+    if isinstance(node, FitValue) and node.body is not None:
+        variants = experiment.fit(node.use.fit).variants
+        taken = variants[0].body if node.use.rank is None else variants[0].target
+        return (node.body, taken) if len(variants) == 1 and taken is not None else ()
+    return ()
 
 
 def _outside(read: SiteRead, sizes: Sizes) -> Iterator[Diagnostic]:
@@ -269,6 +289,10 @@ def width_of(value: Expr, experiment: Experiment, facts: ModelFacts) -> int | No
     if isinstance(value, FitValue):
         if value.part == "direction":
             return width_of(experiment.fit(value.use.fit).variants[0].body, experiment, facts)
+        if value.part == "apply" and value.feature == "dim":
+            fit = experiment.fit(value.use.fit).variants[0]
+            given = fit.target if value.use.rank is None else fit.body
+            return None if given is None else width_of(given, experiment, facts)
         return (
             None if value.body is None or value.part == "apply" else width_of(value.body, experiment, facts)
         )

@@ -67,7 +67,7 @@ BAD = [
     ("GB226", "run p = forward(clean) { resid_pre[0, last] := clean.resid_pre[:, last] }  measure a = ld(p)"),
     (
         "GB290",
-        "fit f = tuned_lens(clean.resid_post[0, last], steps: 2)  measure a = norm(f(clean.resid_post[0, last]))",
+        'fit f = sae("folder", site: resid_post[0])  measure a = norm(clean.f.error[0, last])',
     ),
     ("GB290", "circuit c = eap(ld, clean: clean, corrupt: clean, edges: 3)  measure a = size(c)"),
     ("GB290", "measure a = norm(clean.mlp.result[0, 0, last])"),
