@@ -22,8 +22,6 @@ from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 if TYPE_CHECKING:
     from glassbox_dsl.language.experiment import ExperimentReader
 
-ELSEWHERE = ("sae",)
-"""Kinds of the language that are not built."""
 TARGETS = {"classes": ("label",), "number": ("label", "to"), "basis": (), "map": ()}
 HELD = ("test", "group", "seed")
 
@@ -79,8 +77,6 @@ class FitReader:
         if isinstance(function, nodes.Name) and function.id in words:
             function = words[function.id]
         name = function.id if isinstance(function, nodes.Name) else function.span.text
-        if name in ELSEWHERE:
-            raise Problem(errors.not_built(call.function.span, f"the fit `{name}`"))
         if name not in fit_kinds():
             raise Problem(errors.unknown_name(call.function.span, name, fit_kinds(), "kind of fit"))
         return fit_kinds()[name]

@@ -109,3 +109,47 @@ class Fit(Node):
     variants: tuple[FitVariant, ...]
     gives: str  # classes, number, basis, map
     data: str | None = None
+
+
+class Dictionary(Node):
+    """A sparse autoencoder at a site of a layer, from the files in the folder `path`.
+
+    The code of a vector x [dim] is f((x - b_dec if `centred` else x) W_enc + b_enc) [latent], f by `architecture`:
+    `standard` (ReLU), `jumprelu` (0 up to a threshold), `topk` (ReLU of the `k` largest). The error is
+    x - (code W_dec + b_dec), so that code and error give x back.
+    """
+
+    name: str
+    path: str
+    site: str
+    layer: int
+    architecture: str
+    width: int
+    latents: int
+    k: int = 0
+    centred: bool = True
+
+
+class CodeRead(Expr):
+    """`RUN.f.code[...]` or `RUN.f.error[...]`: of what the run has at the dictionary's site, `body`."""
+
+    dictionary: str
+    part: Literal["code", "error"]
+    body: SiteRead
+    latent: Index | None = None
+
+
+class Change(Node):
+    """One edit of a code or error."""
+
+    part: Literal["code", "error"]
+    latent: Index | None
+    op: Literal[":=", "+=", "-=", "*="]
+    value: Expr
+
+
+class CodeChange(Expr):
+    """What edits of a dictionary's code and error, in this order, add to the site that it stands at."""
+
+    dictionary: str
+    changes: tuple[Change, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 from glassbox_dsl.diagnostics import Diagnostic
@@ -31,7 +32,7 @@ from glassbox_dsl.language.program import (
     Unembed,
 )
 from glassbox_dsl.language.set_nodes import SetIndex
-from glassbox_dsl.language.technique_nodes import FitValue, FitVariant
+from glassbox_dsl.language.technique_nodes import CodeChange, CodeRead, FitValue, FitVariant
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.resolve import errors
 from glassbox_dsl.resolve.cells import Cell, Row, Sizes, resolve_dimension
@@ -58,8 +59,9 @@ def check_experiment(
 
     `others` are experiments it may read measures of, `items` how many items data sets have, where that is known.
     """
-    sizes = Sizes(facts, n_items=2, longest=LONGEST, model=model)
+    sizes = Sizes(facts, n_items=2, longest=LONGEST, model=model, latents=experiment.latents)
     found = list(_absent(experiment, facts, model))
+    found += _dictionaries(experiment, sizes)
     found += _domains(experiment, sizes)
     for run in experiment.runs:
         if run.model in (None, model):
@@ -99,6 +101,18 @@ def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[D
             yield errors.absent_site(place, node.site, facts.family, facts.absent[node.site])
         elif isinstance(node, Edit) and node.site in facts.read_only:
             yield errors.read_only_site(place, node.site, facts.family, facts.read_only[node.site])
+
+
+def _dictionaries(experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
+    """Dictionaries of another width than the model's, or above its layers."""
+    for one in experiment.dictionaries:
+        if one.site in sizes.facts.absent:
+            continue
+        width = sizes.facts.feature_size(one.site)
+        if one.layer not in sizes.facts.layers_with(one.site):
+            yield errors.no_such_layer(one.span, one.site, sizes.facts.layers_with(one.site), sizes.model)
+        elif width is not None and width != one.width:
+            yield errors.widths_differ(one.span, one.width, width, sizes.model)
 
 
 def _site_place(span: Span, site: str) -> Span:
@@ -222,6 +236,8 @@ def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Itera
     """Written indices outside their axes, and values of the wrong width."""
     if isinstance(node, SiteRead) and not node.copied:
         yield from _outside(node, sizes)
+    if isinstance(node, CodeRead | CodeChange):
+        yield from _latents(node, experiment, sizes)
     if isinstance(node, Unembed):
         width = width_of(node.body, experiment, sizes.facts)
         if width is not None and width != sizes.facts.d_model:
@@ -263,6 +279,16 @@ def _outside(read: SiteRead, sizes: Sizes) -> Iterator[Diagnostic]:
                 )
             else:
                 yield errors.outside(index.span, axis, text, sizes.model, sizes.of(axis, read.site))
+
+
+def _latents(node: CodeRead | CodeChange, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
+    """Written indices of latents that a dictionary does not have."""
+    own = replace(sizes, latents=experiment.dictionary(node.dictionary).latents)
+    for one in (node,) if isinstance(node, CodeRead) else node.changes:
+        if one.latent is None or swept_variables(one.latent) or _some(one.latent, "latent", {}, own, ""):
+            continue
+        text = " ".join(one.latent.span.text.split())
+        yield errors.outside(one.latent.span, "latent", text, node.dictionary, own.latents)
 
 
 def _edit_width(edit: Edit, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
