@@ -31,7 +31,9 @@ def test_what_was_measured_was_measured_with_the_files_as_they_are(gallery):
 
 def test_every_claim_was_seen_to_hold_on_every_model(gallery):
     record = gallery.load()
-    assert [(name, c["text"]) for name, kept in record.items() for c in kept["claims"] if not c["holds"]] == []
+    assert [
+        (name, c["text"]) for name, kept in record.items() for c in kept["claims"] if not c["holds"]
+    ] == []
     for path in gallery.experiments():
         program, _ = read_program(path)
         for experiment in (e for e in program.experiments if e.wanted):
@@ -39,7 +41,9 @@ def test_every_claim_was_seen_to_hold_on_every_model(gallery):
             claims = [c for c in record[path.stem]["claims"] if c["experiment"] == experiment.name]
             assert {c["text"].removeprefix("expect ") for c in claims} == written, path.stem
             if written:
-                assert {c["model"] for c in claims if c["model"]} in (set(experiment.models), set()), path.stem
+                assert {c["model"] for c in claims if c["model"]} in (set(experiment.models), set()), (
+                    path.stem
+                )
 
 
 def test_an_experiment_fits_on_a_screen_and_names_its_paper(gallery):
@@ -61,4 +65,7 @@ def test_claims_are_shown_with_both_sides_where_the_right_one_is_no_number(galle
     claim = {"text": "mean(a) > 1", "left": 2.0, "right": 1.0, "cells": 1, "holds": True}
     assert gallery._sides(claim) == "2"
     assert gallery._sides({**claim, "text": "mean(a) > mean(b)"}) == "2 and 1"
-    assert gallery._sides({**claim, "holds": False, "cells": 3}) == "2 (the nearest of 3 cells) **does not hold**"
+    assert (
+        gallery._sides({**claim, "holds": False, "cells": 3})
+        == "2 (the nearest of 3 cells) **does not hold**"
+    )

@@ -42,7 +42,9 @@ def experiments() -> list[Path]:
 def whole(path: Path) -> str:
     """The text of a file, with that of the files that it imports."""
     text = path.read_text(encoding="utf-8")
-    return text + "".join(whole(path.parent / name) for name in re.findall(r'^import "(.*)"$', text, re.MULTILINE))
+    return text + "".join(
+        whole(path.parent / name) for name in re.findall(r'^import "(.*)"$', text, re.MULTILINE)
+    )
 
 
 def fingerprint(path: Path) -> str:

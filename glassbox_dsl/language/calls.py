@@ -52,6 +52,7 @@ class CallReader:
     def __init__(self, names: ExperimentReader) -> None:
         self.names = names
         self.metrics = MetricReader(names)
+        self.gradients = GradientReader(names)
         self.special: dict[str, Callable[[Arguments, Scope], Expr]] = {
             "softmax": self.softmax,
             "correlation": self.correlation,
@@ -65,7 +66,7 @@ class CallReader:
             "text": self.text,
             "attribution": AttributionReader(names).attribution,
             **FitCalls(names).functions,
-            **GradientReader(names).functions,
+            **self.gradients.functions,
             **SetCalls(names).functions,
         }
 

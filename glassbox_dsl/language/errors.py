@@ -346,6 +346,38 @@ def text_alone(span: Span) -> Diagnostic:
     return wrong_kind(span, span.text[:40], "a text", "a number", help_)
 
 
+def bad_dictionary(span: Span, path: str, why: str) -> Diagnostic:
+    """A sparse dictionary whose files do not fit."""
+    help_ = "give the folder of a standard, jumprelu or topk dictionary, and the site that it was trained at"
+    return Diagnostic("GB256", f"the dictionary in `{path}` cannot be used", span, why, help_)
+
+
+def other_layer(span: Span, name: str, site: str, layer: int) -> Diagnostic:
+    """A dictionary named at a layer where it does not stand."""
+    return Diagnostic(
+        "GB257", f"`{name}` stands at layer {layer}", span, f"it was given for {site}[{layer}]",
+        f"write `{layer}` here, or leave the layer out: `[latent: 3, pos: last]`",
+    )  # fmt: skip
+
+
+def edited_code(span: Span, name: str, run: str) -> Diagnostic:
+    """A code read of a run that changes it."""
+    return Diagnostic(
+        "GB258", f"`{name}` is edited in `{run}`", span,
+        "the code there is what the edit says; encoding the edited state again gives another one",
+        "read it of a run that leaves it alone, or read the site that it stands at",
+    )  # fmt: skip
+
+
+def codes_apart(span: Span, name: str) -> Diagnostic:
+    """Edits of a dictionary at several positions of a run."""
+    return Diagnostic(
+        "GB258", f"`{name}` is edited at two places of a run", span,
+        "the places may be the same token, whose code is made once",
+        "write all edits at one position, or at all of them",
+    )  # fmt: skip
+
+
 def not_built(span: Span, what: str) -> Diagnostic:
     """A form of the language that this version does not run."""
     return Diagnostic(

@@ -9,6 +9,7 @@ from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.binders import read_binders, readings
 from glassbox_dsl.language.calls import CallReader
+from glassbox_dsl.language.dictionaries import DictionaryReader, is_dictionary
 from glassbox_dsl.language.errors import Poisoned, Problem
 from glassbox_dsl.language.fits import FitReader
 from glassbox_dsl.language.hypotheses import HypothesisReader
@@ -30,7 +31,7 @@ from glassbox_dsl.language.scope import Met, Scope
 from glassbox_dsl.language.set_axes import is_truth
 from glassbox_dsl.language.set_nodes import SetExpr
 from glassbox_dsl.language.sets import SetReader
-from glassbox_dsl.language.technique_nodes import Fit, GeneratedText
+from glassbox_dsl.language.technique_nodes import Dictionary, Fit, GeneratedText
 from glassbox_dsl.language.unbuilt import unbuilt_forms
 from glassbox_dsl.language.values import ValueReader
 from glassbox_dsl.source import Span
@@ -57,6 +58,7 @@ class ExperimentReader(Names):
         self.runs: dict[str, Run] = {}
         self.families: dict[str, Value] = {}
         self.fits: dict[str, Fit] = {}
+        self.known_dictionaries: dict[str, Dictionary] = {}
         self.broken: set[str] = set()
         self.inline: dict[str, nodes.Expr] = {}
         self.sets = SetReader(self)
@@ -66,6 +68,7 @@ class ExperimentReader(Names):
         self.run_reader = RunReader(self)
         self.hypothesis_reader = HypothesisReader(self)
         self.fit_reader = FitReader(self)
+        self.dictionaries = DictionaryReader(self)
         self.models = self._used(nodes.UseModels, tuple(file.models), "model")
         self.data = self._used(nodes.UseData, tuple(file.data), "data")
         self._declare()
@@ -80,6 +83,8 @@ class ExperimentReader(Names):
                 self._guard(lambda item=item: self._run(item))  # type: ignore[misc]
             elif isinstance(item, nodes.Let | nodes.Measure | nodes.RecordTensor):
                 self._guard(lambda item=item: self._family(item))  # type: ignore[misc]
+            elif is_dictionary(item):
+                self._guard(lambda item=item: self.dictionary_named(item.name))  # type: ignore[misc]
             elif isinstance(item, nodes.Fit):
                 self._guard(lambda item=item: self._fit(item))  # type: ignore[misc]
             elif isinstance(item, nodes.Expect):
@@ -92,7 +97,8 @@ class ExperimentReader(Names):
         return ExperimentProgram(
             span=self.node.span, name=self.name, title=self.node.title, models=self.models, data=self.data,
             runs=tuple(self.runs.values()), values=(*self.families.values(), *claims),
-            fits=tuple(self.fits.values()), inline_answers=tuple(self.inline.items()),
+            fits=tuple(self.fits.values()), dictionaries=tuple(self.known_dictionaries.values()),
+            inline_answers=tuple(self.inline.items()),
         )  # fmt: skip
 
     def _guard(self, step: Callable[[], T]) -> T | None:
@@ -167,9 +173,16 @@ class ExperimentReader(Names):
     def fit_named(self, name: str) -> Fit | None:
         """The fit under a name."""
         node = self.declared.get(name)
-        if isinstance(node, nodes.Fit):
+        if isinstance(node, nodes.Fit) and not is_dictionary(node):
             return self._fit(node)
         return None
+
+    def dictionary_named(self, name: str) -> Dictionary | None:
+        """The dictionary under a name."""
+        node = self.declared.get(name)
+        if not isinstance(node, nodes.Fit) or not is_dictionary(node):
+            return None
+        return self._lazily(name, node.span, self.known_dictionaries, lambda: self.dictionaries.read(node))
 
     def _family(self, node: nodes.Let | nodes.Measure | nodes.RecordTensor) -> Value | None:
         if isinstance(node, nodes.Let) and literal(node.value):

@@ -164,14 +164,15 @@ class FileReader:
                 self.broken.add(node.name)
             self.data[node.name] = spec
 
-    def path_in_project(self, node: nodes.String) -> Path:
-        """The file that a text names, relative to the file it stands in, inside the project."""
+    def path_in_project(self, node: nodes.String, folder: bool = False) -> Path:
+        """The file (or folder) that a text names, relative to the file it stands in, inside the project."""
         base = Path(node.span.source.path).resolve().parent
         target = (base / node.value).resolve() if "\0" not in node.value else base
         if not target.is_relative_to(self.root):
             raise Problem(errors.bad_file(node.span, node.value, "it lies outside the project's folder"))
-        if not target.is_file():
-            raise Problem(errors.bad_file(node.span, node.value, "there is no such file"))
+        if not (target.is_dir() if folder else target.is_file()):
+            why = f"there is no such {'folder' if folder else 'file'}"
+            raise Problem(errors.bad_file(node.span, node.value, why))
         return target
 
     # ------------------------------------------------------------ the program

@@ -13,6 +13,7 @@ from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.language.program import Dimension, Expr, RunUse
 from glassbox_dsl.language.scope import Met, Scope, pass_on, whole_axis
 from glassbox_dsl.language.technique_nodes import Auroc, Fit, FitUse, FitValue, FitVariant
+from glassbox_dsl.language.trained_fits import MadeFrom, TrainedFitReader
 from glassbox_dsl.language.values import union
 from glassbox_dsl.library.fit import FitKind, fit_kinds
 from glassbox_dsl.syntax import nodes
@@ -21,10 +22,8 @@ from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 if TYPE_CHECKING:
     from glassbox_dsl.language.experiment import ExperimentReader
 
-ELSEWHERE = ("das", "tuned_lens", "jacobian", "sae")
-"""Kinds of the language that are not built."""
-COMMON = ("test", "group", "control", "seed")
-TARGETS = {"classes": ("label",), "number": ("label", "to"), "basis": ()}
+TARGETS = {"classes": ("label",), "number": ("label", "to"), "basis": (), "map": ()}
+HELD = ("test", "group", "seed")
 
 
 class FitReader:
@@ -32,6 +31,7 @@ class FitReader:
 
     def __init__(self, names: ExperimentReader) -> None:
         self.names = names
+        self.trained = TrainedFitReader(names)
 
     # ------------------------------------------------------------ declarations
 
@@ -50,8 +50,12 @@ class FitReader:
                 errors.bad_arguments(node.call.span, "fit", "one gives a basis, another a prediction", "")
             )
         own = {d.name: d for d in binders}
-        free = [met.merged(n) for n in union(v.body.dims for v in variants) if n not in (*own, ITEM)]
+        read = union(part.dims for v in variants for part in (v.body, v.target) if part is not None)
+        free = [met.merged(n) for n in read if n not in (*own, ITEM)]
         examples = tuple(d for d in free if all(v.axis in POSITION_AXES for v in d.variables))
+        if examples and any(k.asks == "interchange" for k in kinds):
+            why = f"one position is exchanged in a run: name it, or bind `{examples[0].name}`"
+            raise Problem(errors.bad_arguments(node.call.span, kinds[0].name, why, kinds[0].example))
         loose = [d for d in free if d not in examples]
         if loose and node.binders:
             raise Problem(errors.free_axes(node.span, node.name, [d.name for d in loose], list(own)))
@@ -63,7 +67,7 @@ class FitReader:
 
     def data(self, variants: Sequence[FitVariant]) -> str | None:
         """The data set that all runs of a fit are fixed to."""
-        uses = [n for v in variants for n in nodes.everything(v.body) if isinstance(n, RunUse)]
+        uses = [n for v in variants for n in nodes.everything(v) if isinstance(n, RunUse)]
         fixed = {self.names.runs[u.run].data for u in uses}
         return next(iter(fixed)) if len(fixed) == 1 else None
 
@@ -73,8 +77,6 @@ class FitReader:
         if isinstance(function, nodes.Name) and function.id in words:
             function = words[function.id]
         name = function.id if isinstance(function, nodes.Name) else function.span.text
-        if name in ELSEWHERE:
-            raise Problem(errors.not_built(call.function.span, f"the fit `{name}`"))
         if name not in fit_kinds():
             raise Problem(errors.unknown_name(call.function.span, name, fit_kinds(), "kind of fit"))
         return fit_kinds()[name]
@@ -87,7 +89,23 @@ class FitReader:
             kind.name, node.call.span, tuple(a.value for a in node.call.arguments if a.name is None),
             {a.name: a.value for a in node.call.arguments if a.name is not None}, kind.example,
         )  # fmt: skip
-        arguments.expect(1, 1, (*TARGETS[kind.gives], *(name for name, _ in kind.options), *COMMON))
+        own = [*kind.values, *TARGETS[kind.gives], *(["control"] if TARGETS[kind.gives] else [])]
+        count = 0 if kind.values else 1
+        arguments.expect(count, count, (*own, *(name for name, _ in kind.options), *HELD))
+        made = (
+            self.trained.made_from(kind, arguments, scope)
+            if kind.asks
+            else self.labelled(kind, arguments, scope)
+        )
+        return FitVariant(
+            span=node.span, when=when, kind=kind.name,
+            body=made.body, target=made.target, scored=made.scored, label=made.label,
+            group=self.feature(arguments, "group", scope), control=self.feature(arguments, "control", scope),
+            test=self.share(arguments), seed=arguments.integer("seed", 0), options=self.options(arguments, kind),
+        )  # fmt: skip
+
+    def labelled(self, kind: FitKind, arguments: Arguments, scope: Scope) -> MadeFrom:
+        """Vectors, and what is predicted from them."""
         body = self.names.values.value(arguments.positional[0], scope)
         if body.feature is None or body.feature == "vocab" or ITEM not in body.dims:
             raise arguments.problem(
@@ -96,11 +114,7 @@ class FitReader:
         label, target = self.label(arguments, kind, scope)
         if target is not None and not set(target.dims) <= {*body.dims}:
             raise arguments.problem("`to:` has an axis that the examples lack")
-        return FitVariant(
-            span=node.span, when=when, kind=kind.name, body=body, label=label, target=target,
-            group=self.feature(arguments, "group", scope), control=self.feature(arguments, "control", scope),
-            test=self.share(arguments), seed=arguments.integer("seed", 0), options=self.options(arguments, kind),
-        )  # fmt: skip
+        return MadeFrom(body, target, label=label)
 
     def label(self, arguments: Arguments, kind: FitKind, scope: Scope) -> tuple[str | None, Expr | None]:
         """What the fit predicts: a feature by name, or a value."""
@@ -183,10 +197,11 @@ class FitReader:
         match steps:
             case [Parentheses() as call, *rest]:
                 return self.applied(fit, use, call, scope), rest
-            case [Dot(name="direction") as dot, *rest] if fit.gives != "basis":
+            case [Dot(name="direction") as dot, *rest] if fit.gives in ("classes", "number"):
                 span = base.span.to(dot.span)
                 return FitValue(span=span, use=use, part="direction", dims=use.dims, feature="dim"), rest
-        parts = f"`{fit.name}(x)`" + ("" if fit.gives == "basis" else f" or `{fit.name}.direction`")
+        parts = f"`{fit.name}(x)`"
+        parts += f" or `{fit.name}.direction`" if fit.gives in ("classes", "number") else ""
         raise Problem(errors.wrong_kind(base.span, fit.name, "a fit", "a value", f"write {parts}"))
 
     def applied(self, fit: Fit, use: FitUse, call: Parentheses, scope: Scope) -> FitValue:
@@ -196,7 +211,7 @@ class FitReader:
         arguments = Arguments(fit.name, call.span, positional, named, f"{fit.name}(x)")
         arguments.expect(1, 1, ())
         body = self.vector(arguments.positional[0], scope)
-        feature = "component" if fit.gives == "basis" else None
+        feature = {"basis": "component", "map": "dim"}.get(fit.gives)
         return FitValue(
             span=call.span,
             use=use,
@@ -205,6 +220,25 @@ class FitReader:
             dims=union((body.dims, use.dims)),
             feature=feature,
         )
+
+    def inverse(self, base: nodes.Name, steps: Sequence[Step], scope: Scope) -> tuple[Expr, list[Step]]:
+        """`inverse(f, rank: 8)(x)`, and the steps behind it."""
+        called, *rest = steps
+        assert isinstance(called, Parentheses)
+        positional = tuple(a.value for a in called.arguments if a.name is None)
+        named = {str(a.name): a.value for a in called.arguments if a.name is not None}
+        usage = "inverse(MAP, rank: 8)(x)"
+        arguments = Arguments("inverse", base.span.to(called.span), positional, named, usage)
+        arguments.expect(1, 1, ("rank",))
+        use = self.argument(arguments.positional[0], scope)
+        if use is None or self.names.fits[use.fit].gives != "map":
+            raise arguments.problem("the name of a fit that gives a map is needed")
+        rank = arguments.integer("rank", 0)
+        if rank < 1 and "rank" in named:
+            raise arguments.problem("`rank:` is at least 1")
+        if not rest or not isinstance(rest[0], Parentheses):
+            raise arguments.problem("it is a map: give it the value that it takes back")
+        return self.applied(self.names.fits[use.fit], use.changed(rank=rank), rest[0], scope), rest[1:]
 
     def vector(self, node: nodes.Expr, scope: Scope) -> Expr:
         """A value with vectors."""
@@ -218,8 +252,10 @@ class FitReader:
     ) -> FitValue:
         """`project(x, f)` and `reject(x, f)` of a basis."""
         if self.names.fits[use.fit].gives != "basis":
-            help_ = f"write `{use.fit}.direction`"
-            raise Problem(errors.wrong_kind(use.span, use.fit, "a fit with one direction", "a basis", help_))
+            found, help_ = "a fit with one direction", f"write `{use.fit}.direction`"
+            if self.names.fits[use.fit].gives == "map":
+                found, help_ = "a map", f"write `{use.fit}(x)`"
+            raise Problem(errors.wrong_kind(use.span, use.fit, found, "a basis", help_))
         body = self.vector(arguments.positional[0], scope)
         return FitValue(
             span=arguments.span, use=use, part=part, body=body,  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from glassbox_dsl.vocabulary.sites import sites
 
 if TYPE_CHECKING:
     from glassbox_dsl.language.data.spec import DataSpec
+    from glassbox_dsl.language.dictionaries import DictionaryReader
     from glassbox_dsl.language.file import FileReader
     from glassbox_dsl.language.values import ValueReader
 
@@ -37,6 +38,7 @@ class Names:
     inline: dict[str, nodes.Expr]
     broken: set[str]
     values: ValueReader
+    dictionaries: DictionaryReader
 
     def scope(self, **fields: object) -> Scope:
         """A scope over the experiment's data sets."""
@@ -162,11 +164,13 @@ class Names:
         """The feature axis of the written site."""
         if scope.target is None:
             return None
-        return sites()[self.values.site_name(scope.target.path, scope)].feature
+        name = self.values.site_name(scope.target.path, scope)
+        code = self.dictionaries.part(name)
+        return sites()[name].feature if code is None else self.dictionaries.feature(code)
 
-    def file_path(self, node: nodes.String) -> Path:
-        """A file that the text names, relative to the file it stands in."""
-        return self.file.path_in_project(node)
+    def file_path(self, node: nodes.String, folder: bool = False) -> Path:
+        """A file (or folder) that the text names, relative to the file it stands in."""
+        return self.file.path_in_project(node, folder)
 
     def data_of(self, run: str) -> tuple[str, ...]:
         """The data sets that a run is made for."""

@@ -17,7 +17,7 @@ from glassbox_dsl.vocabulary.models import ModelSource
 
 if TYPE_CHECKING:
     from glassbox_dsl.language.set_nodes import SetExpr
-    from glassbox_dsl.language.technique_nodes import Fit
+    from glassbox_dsl.language.technique_nodes import Dictionary, Fit
 
 # ---------------------------------------------------------------- indices
 
@@ -436,6 +436,7 @@ class Experiment(Node):
     runs: tuple[Run, ...]
     values: tuple[Value, ...]
     fits: tuple[Fit, ...] = ()
+    dictionaries: tuple[Dictionary, ...] = ()
     inline_answers: tuple[tuple[str, SyntaxExpr], ...] = ()
     wanted: bool = True  # false: imported, runs only as far as something reads it
 
@@ -446,6 +447,15 @@ class Experiment(Node):
     def fit(self, name: str) -> Fit:
         """The fit of that name."""
         return next(fit for fit in self.fits if fit.name == name)
+
+    def dictionary(self, name: str) -> Dictionary:
+        """The dictionary of that name."""
+        return next(one for one in self.dictionaries if one.name == name)
+
+    @property
+    def latents(self) -> int:
+        """How many latents the largest dictionary has: the length of their axis."""
+        return max((one.latents for one in self.dictionaries), default=0)
 
     def value(self, kind: str, name: str) -> Value:
         """The let or measure of that name."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.arguments import Arguments
 from glassbox_dsl.language.binders import read_binders, readings
+from glassbox_dsl.language.dictionaries import together
 from glassbox_dsl.language.errors import Poisoned, Problem
 from glassbox_dsl.language.indices import dotted
 from glassbox_dsl.language.paths import without_paths
@@ -90,8 +91,8 @@ class RunReader:
             read = [(e, self.edit(e, scope_data, bound, words)) for e in map(as_write, node.edits)]
             phases = [(self.phases(w, e, generation is not None), e) for w, e in read]
             variants.append(RunVariant(
-                span=node.span, when=when, prompt=prompt, edits=tuple(e for p, e in phases if PROMPT in p),
-                generated=tuple(e for p, e in phases if GENERATED in p),
+                span=node.span, when=when, prompt=prompt, edits=together([e for p, e in phases if PROMPT in p]),
+                generated=together([e for p, e in phases if GENERATED in p]),
             ))  # fmt: skip
         return Run(
             span=node.span,
@@ -188,6 +189,8 @@ class RunReader:
         met = Met()
         scope = Scope(data=data, met=met, binders=bound, words=words, target=node.target)
         name = self.names.values.site_name(node.target.path, scope)
+        if (code := self.names.dictionaries.part(name)) is not None:
+            return self.names.dictionaries.edit(node, code, scope, bound)
         self.names.check_site(name, node.target.span)
         site = sites()[name]
         if not site.write:
@@ -197,7 +200,7 @@ class RunReader:
         )
         cells = self.names.values.index_dims(index, site.axes, scope)
         value = self.names.values.value(node.value, scope)
-        self.check_fits(node, name, value, (*cells, *(d.name for d in bound.values())), site.axes)
+        self.check_fits(node, name, value, (*cells, *(d.name for d in bound.values())), site.feature)
         return Edit(
             span=node.span,
             site=name,
@@ -208,7 +211,7 @@ class RunReader:
         )
 
     def check_fits(
-        self, node: nodes.Write, name: str, value: Expr, cells: Sequence[str], axes: Sequence[str]
+        self, node: nodes.Write, name: str, value: Expr, cells: Sequence[str], feature: str | None
     ) -> None:
         """The value has no axis that the written cells lack, and the right kind of cell."""
         loose = [d for d in value.dims if d not in cells and d != ITEM]
@@ -217,6 +220,5 @@ class RunReader:
             raise Problem(
                 errors.no_axis_in_cells(node.value.span, loose[0], name, list(dict.fromkeys(cells)), help_)
             )
-        feature = sites()[name].feature
         if value.feature is not None and value.feature != feature:
             raise Problem(errors.features_differ(node.value.span, value.feature, feature or "none"))

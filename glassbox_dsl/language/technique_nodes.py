@@ -55,11 +55,15 @@ class Expansion(Expr):
 
 
 class FitUse(Node):
-    """A fit at given cells: `where` has one index per variable of the fit, in the fit's order."""
+    """A fit at given cells: `where` has one index per variable of the fit, in the fit's order.
+
+    `rank`: the pseudo-inverse of a map, from so many of its largest singular values (0: of all); None: the fit itself.
+    """
 
     fit: str
     where: tuple[tuple[str, Index], ...]
     dims: tuple[str, ...]
+    rank: int | None = None
 
 
 class FitValue(Expr):
@@ -79,16 +83,18 @@ class Auroc(Expr):
 
 
 class FitVariant(Variant):
-    """A fit of `kind` to `body`. `label` names what it predicts, `target` is a value in its place, for numbers.
+    """A fit of `kind` to `body`. `label` names what it predicts, `target` is a value in its place.
 
-    Items that agree on `group` stay on one side of the split; with `control` the labels are drawn anew, one for each
-    value of that feature (`item`: for each item).
+    `scored` is the metric of the run that `body` is read from which a trained basis makes large, once what lies in it
+    is exchanged for what lies in it of the `target`. Items that agree on `group` stay on one side of the split; with
+    `control` the labels are drawn anew, one for each value of that feature (`item`: for each item).
     """
 
     kind: str
     body: Expr
     label: str | None = None
     target: Expr | None = None
+    scored: MetricCall | None = None
     group: str | None = None
     control: str | None = None
     test: float = 0.3
@@ -103,5 +109,49 @@ class Fit(Node):
     dimensions: tuple[Dimension, ...]
     examples: tuple[Dimension, ...]
     variants: tuple[FitVariant, ...]
-    gives: str  # classes, number, basis
+    gives: str  # classes, number, basis, map
     data: str | None = None
+
+
+class Dictionary(Node):
+    """A sparse autoencoder at a site of a layer, from the files in the folder `path`.
+
+    The code of a vector x [dim] is f((x - b_dec if `centred` else x) W_enc + b_enc) [latent], f by `architecture`:
+    `standard` (ReLU), `jumprelu` (0 up to a threshold), `topk` (ReLU of the `k` largest). The error is
+    x - (code W_dec + b_dec), so that code and error give x back.
+    """
+
+    name: str
+    path: str
+    site: str
+    layer: int
+    architecture: str
+    width: int
+    latents: int
+    k: int = 0
+    centred: bool = True
+
+
+class CodeRead(Expr):
+    """`RUN.f.code[...]` or `RUN.f.error[...]`: of what the run has at the dictionary's site, `body`."""
+
+    dictionary: str
+    part: Literal["code", "error"]
+    body: SiteRead
+    latent: Index | None = None
+
+
+class Change(Node):
+    """One edit of a code or error."""
+
+    part: Literal["code", "error"]
+    latent: Index | None
+    op: Literal[":=", "+=", "-=", "*="]
+    value: Expr
+
+
+class CodeChange(Expr):
+    """What edits of a dictionary's code and error, in this order, add to the site that it stands at."""
+
+    dictionary: str
+    changes: tuple[Change, ...]

@@ -15,18 +15,19 @@ LARGEST_HEADER = 100_000_000
 
 def tensor_shape(path: Path, file: nodes.String, key: nodes.String) -> tuple[int, ...]:
     """The shape of the tensor `key` of the file at `path`, which the text `file` names."""
-    header = _header(path, file)
-    known = [name for name in header if name != "__metadata__"]
+    entries = header(path, file)
+    known = [name for name in entries if name != "__metadata__"]
     if key.value not in known:
         raise Problem(errors.unknown_name(key.span, key.value, known, "key"))
-    entry = header[key.value]
+    entry = entries[key.value]
     shape = entry.get("shape") if isinstance(entry, dict) else None
     if not isinstance(shape, list) or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise Problem(errors.bad_file(file.span, file.value, f"`{key.value}` has no shape in its header"))
     return tuple(shape)
 
 
-def _header(path: Path, file: nodes.String) -> dict[str, Any]:
+def header(path: Path, file: nodes.String) -> dict[str, Any]:
+    """What a safetensors file says of its tensors, by name."""
     try:
         with open(path, "rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
@@ -34,10 +35,10 @@ def _header(path: Path, file: nodes.String) -> dict[str, Any]:
     except OSError as problem:
         raise Problem(errors.bad_file(file.span, file.value, problem.strerror or str(problem))) from problem
     try:
-        header = json.loads(raw) if len(raw) == size else None
+        found = json.loads(raw) if len(raw) == size else None
     except (ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict):
+        found = None
+    if not isinstance(found, dict):
         why = "it does not begin with a safetensors header: damaged, or of another format"
         raise Problem(errors.bad_file(file.span, file.value, why))
-    return header
+    return found

@@ -12,7 +12,7 @@ from glassbox_dsl.vocabulary.sites import sites
 STATEMENTS: dict[type[nodes.Node], str] = {
     nodes.Circuit: "`circuit`",
 }
-CALLS = ("inverse",)
+CALLS: tuple[str, ...] = ()
 CHARTS = ("graph",)
 
 

@@ -122,6 +122,14 @@ class ValueReader(ContextReader):
         if not isinstance(base, nodes.Name):
             return self.in_context(self.value(base, scope), steps, scope)
         name = base.id
+        if (
+            name == "inverse"
+            and steps
+            and isinstance(steps[0], Parentheses)
+            and self.names.metric_named(name) is None
+        ):
+            value, rest = self.names.fit_reader.inverse(base, steps, scope)
+            return self.in_context(value, rest, scope)
         if steps and isinstance(steps[0], Parentheses):
             value = self.names.calls.call(base, steps[0], scope)
             return self.in_context(value, steps[1:], scope)
@@ -178,8 +186,7 @@ class ValueReader(ContextReader):
     def own_value(self, span: Span, scope: Scope) -> Expr:
         """`self`: the value at the written site after the earlier edits."""
         assert scope.target is not None
-        site = sites()[".".join(scope.target.path)]
-        return OwnValue(span=span, dims=(), feature=site.feature)
+        return OwnValue(span=span, dims=(), feature=self.names.target_feature(scope))
 
     def parameter(self, base: nodes.Name, steps: list[Step], scope: Scope) -> Expr:
         """A parameter of a metric: a run to read from, or a value."""
@@ -231,12 +238,18 @@ class ValueReader(ContextReader):
             return self.in_context(value, rest, scope)
         name = self.site_name([d.name for d in path], scope)
         span = base.span.to(path[-1].span)
-        self.names.check_site(
-            name, Span(span.source, path[0].span.end - len(path[0].name), path[-1].span.end)
-        )
+        code = self.names.dictionaries.part(name)
+        if code is None:
+            self.names.check_site(
+                name, Span(span.source, path[0].span.end - len(path[0].name), path[-1].span.end)
+            )
         items: tuple[nodes.IndexItem, ...] = ()
         if rest and isinstance(rest[0], Brackets) and not context_items(rest[0]):
             items, span, rest = rest[0].items, rest[0].span, rest[1:]
+        if code is not None:
+            return self.in_context(
+                self.names.dictionaries.code_read(use, code, items, scope, span), rest, scope
+            )
         return self.in_context(self.site_read(use, name, items, scope, span), rest, scope)
 
     @staticmethod
@@ -311,6 +324,10 @@ class ValueReader(ContextReader):
         """The bare run on the right of an edit: the written site at the written indices."""
         assert scope.target is not None
         name = self.site_name(scope.target.path, scope)
+        if (code := self.names.dictionaries.part(name)) is not None:
+            return self.names.dictionaries.code_read(
+                use, code, scope.target.indices, scope, span, copied=True
+            )
         read = self.site_read(use, name, scope.target.indices, scope, span)
         return read.changed(copied=True)
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from glassbox_dsl.library.fit import Solution
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 def standardised(x: Floats) -> tuple[Floats, Floats, Floats]:
@@ -21,3 +22,8 @@ def unstandardised(weights: Floats, offset: float, mean: Floats, deviation: Floa
     """Weights of standardised coordinates [dim] as a direction of the raw ones."""
     direction = weights / deviation
     return Solution(direction[None], np.array([offset - float(direction @ mean)]))
+
+
+def explained(left: float, whole: float) -> float:
+    """1 - left / whole: the share of a sum of squares or losses that is explained; NaN where there is none."""
+    return float(1 - left / whole) if whole > 0 else float("nan")

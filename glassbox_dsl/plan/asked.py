@@ -52,7 +52,12 @@ def _for_others(experiment: Experiment, data: str) -> list[Expr]:
         return {experiment.run(u.run).data for u in run_uses(reduce.body, experiment, sets=False)}
 
     found = [n for n in everything(experiment) if isinstance(n, Reduce) and ITEM not in n.dims]
-    fitted = [v.body for fit in experiment.fits if fit.data == data for v in fit.variants]
+    fitted = [
+        part
+        for fit in experiment.fits if fit.data == data
+        for v in fit.variants
+        for part in (v.body, v.target, v.scored) if part is not None
+    ]  # fmt: skip
     return [*(reduce for reduce in found if data_of(reduce) == {data}), *fitted]
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.language import program as p
 from glassbox_dsl.language import technique_nodes as techniques
+from glassbox_dsl.language.dictionary_files import WEIGHTS
 from glassbox_dsl.language.set_nodes import SetReference
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.source import Span
@@ -31,6 +32,7 @@ ITEMWISE = (
     *(p.TokenAt, p.MetricCall, p.Operation, p.Unembed, p.Direction, p.Load, p.OwnValue, p.Reference, p.Edit),
     *(p.Run, p.RunVariant, p.Value, p.ValueVariant, Tap, techniques.Attribution, techniques.FitUse),
     *(techniques.FitValue, techniques.Grad, techniques.GeneratedText),
+    *(techniques.CodeRead, techniques.CodeChange, techniques.Change),
 )  # fmt: skip
 """Nodes whose value for an item depends on nothing but that item; `Writer` looks at the others one by one."""
 
@@ -179,7 +181,12 @@ class Writer:
             case techniques.FitUse():
                 content = self.fit(node.fit)
                 reads.add(content.reads)
-                return b"fit" + content.key + self.write(node.where, reads)
+                return b"fit" + content.key + self.write((node.where, node.rank), reads)
+            case techniques.CodeRead() | techniques.CodeChange():
+                about = self.experiment.dictionary(node.dictionary)
+                own = {n: node.__dict__[n] for n in node._fields if n not in (*SHOWN, "dictionary")}
+                made = [about.__dict__[n] for n in about._fields if n not in (*SHOWN, "name", "path")]
+                return b"code" + _file(f"{about.path}/{WEIGHTS}") + self.write((made, own), reads)
             case p.Load():
                 return b"load" + _file(node.path) + self.write((node.key, node.dims, node.feature), reads)
         return fields(node, lambda inner: self.write(inner, reads))

@@ -83,7 +83,7 @@ def _of(
         else:
             items = sum(i.kept for i in table.items)
             longest = max((len(p.ids) for i in table.items for p in i.prompts.values()), default=1)
-        sizes = Sizes(facts[model], items, longest, model)
+        sizes = Sizes(facts[model], items, longest, model, experiment.latents)
         for run in experiment.runs:
             here = run.model in (None, model) and run.data in (None, data) and run.name in used
             if here and all(v.prompt in spec.prompts for v in run.variants):

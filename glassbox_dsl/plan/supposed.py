@@ -32,7 +32,13 @@ def supposed_setting(
     program: Program, experiment: Experiment, model: str, data: str, arrays: DataArrays, facts: ModelFacts
 ) -> Setting:
     """A setting whose sets from results have supposed members."""
-    setting = Setting(experiment, model, data, arrays, Sizes(facts, arrays.n_items, arrays.longest, model))
+    setting = Setting(
+        experiment,
+        model,
+        data,
+        arrays,
+        Sizes(facts, arrays.n_items, arrays.longest, model, experiment.latents),
+    )
     setting.sets.values = Supposed(program, setting)
     return setting
 

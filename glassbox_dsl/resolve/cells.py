@@ -51,17 +51,20 @@ Row = tuple[Cell, ...]
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the length of axes depends on: the model, the items kept, and the longest prompt in tokens."""
+    """What the length of axes depends on: the model, the items kept, the longest prompt in tokens, and dictionaries."""
 
     facts: ModelFacts
     n_items: int
     longest: int
     model: str
+    latents: int = 0
 
     def of(self, axis: str, site: str | None = None) -> int:
         """How many cells an axis (of one site) has at most."""
         if axis == ITEM:
             return self.n_items
+        if axis == "latent":
+            return self.latents
         return self.longest if axis in POSITION_AXES else self.facts.axis_size(axis, site) or 0
 
 

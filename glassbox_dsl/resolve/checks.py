@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 from glassbox_dsl.diagnostics import Diagnostic
@@ -32,7 +33,7 @@ from glassbox_dsl.language.program import (
     Unembed,
 )
 from glassbox_dsl.language.set_nodes import SetIndex
-from glassbox_dsl.language.technique_nodes import FitValue, Grad
+from glassbox_dsl.language.technique_nodes import CodeChange, CodeRead, FitValue, FitVariant, Grad
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.resolve import errors
 from glassbox_dsl.resolve.cells import Cell, Row, Sizes, resolve_dimension
@@ -59,8 +60,9 @@ def check_experiment(
 
     `others` are experiments it may read measures of, `items` how many items data sets have, where that is known.
     """
-    sizes = Sizes(facts, n_items=2, longest=LONGEST, model=model)
+    sizes = Sizes(facts, n_items=2, longest=LONGEST, model=model, latents=experiment.latents)
     found = list(_absent(experiment, facts, model))
+    found += _dictionaries(experiment, sizes)
     found += _domains(experiment, sizes)
     for run in experiment.runs:
         if run.model in (None, model):
@@ -95,6 +97,11 @@ def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[D
         if isinstance(node, Grad) and (reason := facts.read_only.get(node.read.site)) is not None:
             place = _site_place(node.read.span, node.read.site)
             yield errors.no_gradient(place, node.read.site, facts.family, reason)
+        if isinstance(node, FitVariant) and isinstance(node.body, SiteRead) and node.scored is not None:
+            site = node.body.site
+            if site in facts.read_only:  # what is exchanged is written
+                place = _site_place(node.body.span, site)
+                yield errors.read_only_site(place, site, facts.family, facts.read_only[site])
         if not isinstance(node, SiteRead | Edit | ScrubNode):
             continue
         place = _site_place(node.span, node.site)
@@ -102,6 +109,18 @@ def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[D
             yield errors.absent_site(place, node.site, facts.family, facts.absent[node.site])
         elif isinstance(node, Edit) and node.site in facts.read_only:
             yield errors.read_only_site(place, node.site, facts.family, facts.read_only[node.site])
+
+
+def _dictionaries(experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
+    """Dictionaries of another width than the model's, or above its layers."""
+    for one in experiment.dictionaries:
+        if one.site in sizes.facts.absent:
+            continue
+        width = sizes.facts.feature_size(one.site)
+        if one.layer not in sizes.facts.layers_with(one.site):
+            yield errors.no_such_layer(one.span, one.site, sizes.facts.layers_with(one.site), sizes.model)
+        elif width is not None and width != one.width:
+            yield errors.widths_differ(one.span, one.width, width, sizes.model)
 
 
 def _site_place(span: Span, site: str) -> Span:
@@ -225,17 +244,34 @@ def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Itera
     """Written indices outside their axes, and values of the wrong width."""
     if isinstance(node, SiteRead) and not node.copied:
         yield from _outside(node, sizes)
+    if isinstance(node, CodeRead | CodeChange):
+        yield from _latents(node, experiment, sizes)
     if isinstance(node, Unembed):
         width = width_of(node.body, experiment, sizes.facts)
         if width is not None and width != sizes.facts.d_model:
             yield errors.not_residual(node.span, width, sizes.facts.d_model, sizes.model)
-    if isinstance(node, Operation) and node.operands:
-        widths = {w for o in node.operands if (w := width_of(o, experiment, sizes.facts)) is not None}
-        if len(widths) > 1:
-            low, high = sorted(widths)[:2]
-            yield errors.widths_differ(node.span, low, high, sizes.model)
+    widths = {
+        w for value in _meeting(node, experiment)
+        if (w := width_of(value, experiment, sizes.facts)) is not None
+    }  # fmt: skip
+    if len(widths) > 1:
+        low, high = sorted(widths)[:2]
+        yield errors.widths_differ(node.span, low, high, sizes.model)
     for child in nodes.children(node):
         yield from _expression(child, experiment, sizes)
+
+
+def _meeting(node: nodes.Node, experiment: Experiment) -> tuple[Expr, ...]:
+    """The values whose vectors meet in a node."""
+    if isinstance(node, Operation):
+        return node.operands
+    if isinstance(node, FitVariant) and node.scored is not None and node.target is not None:
+        return node.body, node.target
+    if isinstance(node, FitValue) and node.body is not None:
+        variants = experiment.fit(node.use.fit).variants
+        taken = variants[0].body if node.use.rank is None else variants[0].target
+        return (node.body, taken) if len(variants) == 1 and taken is not None else ()
+    return ()
 
 
 def _outside(read: SiteRead, sizes: Sizes) -> Iterator[Diagnostic]:
@@ -251,6 +287,16 @@ def _outside(read: SiteRead, sizes: Sizes) -> Iterator[Diagnostic]:
                 )
             else:
                 yield errors.outside(index.span, axis, text, sizes.model, sizes.of(axis, read.site))
+
+
+def _latents(node: CodeRead | CodeChange, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
+    """Written indices of latents that a dictionary does not have."""
+    own = replace(sizes, latents=experiment.dictionary(node.dictionary).latents)
+    for one in (node,) if isinstance(node, CodeRead) else node.changes:
+        if one.latent is None or swept_variables(one.latent) or _some(one.latent, "latent", {}, own, ""):
+            continue
+        text = " ".join(one.latent.span.text.split())
+        yield errors.outside(one.latent.span, "latent", text, node.dictionary, own.latents)
 
 
 def _edit_width(edit: Edit, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
@@ -277,6 +323,10 @@ def width_of(value: Expr, experiment: Experiment, facts: ModelFacts) -> int | No
     if isinstance(value, FitValue):
         if value.part == "direction":
             return width_of(experiment.fit(value.use.fit).variants[0].body, experiment, facts)
+        if value.part == "apply" and value.feature == "dim":
+            fit = experiment.fit(value.use.fit).variants[0]
+            given = fit.target if value.use.rank is None else fit.body
+            return None if given is None else width_of(given, experiment, facts)
         return (
             None if value.body is None or value.part == "apply" else width_of(value.body, experiment, facts)
         )

@@ -18,7 +18,6 @@ from glassbox_dsl.language.program import (
     Index,
     MetricCall,
     Operation,
-    Position,
     Program,
     Reduce,
     Reference,

@@ -35,7 +35,15 @@ from glassbox_dsl.language.program import (
     VariableValue,
 )
 from glassbox_dsl.language.set_nodes import Only, SetSize
-from glassbox_dsl.language.technique_nodes import Attribution, Auroc, Expansion, FitValue, Grad
+from glassbox_dsl.language.technique_nodes import (
+    Attribution,
+    Auroc,
+    CodeChange,
+    CodeRead,
+    Expansion,
+    FitValue,
+    Grad,
+)
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.demand import run_uses
@@ -44,6 +52,7 @@ from glassbox_dsl.plan.indexing import Binding, Env, narrowed
 from glassbox_dsl.plan.places import Places, items_elsewhere
 from glassbox_dsl.run import errors, random
 from glassbox_dsl.run.attribution import Attributions
+from glassbox_dsl.run.codes import Codes
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.elementwise import OPERATIONS, choose, quotient
 from glassbox_dsl.run.fits import Fits
@@ -88,6 +97,8 @@ class Evaluator:
             Grad: self.grad,
             Expansion: self.expansion,
             Auroc: self.fits.auroc,
+            CodeRead: Codes(self).value,
+            CodeChange: Codes(self).change,
             OwnValue: self.own,
             Reference: self.reference,
             InContext: self.in_context,

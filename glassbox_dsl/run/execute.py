@@ -20,6 +20,7 @@ from glassbox_dsl.plan.tally import Tally
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run.context import Context, RunResults
 from glassbox_dsl.run.edits import EditBatch, Receipt
+from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.memory import allocate
 from glassbox_dsl.run.named import tensor
@@ -91,6 +92,7 @@ class RunMaker:
         self.context.results[key] = results
         self.receipts.setdefault(run.name, {e: Receipt(e) for v in run.variants for e in v.edits})
         self.keeping.prepare(results, wanted, extension)
+        Evaluator(self.context).fits.before(run)
         left_out, instead = self._proven(wanted, made, extension)
         if extension is None:
             self.progress.advance(int(left_out.sum()))

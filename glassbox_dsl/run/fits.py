@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings
-from glassbox_dsl.language.program import Dimension
+from glassbox_dsl.language.program import Dimension, Expr, Run
 from glassbox_dsl.language.technique_nodes import Auroc, Fit, FitValue, FitVariant
+from glassbox_dsl.library.coordinates import explained
 from glassbox_dsl.library.fit import Solution, Unfit, fit_kinds
+from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.data_arrays import value_of
 from glassbox_dsl.plan.fits_read import fits_read
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.run import errors
+from glassbox_dsl.run.asked import asked_of
 from glassbox_dsl.run.context import Context
-from glassbox_dsl.run.named import Named, combine, take, tensor
+from glassbox_dsl.run.fit_labels import Labels, Numbers, classes, numbers
+from glassbox_dsl.run.named import Named, both, combine, take, tensor
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import ITEM
 
@@ -32,8 +36,6 @@ if TYPE_CHECKING:
 
 CELL = "#cell"
 DIRECTION = "#direction"
-Labels = NDArray[np.object_]
-Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,16 @@ class Fitted:
     accuracy: Tensor
     score: Tensor
     held_out: Mask
+
+    def applied(self, rows: Tensor, cell: int) -> Tensor:
+        """Vectors [n, dim] as coordinates [n, k]."""
+        offsets = self.offsets[cell].to(rows)
+        return offsets + rows @ self.directions[cell, :, : rows.shape[1]].to(rows).mT
+
+    def projected(self, rows: Tensor, cell: int) -> Tensor:
+        """What of vectors [n, dim] lies in the basis."""
+        basis = self.directions[cell, :, : rows.shape[1]].to(rows)
+        return rows @ basis.mT @ basis
 
 
 @dataclass(frozen=True)
@@ -71,33 +83,43 @@ class Fits:
         cell = self.evaluator.places.cell(
             fit.dimensions, dict(expr.use.where), env, self._prompt(expr)
         )  # fmt: skip
+        if expr.use.rank is not None:
+            fitted = self.inverted(fit, fitted, expr.use.rank)
         at = {CELL: cell}
         if expr.part in ("accuracy", "score"):
             return take(Named(getattr(fitted, expr.part), (CELL,)), at)
-        directions = take(Named(fitted.directions, (CELL, DIRECTION), True), at)
         if expr.part == "direction":
-            return Named(directions.data.select(directions.dims.index(DIRECTION), 0),
-                         tuple(d for d in directions.dims if d != DIRECTION), True, _squeezed(directions))  # fmt: skip
+            found = take(Named(fitted.directions, (CELL, DIRECTION), True), at)
+            return Named(found.data.select(found.dims.index(DIRECTION), 0),
+                         tuple(d for d in found.dims if d != DIRECTION), True, _squeezed(found))  # fmt: skip
         assert expr.body is not None
         body = self.evaluator.value(expr.body, env)
-        width = body.data.shape[-1]
-        directions = Named(directions.data[..., :width], directions.dims, True, directions.present)
-        shares = combine(lambda x, d: (x * d).sum(-1), body, directions, drops_feature=True)
         if expr.part == "apply":
-            offsets = take(Named(fitted.offsets, (CELL, DIRECTION)), at)
-            return self._applied(fit, combine(torch.add, shares, offsets))
-        along = last(combine(torch.mul, shares, directions), DIRECTION)
-        inside = Named(along.data.sum(-2), along.dims, True, along.present)
+            return self._applied(fit, at_cells(body, cell, len(fitted.score), fitted.applied))
+        inside = at_cells(body, cell, len(fitted.score), fitted.projected)
         return inside if expr.part == "project" else combine(torch.sub, body, inside)
 
     @staticmethod
-    def _applied(fit: Fit, coordinates: Named) -> Named:
+    def _applied(fit: Fit, rows: Named) -> Named:
         """Coordinates [.., direction] as predictions, or as a vector."""
-        rows = last(coordinates, DIRECTION)
-        if fit.gives == "basis":
-            return Named(rows.data, rows.dims, True, rows.present)
+        if fit.gives in ("basis", "map"):
+            return rows
         data = rows.data[..., 0]
         return Named(data.sigmoid() if fit.gives == "classes" else data, rows.dims, False, rows.present)
+
+    def inverted(self, fit: Fit, fitted: Fitted, rank: int) -> Fitted:
+        """The pseudo-inverse of a map in every cell; of `rank` of its singular values, or of all for 0."""
+        name = f"{fit.name} inverse {rank}"
+        if name not in self.context.fitted:
+            u, s, v = torch.linalg.svd(fitted.directions.double(), full_matrices=False)
+            if rank > s.shape[-1]:
+                self._refuse(fit, f"its map has {s.shape[-1]} singular values, `rank: {rank}` asks for more")
+            s = s[:, : rank or None]
+            s = torch.where(s > 1e-7 * s[:, :1], s, torch.inf)  # what a map loses does not come back
+            inverse = v[:, : s.shape[-1]].mT / s[:, None] @ u[..., : s.shape[-1]].mT
+            offsets = -(inverse @ fitted.offsets.double()[..., None])[..., 0]
+            self.context.fitted[name] = replace(fitted, directions=inverse.float(), offsets=offsets.float())
+        return self.context.fitted[name]
 
     def _prompt(self, expr: FitValue) -> str:
         """The prompt in which positions among a fit's cells are found."""
@@ -145,6 +167,15 @@ class Fits:
 
     # ------------------------------------------------------------ fits
 
+    def before(self, run: Run) -> None:
+        """Make the fits that a run's edits read and that run the model themselves: that cannot be inside of a pass."""
+        for variant in run.variants:
+            for edit in variant.edits:
+                for name in fits_read(edit, self.context.experiment):
+                    fit = self.context.experiment.fit(name)
+                    if any(fit_kinds()[v.kind].asks for v in fit.variants):
+                        self.fitted(fit)
+
     def fitted(self, fit: Fit) -> Fitted:
         """The fit, made once in the context of the data set that it is fitted on."""
         context = self.context
@@ -164,12 +195,15 @@ class Fits:
             mine = [c for c in product(*map(range, shape)) if variants[c] == number]
             if not mine:
                 continue
-            x, there = self.examples(fit, variant)
+            x, there = self.examples(fit, variant.body)
             y = self.targets(fit, variant)
             test = np.broadcast_to(held_out.reshape(-1, *[1] * len(fit.examples)), there.shape[len(shape) :])
-            known = there & ~np.isnan(y) & np.isfinite(x).all(-1)
+            known = there & np.isfinite(x).all(-1) & ~np.isnan(y.reshape(*there.shape, -1)).any(-1)
+            asked = asked_of(self, fit, variant, x, y, known & ~test)
             for cell in mine:
-                found[cell] = self.one(fit, variant, x[cell], y, known[cell], test)
+                found[cell] = self.one(
+                    fit, variant, x[cell], y[cell], known[cell], test, partial(asked, cell)
+                )
         cells = [found[c] for c in product(*map(range, shape))]
         width = max(s.directions.shape[1] for s, _, _ in cells)
         rows = [np.pad(s.directions, ((0, 0), (0, width - s.directions.shape[1]))) for s, _, _ in cells]
@@ -178,63 +212,73 @@ class Fits:
         return Fitted(directions, offsets, accuracy, score, held_out)
 
     def one(
-        self, fit: Fit, variant: FitVariant, x: Numbers, y: Numbers, known: Mask, test: Mask
-    ) -> tuple[Solution, float, float]:
+        self, fit: Fit, variant: FitVariant, x: Numbers, y: Numbers, known: Mask, test: Mask,
+        asked: Callable[[Mask], Any],
+    ) -> tuple[Solution, float, float]:  # fmt: skip
         """The fit of one cell, with its accuracy and score on the examples that were held out."""
         kind = fit_kinds()[variant.kind]
-        train = known & ~test
+        train, apart = known & ~test, known & test
         if fit.gives == "classes" and len(set(y[train].tolist())) < 2:
             self._refuse(fit, "all training items have the same label")
         if train.sum() < 2:
             self._refuse(fit, f"it has {int(train.sum())} training examples")
+        more = [asked(train)] if kind.asks else []
         try:
-            solution = kind.compute(x[train], y[train], dict(variant.options))
+            solution = kind.compute(
+                x[train], y[train], {**dict(variant.options), "seed": variant.seed}, *more
+            )
         except Unfit as problem:
             self._refuse(fit, str(problem))
-        apart = known & test
-        return solution, *rated(fit.gives, solution, x[apart], y[apart], x[train].mean(0))
+        if kind.score is None:
+            return solution, *rated(fit.gives, solution, x[apart], y[apart], x[train].mean(0))
+        if not apart.any():
+            return solution, np.nan, np.nan
+        return solution, np.nan, kind.score(solution, x[apart], y[apart], asked(apart))
 
     def _refuse(self, fit: Fit, why: str) -> None:
         raise Findings([errors.unfit(fit.span, fit.name, self.context.model, why)])
 
-    def examples(self, fit: Fit, variant: FitVariant) -> tuple[Numbers, Mask]:
-        """Vectors [the fit's cells, item, positions, dim] and which of them exist."""
+    def examples(self, fit: Fit, value: Expr) -> tuple[Numbers, Mask]:
+        """A value [the fit's cells, item, positions, (dim)] and where it exists."""
         dimensions = (*fit.dimensions, *fit.examples)
-        found = self.evaluator.value(variant.body, self.context.env(dimensions))
+        found = self.evaluator.value(value, self.context.env(dimensions))
         order = (*(d.name for d in fit.dimensions), ITEM, *(d.name for d in fit.examples))
         sizes = [len(self.context.rows(d)) for d in dimensions]
         sizes.insert(len(fit.dimensions), self.context.data.n_items)
         data, present = found.spread(order)
         there = np.ones(sizes, dtype=np.bool_) if present is None else present.expand(sizes).numpy()
-        return data.expand(*sizes, data.shape[-1]).double().numpy(), there
+        return data.expand(*sizes, *data.shape[len(order) :]).double().numpy(), there
 
     # ------------------------------------------------------------ labels and splits
 
     def targets(self, fit: Fit, variant: FitVariant) -> Numbers:
-        """What is predicted for each example [item, positions]; NaN where there is none."""
-        shape = (self.context.data.n_items, *(len(self.context.rows(d)) for d in fit.examples))
+        """What is predicted for each example [the fit's cells, item, positions, (dim)]; NaN where there is none."""
+        cells, shape = self.context.shape(fit), (self.context.data.n_items, *self._counts(fit.examples))
         if variant.target is not None:
-            found = self.evaluator.value(variant.target, self.context.env(fit.examples))
-            data, present = found.spread((ITEM, *(d.name for d in fit.examples)))
-            data = data.double() if present is None else torch.where(present, data.double(), torch.nan)
-            y = np.broadcast_to(data.numpy(), shape)
+            y, there = self.examples(fit, variant.target)
+            y = np.where(there if variant.target.feature is None else there[..., None], y, np.nan)
         elif variant.label is None:
-            return np.zeros(shape)
+            return np.zeros((*cells, *shape))
         else:
             labels = self.labels(variant.label, fit.examples, fit)
             convert = classes if fit.gives == "classes" else numbers
-            y = np.broadcast_to(convert(labels, variant.label, fit), shape)
-        return y if variant.control is None else self.drawn(y, variant)
+            y = np.broadcast_to(convert(labels, variant.label, fit), (*cells, *shape))
+        return y if variant.control is None else self.drawn(y, variant, len(cells))
 
-    def drawn(self, y: Numbers, variant: FitVariant) -> Numbers:
+    def _counts(self, dimensions: tuple[Dimension, ...]) -> tuple[int, ...]:
+        return tuple(len(self.context.rows(d)) for d in dimensions)
+
+    def drawn(self, y: Numbers, variant: FitVariant, n_axes: int) -> Numbers:
         """Other labels from the same ones, one for each value of the control feature: what can be learnt by heart.
+
+        The axis of items stands behind `n_axes` others.
 
         Hewitt and Liang 2019, arXiv:1909.03368.
         """
         pool = np.sort(y[~np.isnan(y)])
         keys = self.keys(None if variant.control == ITEM else variant.control)
         picks = [pool[_hash(variant.seed, "control", key) % len(pool)] for key in keys]
-        column = np.array(picks).reshape(-1, *[1] * (y.ndim - 1))
+        column = np.array(picks).reshape(-1, *[1] * (y.ndim - n_axes - 1))
         return np.where(np.isnan(y), np.nan, np.broadcast_to(column, y.shape))
 
     def labels(
@@ -286,34 +330,6 @@ def _hash(seed: int, what: str, key: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {what} {key}".encode()).digest()[:8], "little")
 
 
-def classes(labels: Labels, name: str, node: nodes.Node) -> Numbers:
-    """Labels of two values as 0 and 1, in sorted order; NaN for None."""
-    values = sorted(
-        {v for v in labels.reshape(-1).tolist() if v is not None}, key=lambda v: (str(type(v)), v)
-    )
-    if len(values) != 2:
-        shown = ", ".join(map(repr, values[:4])) + (", ..." if len(values) > 4 else "")
-        raise Findings(
-            [errors.unfit(node.span, name, "", f"`{name}` has {len(values)} values ({shown}), not two")]
-        )
-    return _numbers(labels, lambda v: float(v == values[1]))
-
-
-def numbers(labels: Labels, name: str, node: nodes.Node) -> Numbers:
-    """Labels that are numbers; NaN for None."""
-    try:
-        return _numbers(labels, float)
-    except (TypeError, ValueError):
-        raise Findings(
-            [errors.unfit(node.span, name, "", f"`{name}` has values that are no numbers")]
-        ) from None
-
-
-def _numbers(labels: Labels, convert: Callable[[Any], float]) -> Numbers:
-    flat = [np.nan if v is None else convert(v) for v in labels.reshape(-1).tolist()]
-    return np.array(flat, dtype=np.float64).reshape(labels.shape)
-
-
 def rated(gives: str, solution: Solution, x: Numbers, y: Numbers, mean: Numbers) -> tuple[float, float]:
     """Accuracy and score of held-out examples: the share right; R squared; the share of variance in a basis."""
     if not len(x):
@@ -328,11 +344,6 @@ def rated(gives: str, solution: Solution, x: Numbers, y: Numbers, mean: Numbers)
     return np.nan, explained(np.square(rest).sum(), np.square(x - mean).sum())
 
 
-def explained(left: float, whole: float) -> float:
-    """1 - left / whole; NaN where there is nothing to explain."""
-    return float(1 - left / whole) if whole > 0 else np.nan
-
-
 def area(numbers: Numbers, y: Numbers) -> float:
     """The area under the receiver operating characteristic, by ranks; NaN with one label only."""
     positive, negative = numbers[y == 1], numbers[y == 0]
@@ -343,11 +354,25 @@ def area(numbers: Numbers, y: Numbers) -> float:
     return float(below.sum() / 2 / len(positive) / len(negative))
 
 
-def last(value: Named, dim: str) -> Named:
-    """A value with one dimension moved behind the others and taken out of their names; before a feature axis."""
-    rest = tuple(d for d in value.dims if d != dim)
-    data, present = value.spread((*rest, dim))
-    return Named(data, rest, value.feature, None if present is None else present.any(-1))
+def at_cells(value: Named, cell: indices.Named, n: int, make: Callable[[Tensor, int], Tensor]) -> Named:
+    """A value [.., dim] with its vectors taken through the fit of their own cell, of n: `make(rows [n, dim], cell)`."""
+    cell = indices.Named(
+        cell.data.clip(0, n - 1), cell.dims, indices.both(cell.present, (cell.data >= 0) & (cell.data < n))
+    )
+    dims = tuple(dict.fromkeys((*value.dims, *cell.dims)))
+    (data, there), (cells, named) = value.spread(dims), cell.spread(dims)
+    sizes = np.broadcast_shapes(data.shape[:-1], cells.shape)
+    rows = data.expand(*sizes, data.shape[-1]).reshape(-1, data.shape[-1])
+    own = torch.from_numpy(np.broadcast_to(cells, sizes).reshape(-1).copy())
+    used = own.unique().tolist()
+    if len(used) == 1:
+        made = make(rows, used[0])
+    else:
+        parts = [(own == one).nonzero()[:, 0] for one in used]
+        made = torch.cat([make(rows[part], one) for part, one in zip(parts, used, strict=True)])
+        made = made[torch.cat(parts).argsort()]
+    present = both(there, None if named is None else tensor(named))
+    return Named(made.reshape(*sizes, -1), dims, True, present)
 
 
 def _squeezed(value: Named) -> Tensor | None:

@@ -19,6 +19,7 @@ from glassbox_dsl.language.technique_nodes import Grad
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.demand import Wanted, demand, want_both_logits
 from glassbox_dsl.plan.indexing import Env
+from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.setting import Extension
 from glassbox_dsl.run import errors
@@ -30,6 +31,7 @@ from glassbox_dsl.run.rows import Batches, Pass, Rows
 from glassbox_dsl.run.site_values import SiteValues
 from glassbox_dsl.run.take_taps import TapTaker
 from glassbox_dsl.syntax import nodes
+from glassbox_dsl.vocabulary.axes import ITEM
 from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
@@ -42,10 +44,14 @@ GRADIENT_TOKENS = 512
 
 @dataclass
 class Gradient:
-    """For each site: its gradient and its value, [cell, item, the site's axes without `layer`, feature]."""
+    """For each site: its gradient and its value, [cell, item, the site's axes without `layer`, feature].
+
+    `numbers` [cell, item]: what the gradient was taken of.
+    """
 
     slopes: dict[SiteKey, Tensor] = field(default_factory=dict)
     values: dict[SiteKey, Tensor] = field(default_factory=dict)
+    numbers: Tensor | None = None
 
 
 Shift = Callable[[Rows], Tensor]
@@ -97,22 +103,30 @@ class Gradients:
         return found
 
     def of(
-        self, scalar: Expr, run: str, keys: Sequence[SiteKey], shifts: Mapping[SiteKey, Shift] | None = None
+        self,
+        scalar: Expr,
+        run: str,
+        keys: Sequence[SiteKey],
+        shifts: Mapping[SiteKey, Shift] | None = None,
+        only: Mask | None = None,
     ) -> Gradient:
-        """The gradient of a number with respect to sites of a run, in all cells and items; made once without shifts."""
+        """The gradient of a number with respect to sites of a run, in all cells and items; made once without shifts.
+
+        Without keys there are only the numbers; with `only` [cell, item] nothing is made of other cells and items.
+        """
         name = (scalar, run, tuple(keys))
         if shifts is None and name in self.context.gradients:
             return self.context.gradients[name]
         self._check(scalar)
-        wanted, found = self._wanted(scalar, run), Gradient()
-        known = self._known(wanted)
-        for rows in self._batches(wanted):
+        wanted, found = self.wanted(scalar, run), Gradient()
+        known = self.known(wanted)
+        for rows in self.batches(wanted, only):
             self._batch(scalar, wanted, rows, keys, shifts or {}, found, known)
         if shifts is None:
             self.context.gradients[name] = found
         return found
 
-    def _wanted(self, scalar: Expr, run: str) -> Wanted:
+    def wanted(self, scalar: Expr, run: str) -> Wanted:
         """What a number reads of a run."""
         asked = demand(self.context.experiment, [], None, [scalar])
         want_both_logits(scalar, asked)
@@ -131,8 +145,10 @@ class Gradients:
                         [errors.no_gradient(node.span, "an answer of several tokens is scored in parts")]
                     )
 
-    def _batches(self, wanted: Wanted) -> list[Rows]:
+    def batches(self, wanted: Wanted, only: Mask | None = None) -> list[Rows]:
+        """The rows of a run, or those of some cells and items [cell, item], a pass each."""
         made = self.context.results[wanted.run.name, None].made
+        made = made if only is None else made & only
         found = []
         for rows in Batches(self.context).of(wanted, made, None):
             size = max(1, GRADIENT_TOKENS // rows.length)
@@ -155,9 +171,12 @@ class Gradients:
         """One pass and its gradient."""
         results = copied(known)
         with torch.enable_grad():
-            leaves, values = self._pass(wanted, rows, keys, shifts, results)
+            leaves, values = self.opened_pass(wanted, rows, keys, shifts, results)
             shadow = self.shadow({(wanted.run.name, None): results})
-            number = self.evaluator.at(shadow).value(scalar, self._env(wanted, shadow))
+            number = self.evaluator.at(shadow).value(scalar, shadow.env(wanted.run.dimensions))
+            self._keep_numbers(number, wanted, rows, found, known)
+            if not keys:
+                return
             data = number.data if number.present is None else number.data[number.full_presence()]
             whole = data.sum()
             if not whole.requires_grad:
@@ -171,10 +190,20 @@ class Gradients:
             for table, part in ((found.slopes, slope), (found.values, value)):
                 put(table, key, rows, part, known.made.shape, self.context.data.longest)
 
-    def _env(self, wanted: Wanted, shadow: Context) -> Env:
-        return shadow.env(wanted.run.dimensions)
+    def _keep_numbers(
+        self, number: Named, wanted: Wanted, rows: Rows, found: Gradient, known: RunResults
+    ) -> None:
+        """Keep what a number is in the cells and items of a batch, where it has one for each."""
+        order = (*(d.name for d in wanted.run.dimensions), ITEM)
+        if not set(number.dims) <= set(order):
+            return
+        if found.numbers is None:
+            found.numbers = torch.full(known.made.shape, torch.nan)
+        sizes = (*self.context.shape(wanted.run), self.context.data.n_items)
+        data = number.spread(order)[0].detach().float().cpu().expand(sizes).reshape(known.made.shape)
+        found.numbers[rows.places] = data[rows.places]
 
-    def _known(self, wanted: Wanted) -> RunResults:
+    def known(self, wanted: Wanted) -> RunResults:
         """What the number reads of the run, in all cells and items: it may depend on more than its own."""
         own = self.context.results[wanted.run.name, None]
         results = RunResults(own.made)
@@ -183,11 +212,11 @@ class Gradients:
             if tap in own.taps:
                 results.taps[tap] = own.taps[tap]
         if results.sites:
-            for rows in self._batches(wanted):
-                self._pass(wanted, rows, (), {}, results)
+            for rows in self.batches(wanted):
+                self.opened_pass(wanted, rows, (), {}, results)
         return results
 
-    def _pass(
+    def opened_pass(
         self,
         wanted: Wanted,
         rows: Rows,

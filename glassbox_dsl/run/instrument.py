@@ -85,6 +85,7 @@ class Instrument:
 
         `final` runs the final norm on x; with `scale` [...] it divides by that instead of x's own spread;
         `none` takes x as if it came out of the final norm. With `tokens` [n] only theirs are made: [..., n].
+        Logits of an x that requires a gradient carry a graph.
         """
         rows = x.reshape(-1, 1, x.shape[-1]).to(self.device, self.dtype)
         writes: dict[SiteKey, Write] = {}
@@ -97,7 +98,13 @@ class Instrument:
         logits = SiteKey("logits")
         head = self.modules.unembed
         with replaced({} if tokens is None else only_tokens(head, tokens)):
-            got = self.forward(ids, reads={logits}, writes=writes, start=(self.facts.n_layers, rows))
+            got = self.forward(
+                ids,
+                reads={logits},
+                writes=writes,
+                start=(self.facts.n_layers, rows),
+                gradients=x.requires_grad,
+            )
         return got[logits].reshape(*x.shape[:-1], -1)
 
     def unembedding_columns(self, token_ids: torch.Tensor) -> torch.Tensor:

@@ -170,7 +170,8 @@ class Session:
             experiment = next(e for e in self.program.experiments if e.name == name)
             arrays = self._arrays(data, model)
             context = Context(
-                experiment, model, data, arrays, Sizes(self.facts[model], arrays.n_items, arrays.longest, model),
+                experiment, model, data, arrays,
+                Sizes(self.facts[model], arrays.n_items, arrays.longest, model, experiment.latents),
                 instrument=self.instrument(model), other=self.context, usable=lambda d, m: bool(self.items(d, m)),
             )  # fmt: skip
             context.sets.values = RunValues(Evaluator(context))

@@ -68,7 +68,7 @@ class SiteValues:
         for axis in axes:
             picks[f"#{axis}"] = self._kept(coordinates[axis], axis, stored)
         found = take_named(value, picks)
-        found = self._only_existing(found, expr, axes, coordinates, env, prompt)
+        found = self.only_existing(found, expr, axes, coordinates, env, prompt)
         found = found.where(made_at(results, cell, env.item).spread(found.dims)[0])
         if expr.site in PARTIAL:
             found = _where_routed(found)
@@ -94,7 +94,7 @@ class SiteValues:
             return indices.Named(np.zeros_like(coordinate.data), coordinate.dims, coordinate.present)
         return coordinate
 
-    def _only_existing(
+    def only_existing(
         self,
         found: Named,
         expr: SiteRead,

@@ -344,7 +344,6 @@ def test_a_probe_of_one_data_set_is_tried_on_another(llama, gbx):
         ("logistic(clean.resid_post[1, last], label: nothing)", "nothing"),
         ("logistic(logit(clean, ' Anna'), label: kind)".replace("'", '"'), "a vector of each item"),
         ("logistics(clean.resid_post[1, last], label: kind)", "logistics"),
-        ("tuned_lens(clean.resid_post[1, last], steps: 3)", "not built"),
         ("ridge(clean.resid_post[1, last], label: kind)", "no numbers"),
         ("pca(clean.resid_post[1, last], dim: 400)", "at most"),
         ("pca(clean.resid_post[1, last])", "whole number"),

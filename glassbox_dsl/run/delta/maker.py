@@ -29,6 +29,7 @@ from glassbox_dsl.run.delta.climb import Climb
 from glassbox_dsl.run.delta.tap_rows import TapRows
 from glassbox_dsl.run.delta.visits import Kept, Visits
 from glassbox_dsl.run.edits import Receipt
+from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.known import Known
 from glassbox_dsl.run.memory import Heap, out_of_memory, release
@@ -76,9 +77,13 @@ class DeltaMaker:
             self.known.look_up(jobs)
             for job in jobs:
                 self.known.begin(job, _context(job).results[job.key])
+        left = self._left(jobs)
+        for job in jobs:
+            if left.get(job, job.made).any():
+                Evaluator(_context(job)).fits.before(job.run)
         context = self.contexts[0][0]
         receipts = self._receipts(jobs)
-        packing = self.work.packing(jobs, self.budget_rows, self._left(jobs))
+        packing = self.work.packing(jobs, self.budget_rows, left)
         for pack in packing.packs():
             self._climb(context, packing, pack, receipts)
             self.progress.advance(sum(len(s.cells) for s in pack.shares if s.job.extension is None))
