@@ -1,4 +1,4 @@
-"""docs/gallery.md is what its command writes from the experiments and the record of their claims; no run is needed to tell."""
+"""docs/gallery.md is what its command writes from the experiments and the record of their claims: no run is needed."""
 
 import importlib.util
 import re

@@ -170,7 +170,8 @@ class Share:
 
 @dataclass(frozen=True, eq=False)
 class Twin:
-    """Cells [n] on items [n] whose rows are those of equal cells `of_cells` [n]: an edit did in both what it did in one.
+    """Cells [n] on items [n] whose rows are those of equal cells `of_cells` [n]: an edit did in
+    both what it did in one.
 
     Edits go by job, variant and place.
     """

@@ -36,7 +36,8 @@ def shared(span: Span, site: str, number: int, first: int, last: int, model: str
 def flat(span: Span) -> Diagnostic:
     """The gradient of a divergence where it is smallest."""
     return Diagnostic(
-        "GBW704", "the gradient of `kl` is 0 here", span, "both sides are the same pass, where the divergence is smallest",
+        "GBW704", "the gradient of `kl` is 0 here", span,
+        "both sides are the same pass, where the divergence is smallest",
         "take the gradient of a `logit` difference or of `loss`, or compare two passes that differ",
         severity="warning",
     )  # fmt: skip
@@ -45,7 +46,8 @@ def flat(span: Span) -> Diagnostic:
 def small_denominator(span: Span) -> Diagnostic:
     """A mean over items of quotients whose denominators may come near 0."""
     return Diagnostic(
-        "GBW705", "a mean of quotients whose denominators may come near 0", span, "one item with a small one can rule the mean",
+        "GBW705", "a mean of quotients whose denominators may come near 0", span,
+        "one item with a small one can rule the mean",
         "make the quotient a measure of its own: its mean is the ratio of means", severity="warning",
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Warnings about what can be run and is likely a mistake: where they point, when they hold back, and what they leave alone."""
+"""Warnings about what can be run and is likely a mistake: where they point, and what they leave alone."""
 
 import pytest
 

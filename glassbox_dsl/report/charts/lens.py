@@ -416,7 +416,8 @@ TEMPLATE = """
     <tbody></tbody></table>
     <dl class="list numbers"></dl>
     <p class="state"><span></span>
-    <button type="button" class="free">let go (Esc)</button> <a class="link" href="#{{ figure.key }}">link to this</a></p>
+    <button type="button" class="free">let go (Esc)</button>
+    <a class="link" href="#{{ figure.key }}">link to this</a></p>
   </div>
   </div>
   <p class="soft help" hidden>Point at a cell for its ranked tokens; click it, or press Enter on it, to keep it.
