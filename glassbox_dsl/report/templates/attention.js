@@ -12,7 +12,8 @@ for (const root of document.querySelectorAll(".attention")) {
   const view = () => unpacked(at);
   let made = new Map(), low = 0, high = 1, palette = [];
 
-  // ---- numbers
+  // ---- numbers (little-endian, as all browsers' machines are)
+  const halves = [];
   function half(bits) {
     const sign = bits & 0x8000 ? -1 : 1, power = (bits >> 10) & 31, part = bits & 1023;
     if (power === 31) return NaN;
@@ -21,13 +22,13 @@ for (const root of document.querySelectorAll(".attention")) {
   function unpacked(index) {
     const packed = figure.views[index];
     if (packed.at) return packed;
-    const raw = Uint8Array.from(atob(packed.weights), (c) => c.charCodeAt(0)), bytes = new DataView(raw.buffer);
+    const raw = Uint8Array.from(atob(packed.weights), (c) => c.charCodeAt(0));
+    const numbers = figure.exact ? new Float32Array(raw.buffer) : Float32Array.from(new Uint16Array(raw.buffer), (bits) => halves[bits] ?? (halves[bits] = half(bits)));
     const n = packed.query.length, m = packed.key.length, heads = packed.heads.length, size = packed.causal ? (n * (n + 1)) / 2 : n * m;
     packed.weights = null;
     packed.at = (layer, head, q, k) => {
       if (packed.causal && k > q) return NaN;
-      const i = (layer * heads + head) * size + (packed.causal ? (q * (q + 1)) / 2 + k : q * m + k);
-      return figure.exact ? bytes.getFloat32(4 * i, true) : half(bytes.getUint16(2 * i, true));
+      return numbers[(layer * heads + head) * size + (packed.causal ? (q * (q + 1)) / 2 + k : q * m + k)];
     };
     return packed;
   }
