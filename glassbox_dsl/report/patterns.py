@@ -31,6 +31,7 @@ EXACT_BYTES: Final = 220_000  # up to here weights are kept as float32
 ROUGH_BYTES: Final = 560_000  # up to here as float16; further items are left out
 VIEW_BYTES: Final = 1_000_000  # what one view may take; more is put into blocks
 MOST_TOKENS: Final = 512  # along an axis of a matrix; more are put into blocks
+ONE: Final = -1  # the layer or head of a record of one, which does not say which
 SIZED: Final = (("layer", "head", "pos"), ("layer", "kv_head", "pos"))
 CONTEXT: Final = ("model", "data", "item")
 
@@ -175,14 +176,14 @@ def views_of(
             where = tuple((a, v) for a, v in place.items() if a not in ("layer", "head"))
             block = matrices.setdefault((of, record.data, where), {})
             matrix = np.where(np.isfinite(values[at]), values[at], np.nan)
-            block[int(place.get("layer", 0)), int(place.get("head", 0))] = matrix
+            block[int(place.get("layer", ONE)), int(place.get("head", ONE))] = matrix
     model, number = records[0].model, records[0].item
     several = len({data for _, data, _ in matrices}) > 1
     for (of, data, where), found in matrices.items():
         words = [model, *([data] if several else ()), *([f"item {number}"] if number is not None else ())]
         words += [f"{axis} {shown(value)}" for axis, value in where]
         words += [of[1] if of[0] == item.source[0] else ".".join(of)] if "minus" in item.options else []
-        sized = sizes.get((model, data, number))
+        sized = sizes.get((model, data, number), sizes.get((model, data, None)))
         yield _view(of, (model, data, number, where), ", ".join(words), found, labels[of, data], sized)
 
 
@@ -226,13 +227,23 @@ def _view(
         source=of,
         place=place,
         title=title,
-        layers=tuple(str(layer) for layer in layers),
-        heads=tuple(str(head) for head in heads),
+        layers=tuple("–" if layer == ONE else str(layer) for layer in layers),
+        heads=tuple("–" if head == ONE else str(head) for head in heads),
         query=names(tokens.get("query"), n),
         key=names(tokens.get("key"), m),
         weights=weights,
-        sizes=None if sizes is None else sizes[np.ix_(layers, heads)],
+        sizes=None if sizes is None else _sized(sizes, layers, heads, m),
     )
+
+
+def _sized(sizes: Weights, layers: list[int], heads: list[int], keys: int) -> Weights:
+    """The sizes of the heads of a view. Raises Findings (GB655): those of other layers, heads or positions."""
+    known = ONE not in (layers[0], heads[0]) and layers[-1] < sizes.shape[0] and heads[-1] < sizes.shape[1]
+    if not known or sizes.shape[2] != keys:
+        found = f"sizes of {sizes.shape[0]} layers, {sizes.shape[1]} heads and {sizes.shape[2]} positions"
+        needed = f"those of the layers and heads that are shown, at {keys} positions"
+        raise Findings([errors.wrong_axes("value:", "attention", found, needed)])
+    return sizes[np.ix_(layers, heads)]
 
 
 def names(labels: tuple[str | None, ...] | None, count: int) -> tuple[str, ...]:
@@ -259,12 +270,13 @@ def sizes_of(item: ItemSpec, material: Material) -> dict[tuple[str, str, int | N
         raise Findings([errors.no_source("record", name, known)])
     found = {}
     for record in mine:
-        if record.axes not in SIZED or record.cell:
-            needed = "layer, head or kv_head, and pos"
-            raise Findings([errors.wrong_axes(name, "value: of attention", ", ".join(record.axes), needed)])
         tensor = material.reader.tensor(
             *named, record.model, record.data, record.item, record.cell, material.run_id
         )
+        partial = any(tensor.labels.get(axis) for axis in record.axes[:2])  # some layers or heads only
+        if record.axes not in SIZED or record.cell or partial:
+            needed = "all of layer, head or kv_head, and pos"
+            raise Findings([errors.wrong_axes(name, "value: of attention", ", ".join(record.axes), needed)])
         values = array(tensor).astype(np.float32)
         if "kv_head" in record.axes:
             values = values.repeat(_fact(material, record.model, "n_heads") // values.shape[1], axis=1)

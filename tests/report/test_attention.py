@@ -108,6 +108,21 @@ def test_a_size_of_a_group_is_that_of_its_heads(shown):
     )
 
 
+def test_sizes_of_something_else_are_refused(shown):
+    short = record("lengths", LENGTHS[..., :4], ("layer", "kv_head", "pos"))
+    some = record("lengths", LENGTHS, ("layer", "kv_head", "pos"), labels={"layer": ("1", "2", "3")})
+    for sizes in (short, some):
+        with pytest.raises(Findings) as found:
+            shown(RECORDS[0], sizes, value="lengths")
+        assert found.value.diagnostics[0].code == "GB655"
+
+
+def test_a_record_of_one_head_does_not_say_which(shown):
+    [packed] = shown(record("clean", CLEAN[1, 2], ("query", "key"))).data["views"]
+    assert (packed["layers"], packed["heads"]) == (("–",), ("–",))
+    assert np.nansum(np.frombuffer(b64decode(packed["weights"]), "<f4")) == pytest.approx(TOKENS)
+
+
 @pytest.mark.parametrize(("layer", "number"), [(1, 1), (-1, 2), ("50%", 1)])
 def test_a_layer_can_be_chosen(shown, layer, number):
     packed = shown(layer=layer).data["views"][0]
