@@ -28,7 +28,7 @@ from glassbox_dsl.store.reader import RecordInfo, array
 Weights = NDArray[np.float32]
 
 EXACT_BYTES: Final = 220_000  # up to here weights are kept as float32
-ROUGH_BYTES: Final = 560_000  # up to here as float16; further items are left out
+ROUGH_BYTES: Final = 450_000  # up to here as float16; further items are left out
 VIEW_BYTES: Final = 1_000_000  # what one view may take; more is put into blocks
 MOST_TOKENS: Final = 512  # along an axis of a matrix; more are put into blocks
 ONE: Final = -1  # the layer or head of a record of one, which does not say which
