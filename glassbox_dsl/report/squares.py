@@ -1,4 +1,4 @@
-"""Grids of ranked tokens: rows of a `top` measure, and of others that say a number of the same cells, in their places."""
+"""Grids of ranked tokens: rows of a `top` measure, and of others that say a number of the same cells, in place."""
 
 from __future__ import annotations
 
