@@ -198,3 +198,11 @@ def test_matrices_by_depth_stand_side_by_side(material):
     )
     by_layer = heatmap.build(item("heatmap", ("patch_resid", "recovered"), facet="model"), material, "f")
     assert [p["values"] for p in figure.data["panels"]] == [p["values"] for p in by_layer.data["panels"]]
+
+
+def test_a_line_by_depth_counts_in_whole_percent(material):
+    if not vega.installed():
+        pytest.skip("needs the extra `charts`")
+    figure = line.build(item("line", ("lens", "by_layer"), x="depth"), material, "f")
+    text = base64.b64decode(figure.light.split(",")[1]).decode()
+    assert ">50</text>" in text and ">100</text>" in text and "e+" not in text

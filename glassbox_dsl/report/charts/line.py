@@ -35,7 +35,7 @@ def chart(found: Series) -> Any:
     """The lines and their bands as an Altair chart."""
     import altair as alt
 
-    ticks: dict[str, Any] = {"tickMinStep": 1, "format": "~g"} if found.numeric else {"labelAngle": -50}
+    ticks: dict[str, Any] = {"tickMinStep": 1, "format": "~f"} if found.numeric else {"labelAngle": -50}
     x = alt.X("x:Q" if found.numeric else "x:N", title=found.x, axis=alt.Axis(grid=False, **ticks), sort=None)
     if found.numeric:
         x = x.scale(zero=False, nice=False)
