@@ -28,7 +28,7 @@ Body = nodes.Metric
 FUNCTIONS = ("mean", "std", "sum", "max", "min", "argmax", "softmax", "correlation", "resample", "noise", "unembed",
              "direction", "token", "contains", "load", "first_token",
              "largest", "sample", "size", "attribution",
-             "accuracy", "score", "auroc", "grad", "estimate", "text")  # fmt: skip
+             "accuracy", "score", "auroc", "inverse", "grad", "estimate", "text")  # fmt: skip
 
 
 @dataclass(frozen=True)

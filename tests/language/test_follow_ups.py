@@ -16,9 +16,9 @@ metric ld(r) = logit(r, target)
 """
 # The text of the one finding's place, and a file with one cause: everything else in it follows from that.
 ONE_CAUSE = {
-    "tuned_lens": """
+    "blurred_lens": """
 experiment e {
-  fit f = tuned_lens(clean.resid_pre[0, last], steps: 2)
+  fit f = blurred_lens(clean.resid_pre[0, last], steps: 2)
   run p = forward(clean) { resid_pre[0] += f.direction }
   measure a = ld(p)
   measure b[x in {f, clean}] = ld(x)
@@ -54,7 +54,7 @@ experiment e {
   measure b = ld(p)
 }
 report r { bar e.a { model: n } }""",
-    "inverse": """
+    "inverse(3)": """
 let v = inverse(3)
 experiment e { run p = forward(clean) { attn.z[v] := 0 }  measure a = ld(p)  measure b = v * 2 }""",
     "nope": """

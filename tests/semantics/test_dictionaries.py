@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.run import session as sessions
 from tests.semantics.tables import EVEN, same
-from tests.semantics.test_trained_fits import ENDS, Plain, more, states  # noqa: F401
+from tests.semantics.test_trained_fits import TRIED_ON, fam, states  # noqa: F401
 
 LATENTS = 12
 KINDS = {
@@ -57,21 +57,12 @@ def decoded(w, code):
     return code @ w["W_dec"] + w["b_dec"]
 
 
-@pytest.fixture(
-    params=[*((name, "delta") for name in ENDS), ("llama", "hooked"), ("gpt_neox", "hooked")], ids="-".join
-)
-def fam(request, checkpoints, more, monkeypatch):  # noqa: F811
-    name, executor = request.param
-    monkeypatch.setattr(sessions.Session, "executor", executor)
-    return {**checkpoints, **more}[name]
-
-
-def width(fam):
+def width(fam):  # noqa: F811
     return fam.plain.config.get_text_config().hidden_size
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_codes_and_errors_are_read(fam, gbx, tmp_path, kind):
+def test_codes_and_errors_are_read(fam, gbx, tmp_path, kind):  # noqa: F811
     w = written(tmp_path / "sae", kind, width(fam))
     found = gbx(EVEN.text + """experiment e {
   fit f = sae("sae", site: resid_post[0])
@@ -109,7 +100,7 @@ def test_codes_and_errors_are_read(fam, gbx, tmp_path, kind):
         same(found, name, cells, 1e-3)
 
 
-def logits(fam, ids, place, change):
+def logits(fam, ids, place, change):  # noqa: F811
     def edit(state):
         rows = [change(s) if place is None or k == place else s for k, s in enumerate(state)]
         return torch.stack(rows)
@@ -118,7 +109,7 @@ def logits(fam, ids, place, change):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_codes_and_errors_are_edited(fam, gbx, tmp_path, kind):
+def test_codes_and_errors_are_edited(fam, gbx, tmp_path, kind):  # noqa: F811
     w = written(tmp_path / "sae", kind, width(fam))
     found = gbx(EVEN.text + """experiment e {
   fit f = sae("sae", site: resid_post[0])

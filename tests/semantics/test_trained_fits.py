@@ -10,11 +10,9 @@ import torch
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.run import session as sessions
-from tests.semantics import conftest as checkpoints_of
 from tests.semantics.tables import Table, same
 from tests.semantics.test_fits import ROWS, split_of
 
-MORE = {"gpt_neox": 3, "mixtral": 3}
 ENDS = {
     "llama": ("model.norm", "lm_head"), "gemma3_text": ("model.norm", "lm_head"), "mixtral": ("model.norm", "lm_head"),
     "gpt2": ("transformer.ln_f", "lm_head"), "gpt_neox": ("gpt_neox.final_layer_norm", "lm_head"),
@@ -27,26 +25,18 @@ PROBED = Table(
 )
 
 
-class Plain(checkpoints_of.Family):
-    """A tiny checkpoint whose expectations come from hooks written here."""
-
-    written_out = False
-
-
-@pytest.fixture(scope="module")
-def more(tmp_path_factory):
-    root = tmp_path_factory.mktemp("more")
-    checkpoints_of.LAYERS.update(MORE)
-    return {name: Plain(name, root / name) for name in MORE}
+TRIED_ON = [
+    pytest.param(one, id="-".join(one))
+    for one in (*((name, "delta") for name in ENDS), ("llama", "hooked"), ("gpt_neox", "hooked"))
+]
+"""Families, each with the executor."""
 
 
-@pytest.fixture(
-    params=[*((name, "delta") for name in ENDS), ("llama", "hooked"), ("gpt_neox", "hooked")], ids="-".join
-)
-def fam(request, checkpoints, more, monkeypatch):
+@pytest.fixture
+def fam(request, checkpoints, monkeypatch):
     name, executor = request.param
     monkeypatch.setattr(sessions.Session, "executor", executor)
-    return {**checkpoints, **more}[name]
+    return checkpoints[name]
 
 
 def indices(held):
