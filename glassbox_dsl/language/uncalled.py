@@ -87,7 +87,8 @@ def _names(node: nodes.Node, parameters: frozenset[str], known: Known) -> Iterat
         if base.id in parameters:
             path, _ = leading_path(steps)
             site = ".".join(dot.name for dot in path)
-            if site and site not in sites():
+            declared = bool(path) and path[0].name in (known.values or ())  # a dictionary has sites too
+            if site and site not in sites() and not declared:
                 first, last = path[0].span, path[-1].span
                 place = Span(first.source, first.end - len(path[0].name), last.end)
                 yield errors.unknown_site(place, site, sites())

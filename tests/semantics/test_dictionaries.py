@@ -266,3 +266,19 @@ def test_files_that_do_not_fit(llama, gbx, tmp_path, broken):
   measure m = norm(clean.f.error[pos: last])
 }""", llama)  # fmt: skip
     assert {d.code for d in refused.value.diagnostics} == {code}
+
+
+def test_a_metric_of_the_file_may_read_a_dictionary(llama, gbx, tmp_path):
+    """One that is called, and one that nothing calls."""
+    w = written(tmp_path / "sae", "standard", width(llama))
+    found = gbx(EVEN.text + """metric third(r) = r.f.code[latent: 3, pos: last]
+metric fourth(r) = r.f.code[latent: 4, pos: last]
+experiment e {
+  fit f = sae("sae", site: resid_post[0])
+  measure m = third(clean)
+}""", llama)  # fmt: skip
+    expected = {
+        (llama.name, i.number): encoded(w, "standard", states(llama, i.clean)[0][0])[-1, 3]
+        for i in EVEN.items(llama)
+    }
+    same(found, "m", expected, 1e-3)
