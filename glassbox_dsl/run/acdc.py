@@ -75,7 +75,9 @@ class Removal:
         self.wanted: Wanted = self.gradients.wanted(self.expr.metric, self.expr.clean.run)
         self.known = self.gradients.known(self.wanted)
         self.outside = torch.zeros(self.edges.there.shape, dtype=torch.bool)
-        self.batches = [self._batch(rows) for rows in self.gradients.batches(self.wanted, tokens=self.circuits.tokens)]
+        self.batches = [
+            self._batch(rows) for rows in self.gradients.batches(self.wanted, tokens=self.circuits.tokens)
+        ]
 
     def _batch(self, rows: Rows) -> Batch:
         """The passes of both runs over some items."""

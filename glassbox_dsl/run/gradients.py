@@ -167,9 +167,7 @@ class Gradients:
                         [errors.no_gradient(node.span, "an answer of several tokens is scored in parts")]
                     )
 
-    def batches(
-        self, wanted: Wanted, only: Mask | None = None, tokens: int = GRADIENT_TOKENS
-    ) -> list[Rows]:
+    def batches(self, wanted: Wanted, only: Mask | None = None, tokens: int = GRADIENT_TOKENS) -> list[Rows]:
         """The rows of a run, or those of some cells and items [cell, item], a pass each."""
         made = self.context.results[wanted.run.name, None].made
         made = made if only is None else made & only
@@ -298,7 +296,12 @@ class Gradients:
         edits = EditBatch(context, variant, env, {e: Receipt(e) for e in variant.edits}, positions).writes()
         ids = tensor(maker.ids(variant.prompt, rows.items, rows.length, None))
         got = context.instrument.forward(
-            ids, reads=reads, writes=around(edits), logit_positions=positions, start=start, gradients=gradients
+            ids,
+            reads=reads,
+            writes=around(edits),
+            logit_positions=positions,
+            start=start,
+            gradients=gradients,
         )
         done = Pass(wanted.run.name, rows, env, variant, ids, positions, got)
         keeping.keep(results, done)
