@@ -9,8 +9,8 @@ from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.binders import read_binders, readings
 from glassbox_dsl.language.calls import CallReader
-from glassbox_dsl.language.dictionaries import DictionaryReader, is_dictionary
 from glassbox_dsl.language.circuits import CircuitReader
+from glassbox_dsl.language.dictionaries import DictionaryReader, is_dictionary
 from glassbox_dsl.language.errors import Poisoned, Problem
 from glassbox_dsl.language.fits import FitReader
 from glassbox_dsl.language.hypotheses import HypothesisReader
