@@ -9,6 +9,7 @@ from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.binders import read_binders, readings
 from glassbox_dsl.language.calls import CallReader
+from glassbox_dsl.language.circuits import CircuitReader
 from glassbox_dsl.language.dictionaries import DictionaryReader, is_dictionary
 from glassbox_dsl.language.errors import Poisoned, Problem
 from glassbox_dsl.language.fits import FitReader
@@ -69,6 +70,7 @@ class ExperimentReader(Names):
         self.hypothesis_reader = HypothesisReader(self)
         self.fit_reader = FitReader(self)
         self.dictionaries = DictionaryReader(self)
+        self.circuit_reader = CircuitReader(self)
         self.models = self._used(nodes.UseModels, tuple(file.models), "model")
         self.data = self._used(nodes.UseData, tuple(file.data), "data")
         self._declare()
@@ -87,6 +89,8 @@ class ExperimentReader(Names):
                 self._guard(lambda item=item: self.dictionary_named(item.name))  # type: ignore[misc]
             elif isinstance(item, nodes.Fit):
                 self._guard(lambda item=item: self._fit(item))  # type: ignore[misc]
+            elif isinstance(item, nodes.Circuit):
+                self._guard(lambda item=item: self._circuit(item))  # type: ignore[misc]
             elif isinstance(item, nodes.Expect):
                 claim = self._guard(lambda item=item, number=number: self._claim(item, number))  # type: ignore[misc]
                 claims += [claim] if claim is not None else []
@@ -169,6 +173,9 @@ class ExperimentReader(Names):
 
     def _fit(self, node: nodes.Fit) -> Fit:
         return self._lazily(node.name, node.span, self.fits, lambda: self.fit_reader.read(node))
+
+    def _circuit(self, node: nodes.Circuit) -> Value:
+        return self._lazily(node.name, node.span, self.families, lambda: self.circuit_reader.read(node))
 
     def fit_named(self, name: str) -> Fit | None:
         """The fit under a name."""
@@ -283,8 +290,10 @@ class ExperimentReader(Names):
         return {**self.file.hypotheses, **own}
 
     def value_named(self, name: str, span: Span) -> Value | None:
-        """The let or measure of the experiment under a name."""
+        """The let, measure or circuit of the experiment under a name."""
         node = self.declared.get(name)
+        if isinstance(node, nodes.Circuit):
+            return self._circuit(node)
         if isinstance(node, nodes.Let | nodes.Measure):
             return self._family(node)
         if name in self.broken and name not in self.runs:

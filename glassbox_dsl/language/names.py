@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from glassbox_dsl.language.values import ValueReader
 
 Named = (
-    nodes.Run | nodes.Let | nodes.Measure | nodes.RecordTensor | nodes.Metric | nodes.Hypothesis | nodes.Fit
+    nodes.Run
+    | nodes.Let
+    | nodes.Measure
+    | nodes.RecordTensor
+    | nodes.Metric
+    | nodes.Hypothesis
+    | nodes.Fit
+    | nodes.Circuit
 )
 
 

@@ -85,7 +85,7 @@ class _Walk:
             yield from self.prompts(read, names)
             return
         if isinstance(read, SetReference) and (there := self.home(read.experiment)) is not None:
-            value = there.value("let", read.name)
+            value = there.value(read.kind, read.name)
             yield from replace(self, experiment=there).prompts(value, _inner(read.where, names))
         for child in nodes.children(read):
             yield from self.inside(child, names)

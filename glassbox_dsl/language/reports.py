@@ -29,8 +29,10 @@ KINDS = (
     "lens",
     "attention",
     "text",
+    "graph",
     "sql",
 )
+SHOWN = (nodes.Measure, nodes.RecordTensor, nodes.Circuit)
 OF_TEXT = {"markdown": (), "sql": ("title",)}
 
 
@@ -91,6 +93,9 @@ def fits(item: nodes.ReportItem, value: Value) -> None:
         raise Problem(errors.wrong_source(item.span, item.kind, "a measure, not a record", help_))
     if item.kind == "lens" and value.table != "top":
         raise Problem(errors.wrong_source(item.span, item.kind, "tokens", "measure NAME = top(..., k: 5)"))
+    if (item.kind == "graph") != (value.kind == "circuit") and item.kind != "table":
+        wanted = "a circuit" if item.kind == "graph" else "a measure, not a circuit"
+        raise Problem(errors.wrong_source(item.span, item.kind, wanted, "graph EXPERIMENT.CIRCUIT"))
     if item.kind == "text" and value.table != "text":
         raise Problem(errors.wrong_source(item.span, item.kind, "texts", "measure NAME = text(...)"))
     if value.table is not None and item.kind in ("scatter", "histogram"):
@@ -144,9 +149,9 @@ def measure_at(path: tuple[str, ...], span: Span, experiments: Mapping[str, Expe
     reader = experiments[path[0]]
     if path[1] in reader.broken:
         raise Poisoned
-    families = {n: v for n, v in reader.families.items() if v.kind in ("measure", "record")}
+    families = {n: v for n, v in reader.families.items() if v.kind in ("measure", "record", "circuit")}
     if path[1] not in families:
-        known = [n for n, d in reader.declared.items() if isinstance(d, nodes.Measure | nodes.RecordTensor)]
+        known = [n for n, d in reader.declared.items() if isinstance(d, SHOWN)]
         raise Problem(unknown_name(span, path[1], known, "measure"))
     return families[path[1]]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from glassbox_dsl.language import errors
+from glassbox_dsl.language import circuit_errors, errors
 from glassbox_dsl.language.arguments import Arguments
 from glassbox_dsl.language.binders import read_binders, readings
 from glassbox_dsl.language.dictionaries import together
@@ -88,8 +88,11 @@ class RunReader:
             prompt, data = self.prompt(node.call, words)
             scope_data = (data,) if data else self.data_with(prompt)
             bound = {v.name: d for d in dimensions for v in d.variables if v.name not in words}
-            read = [(e, self.edit(e, scope_data, bound, words)) for e in map(as_write, node.edits)]
-            phases = [(self.phases(w, e, generation is not None), e) for w, e in read]
+            phases = [
+                phased
+                for edit in node.edits
+                for phased in self.edits(edit, scope_data, bound, words, generation is not None)
+            ]
             variants.append(RunVariant(
                 span=node.span, when=when, prompt=prompt, edits=together([e for p, e in phases if PROMPT in p]),
                 generated=together([e for p, e in phases if GENERATED in p]),
@@ -104,6 +107,25 @@ class RunReader:
             data=data or self.names.only_data({v.prompt for v in variants}),
             part_of=getattr(node, "part_of", None),
         )
+
+    def edits(
+        self,
+        node: nodes.Edit,
+        data: tuple[str, ...],
+        bound: Mapping[str, Dimension],
+        words: Mapping[str, nodes.Expr],
+        generates: bool,
+    ) -> Iterator[tuple[tuple[str, ...], Edit]]:
+        """What an edit comes to, each with the phases in which it holds."""
+        circuits = self.names.circuit_reader
+        if isinstance(node, nodes.KeepEdit) and circuits.is_circuit(node.circuit, words):
+            if generates:
+                raise Problem(circuit_errors.generated(node.span))
+            yield from (((PROMPT,), edit) for edit in circuits.kept(node, data, bound, words))
+            return
+        write = as_write(node)
+        edit = self.edit(write, data, bound, words)
+        yield self.phases(write, edit, generates), edit
 
     def data_with(self, prompt: str) -> tuple[str, ...]:
         """The experiment's data sets that have the prompt."""

@@ -58,9 +58,9 @@ class SetOperation(SetExpr):
 
 
 class SetReference(SetExpr):
-    """A let that is a set, at given values of its binders."""
+    """A let that is a set, or a circuit, at given values of its binders."""
 
-    kind: Literal["let"]
+    kind: Literal["let", "circuit"]
     experiment: str
     name: str
     where: tuple[tuple[str, Index], ...]

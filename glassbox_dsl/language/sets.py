@@ -85,7 +85,7 @@ class SetReader:
             return False
         if self.names.named_set(base.id) is not None:
             return False
-        named = isinstance(self.names.declared.get(base.id), nodes.Let | nodes.Measure)
+        named = isinstance(self.names.declared.get(base.id), nodes.Let | nodes.Measure | nodes.Circuit)
         foreign = bool(steps) and isinstance(steps[0], Dot) and self.names.is_experiment(base.id)
         return named or foreign or base.id in self.names.file.lets
 

@@ -9,11 +9,9 @@ from glassbox_dsl.language.errors import not_built
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.sites import sites
 
-STATEMENTS: dict[type[nodes.Node], str] = {
-    nodes.Circuit: "`circuit`",
-}
+STATEMENTS: dict[type[nodes.Node], str] = {}
 CALLS: tuple[str, ...] = ()
-CHARTS = ("graph",)
+CHARTS: tuple[str, ...] = ()
 
 
 def unbuilt_statement(node: nodes.Node) -> Diagnostic | None:

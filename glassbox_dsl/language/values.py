@@ -347,8 +347,10 @@ class ValueReader(ContextReader):
         home = experiment or self.names.name
         meant = family.variants[0].value
         if isinstance(meant, SetExpr):
-            found: Expr = SetReference(span=base.span, kind="let", experiment=home, name=family.name,
-                                       where=where, dims=dims, axes=meant.axes, by_name=meant.by_name)  # fmt: skip
+            found: Expr = SetReference(
+                span=base.span, kind="circuit" if family.kind == "circuit" else "let", experiment=home,
+                name=family.name, where=where, dims=dims, axes=meant.axes, by_name=meant.by_name,
+            )  # fmt: skip
         else:
             found = Reference(span=base.span, kind="let" if family.kind == "let" else "measure",
                               experiment=home, name=family.name, where=where, dims=dims,

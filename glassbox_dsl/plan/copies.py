@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glassbox_dsl.language.circuit_nodes import Exchanged
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import Edit, Run, RunVariant, SiteRead, Swept, VariableValue
 from glassbox_dsl.language.set_nodes import SetExpr
@@ -22,6 +23,8 @@ def copied_read(edit: Edit, run: Run, setting: Setting) -> SiteRead | None:
         return None
     if not read.copied and not (read.index == edit.index and all(is_point(i) for i in read.index)):
         return None
+    if by_full_passes(run):
+        return None
     source, own = setting.run(read.run.run), {v.name for d in run.dimensions for v in d.variables}
     bound = all(variables_used(index) <= own for _, index in read.run.where)
     one_prompt = len({variant.prompt for variant in source.variants}) == 1
@@ -31,9 +34,15 @@ def copied_read(edit: Edit, run: Run, setting: Setting) -> SiteRead | None:
 def is_here(run: Run, setting: Setting) -> bool:
     """Whether a run belongs to the model and the items of a setting alone.
 
-    One that the file fixes to a model is read from other models too, so what is read of it has to be kept.
+    One that the file fixes to a model is read from other models too, so what is read of it has to be kept; so has what
+    is read of a run that no pack makes.
     """
-    return run.model is None and run.data in (None, setting.data_name)
+    return run.model is None and run.data in (None, setting.data_name) and not by_full_passes(run)
+
+
+def by_full_passes(run: Run) -> bool:
+    """Whether a run is made by full passes with plain hooks: what its edges carry is made from its own senders."""
+    return any(isinstance(edit.value, Exchanged) for variant in run.variants for edit in variant.edits)
 
 
 def variables_used(node: nodes.Node) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from glassbox_dsl.language.circuit_nodes import Exchanged, Found
 from glassbox_dsl.language.program import (
     At,
     Depth,
@@ -22,7 +23,7 @@ from glassbox_dsl.language.program import (
 from glassbox_dsl.language.set_nodes import SetExpr, SetReference
 from glassbox_dsl.language.technique_nodes import Expansion, FitUse, GeneratedText, Grad
 from glassbox_dsl.library.metric import metrics
-from glassbox_dsl.plan.copies import copied_read, is_here
+from glassbox_dsl.plan.copies import by_full_passes, copied_read, is_here
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.plan.taps import Tap, constant, host_order, logits_of, tap_of
 from glassbox_dsl.syntax import nodes
@@ -70,9 +71,9 @@ class Demand:
         """The read of an edit whose rows are copied where the run is made, so that nothing need be kept for it."""
         return None if self.setting is None else copied_read(edit, run, self.setting)
 
-    def beside(self, read: SiteRead | None) -> bool:
+    def beside(self, read: SiteRead | None, host: Run) -> bool:
         """Whether what a metric of two runs compares with is at hand where its host is made."""
-        if self.setting is None or read is None:
+        if self.setting is None or read is None or by_full_passes(host):
             return False
         return is_here(self.experiment.run(read.run.run), self.setting)
 
@@ -140,6 +141,12 @@ def _walk(node: nodes.Node, found: Demand, seen: set[tuple[str, str]]) -> None:
                     _walk(edit, found, seen)
         case Grad() | Expansion():
             want_both_logits(node, found)
+        case Found() | Exchanged():
+            if isinstance(node, Found):
+                want_both_logits(node.metric, found)
+            for use in nodes.children(node):
+                if isinstance(use, RunUse):
+                    _want_passes(use, found, seen)
         case FitUse() if ("fit", node.fit) not in seen:
             seen.add(("fit", node.fit))
             _walk(found.experiment.fit(node.fit), found, seen)
@@ -166,6 +173,16 @@ def _step(use: RunUse, found: Demand) -> Wanted:
                 else:
                     _walk(edit.value, found, set())
     return found.steps[use.run]
+
+
+def _want_passes(use: RunUse, found: Demand, seen: set[tuple[str, str]]) -> None:
+    """All that it takes to pass through a run again, by itself: everything that its edits read is kept."""
+    _step(use, found)
+    if ("passes", use.run) not in seen:
+        seen.add(("passes", use.run))
+        for variant in found.experiment.run(use.run).variants:
+            for edit in variant.edits:
+                _walk(edit, found, seen)
 
 
 def _want_site(read: SiteRead, found: Demand) -> None:
@@ -207,7 +224,7 @@ def _want_metric(call: MetricCall, found: Demand) -> None:
     if tap not in step.taps:
         step.taps.append(tap)
     if tap.other is not None:
-        if found.beside(tap.other):
+        if found.beside(tap.other, step.run):
             _step(tap.other.run, found)
         else:
             _want_site(tap.other, found)

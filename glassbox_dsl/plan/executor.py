@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glassbox_dsl.language.program import Scrubbed
-from glassbox_dsl.plan.copies import copied_read
+from glassbox_dsl.plan.copies import by_full_passes, copied_read
 from glassbox_dsl.plan.jobs import Job
 
 
@@ -11,6 +11,11 @@ def executor_of(job: Job, stage: int) -> tuple[str, str]:
     """The executor of a run and the reason, before the model has been checked (which happens when it loads)."""
     if (why := job.setting.sizes.facts.own_attention) is not None:
         return "hooked", why
+    if by_full_passes(job.run):
+        return (
+            "hooked",
+            "each receiver reads other edges: full passes with plain hooks, and one of the run they carry",
+        )
     edits = [edit for variant in job.run.variants for edit in variant.edits]
     copied = [read for edit in edits if (read := copied_read(edit, job.run, job.setting)) is not None]
     if any(isinstance(edit.value, Scrubbed) for edit in edits):

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.language.circuit_nodes import Found
 from glassbox_dsl.language.data.spec import FEWEST_ITEMS
-from glassbox_dsl.language.program import Experiment, Program
+from glassbox_dsl.language.program import Experiment, Program, Value
 from glassbox_dsl.language.technique_nodes import Expansion, Grad
 from glassbox_dsl.plan import errors
 from glassbox_dsl.plan.asked import demand_of, experiment_groups, values_read
+from glassbox_dsl.plan.copies import by_full_passes
 from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.data_arrays import DataArrays
 from glassbox_dsl.plan.executor import executor_of
@@ -195,11 +197,26 @@ class _Planner:
         for job in jobs:
             plan.naive.add(job, plan.cost)
         by_data: dict[int, list[Job]] = {}
-        for job in jobs:
+        for job in [job for job in jobs if by_full_passes(job.run)]:
+            self._passes(job, number, plan)
+        for job in [job for job in jobs if not by_full_passes(job.run)]:
             by_data.setdefault(id(job.setting.data), []).append(job)
         for some in by_data.values():
             noops = self._packs(work, some, plan)
             plan.runs += [_run_plan(job, number, noops[job]) for job in some if job.extension is None]
+
+    def _passes(self, job: Job, number: int, plan: ModelPlan) -> None:
+        """Count the full passes of a run that no pack makes, with those of the run that its edges carry."""
+        variants = job.setting.cell_variants(job.run).reshape(-1)
+        lengths = RowMaker(job.setting).lengths(job.run, job.extension)
+        for place in range(len(job.run.variants)):
+            for length, times in zip(
+                lengths[place].tolist(), job.made[variants == place].sum(0).tolist(), strict=True
+            ):
+                plan.planned.add_pass(int(times), length, self.facts.n_layers, int(times), plan.cost)
+        plan.planned.cells += int(job.made.sum()) if job.extension is None else 0
+        if job.extension is None:
+            plan.runs.append(_run_plan(job, number, 0))
 
     def _packs(self, work: Work, jobs: list[Job], plan: ModelPlan) -> dict[Job, int]:
         """Count the packs of the jobs on one data set: the first ones exactly, the rest from those."""
@@ -236,7 +253,22 @@ def hooked_notes(program: Program) -> list[str]:
         f"`{e.name}.{r.name}`": None for e in program.experiments for r in e.runs if r.generation is not None
     }
     how = "generates: its prompt passes are counted, the tokens behind them, made one by one with plain hooks, are not"
-    return [*(f"{name} {why}" for name in found), *(f"{name} {how}" for name in told)]
+    circuits = [
+        (f"`{e.name}.{v.name}`", v) for e in program.experiments for v in e.values if v.kind == "circuit"
+    ]
+    return [
+        *(f"{name} {why}" for name in found),
+        *(f"{name} {how}" for name in told),
+        *(f"{name} {_searched(value)}" for name, value in circuits),
+    ]
+
+
+def _searched(value: Value) -> str:
+    """How a circuit is found."""
+    kinds = {v.value.kind for v in value.variants if isinstance(v.value, Found)}
+    if "acdc" in kinds:
+        return "tries every edge of a model in turn: up to as many passes with plain hooks, which are not counted"
+    return "takes gradients: full passes with plain hooks, forward and back, which are not counted"
 
 
 def _prompts(job: Job) -> list[bytes]:

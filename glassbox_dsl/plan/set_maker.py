@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings, InternalError
+from glassbox_dsl.language.circuit_nodes import Found
 from glassbox_dsl.language.program import Constant, Dimension, Expr, Index, Run
 from glassbox_dsl.language.set_nodes import (
     Largest,
@@ -29,9 +30,10 @@ from glassbox_dsl.plan import errors, sets
 from glassbox_dsl.plan.indexing import Binding, Env
 from glassbox_dsl.plan.named import Mask, Named, along, exchange, take
 from glassbox_dsl.plan.places import Places
+from glassbox_dsl.plan.rows import ROW
 from glassbox_dsl.plan.sets import Members, SetFamily
 from glassbox_dsl.resolve.cells import Cell, Row
-from glassbox_dsl.vocabulary.axes import ITEM
+from glassbox_dsl.vocabulary.axes import EDGE, ITEM
 from glassbox_dsl.vocabulary.sites import sites
 
 if TYPE_CHECKING:
@@ -47,8 +49,19 @@ class SetValues(Protocol):
     def truth(self, expr: Expr, dims: Sequence[str], env: Env) -> Mask:
         """Where a truth value holds; `+` and `-` in it are union and difference."""
 
+    def search(self, expr: Found, dims: Sequence[str], env: Env) -> Searched:
+        """What a search for a circuit finds."""
+
     def elsewhere(self, experiment: str) -> Setting:
         """Another experiment of the file on the same model and data set."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search finds, both with the axis `edge`: which edges it keeps, and what it found of each (float64)."""
+
+    kept: Named
+    scores: Named
 
 
 @dataclass
@@ -59,6 +72,7 @@ class SetMaker:
     values: SetValues | None = None
     families: dict[object, SetFamily] = field(default_factory=dict)
     masks: dict[object, Named] = field(default_factory=dict)
+    searched: dict[object, Searched] = field(default_factory=dict)
     notes: list[Diagnostic] = field(default_factory=list)
 
     # ------------------------------------------------------------ what is asked for
@@ -135,6 +149,8 @@ class SetMaker:
                 return self._written(expr, env)
             case SetReference():
                 return self._named(expr, env)
+            case Found():
+                return self._found(expr, env)
             case SetOperation(op="not", operands=(operand,)):
                 whole = sets.everything(expr.axes, self.setting.sizes)
                 return sets.join(lambda members: sets.difference(whole, members), [self.family(operand, env)])
@@ -175,6 +191,33 @@ class SetMaker:
 
         return sets.family(dims, shape, chosen)
 
+    def _found(self, expr: Found, env: Env) -> SetFamily:
+        dims, shape = _shape(env)
+        kept = np.broadcast_to(self.found(expr, env).kept.spread((*dims, EDGE))[0], (*shape, self._n_edges))
+        rows = list(sets.everything(expr.axes, self.setting.sizes).values())
+        return sets.family(
+            dims, shape, lambda place: sets.members_at(rows, np.flatnonzero(kept[place]).tolist())
+        )
+
+    def found(self, expr: Found, env: Env) -> Searched:
+        """What a search finds at every cell of the variables that it depends on; it is made once."""
+        full = self._full(expr.dims, env)
+        key = (expr, _codes(full))
+        if key not in self.searched:
+            self.searched[key] = self._known.search(expr, _shape(full)[0], full)
+        return self.searched[key]
+
+    @property
+    def _n_edges(self) -> int:
+        return self.setting.sizes.of(EDGE)
+
+    def edges(self, expr: SetExpr, env: Env) -> Mask:
+        """A set of edges at the rows of an environment, [row or 1, edge]."""
+        table = self._mask(expr, env, "")
+        picks = {b.dimension: b.ids for b in env.variables.values() if b.dimension in table.dims}
+        found: Mask = take(table, picks).spread((ROW, "#0"))[0]
+        return found
+
     def _written(self, expr: LiteralSet, env: Env) -> SetFamily:
         dims, shape = _shape(env)
 
@@ -196,7 +239,7 @@ class SetMaker:
         setting = self.setting
         if expr.experiment != setting.experiment.name:
             setting = self._known.elsewhere(expr.experiment)
-        value = setting.experiment.value("let", expr.name)
+        value = setting.experiment.value(expr.kind, expr.name)
         whole = setting.env(value.dimensions)
         parts = [setting.sets.family(v.value, whole) for v in value.variants if isinstance(v.value, SetExpr)]
         chosen = parts[0]

@@ -71,8 +71,8 @@ def suited(measure: MeasureRow) -> str:
     """
     if measure.kind == "top":
         return "lens"
-    if measure.kind == "text":
-        return "text"
+    if measure.kind in ("text", "edges"):
+        return "graph" if measure.kind == "edges" else "text"
     if not measure.variables:
         return "table"
     if len(measure.variables) >= 2:

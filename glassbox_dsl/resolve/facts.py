@@ -30,6 +30,7 @@ from glassbox_dsl.resolve.families import (
     unfit,
 )
 from glassbox_dsl.source import Span
+from glassbox_dsl.vocabulary.axes import EDGE
 from glassbox_dsl.vocabulary.keys import COPIES
 from glassbox_dsl.vocabulary.sites import sites
 
@@ -86,7 +87,21 @@ class ModelFacts(BaseModel):
             "vocab": self.vocab_size,
             "expert": self.n_experts or None,
         }
-        return lengths.get(axis)
+        return self.n_edges if axis == EDGE else lengths.get(axis)
+
+    @property
+    def parallel(self) -> bool:
+        """Whether attention and MLP of a layer read the same stream: nothing stands between them."""
+        return "resid_mid" in {*self.read_only, *self.absent}
+
+    @property
+    def n_edges(self) -> int:
+        """Pairs of what reads the stream and something that was added to it before: the edges of circuits."""
+        count = 0
+        for layer in range(self.n_layers):
+            before = 1 + layer * (self.n_heads + 1)
+            count += 3 * self.n_heads * before + before + (0 if self.parallel else self.n_heads)
+        return count + 1 + self.n_layers * (self.n_heads + 1)
 
     def feature_size(self, site: str) -> int | None:
         """The width of a site's values; None where they are single numbers."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from glassbox_dsl.language.circuit_nodes import Exchanged, Found
 from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import (
     AllCells,
@@ -130,6 +131,10 @@ def _numbered(node: nodes.Node, reads: _Reads, dimensions: tuple[Dimension, ...]
 
     What a set reads stays inside it, unless its members are positions.
     """
+    if isinstance(node, Found | Exchanged):
+        for use in (node.clean, node.corrupt) if isinstance(node, Found) else (node.other,):
+            yield from () if use is None else reads(use)
+        return
     if isinstance(node, SetExpr) and not set(node.axes) & set(POSITION_AXES):
         return
     named = _named_variables(dimensions)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings
@@ -67,6 +69,7 @@ class Context(Setting):
     direct: bool = False
     generated: dict[str, dict[tuple[int, int], tuple[int, ...]]] = field(default_factory=dict)
     gradients: dict[object, Gradient] = field(default_factory=dict)
+    scores: dict[object, NDArray[np.float64]] = field(default_factory=dict)
 
     def home(self, experiment: str) -> Context:
         """The context of an experiment on the same model and data."""

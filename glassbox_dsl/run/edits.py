@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glassbox_dsl.language.circuit_nodes import Exchanged
 from glassbox_dsl.language.program import Edit, RunVariant
 from glassbox_dsl.plan import named as indices
+from glassbox_dsl.plan.edges import Edges
 from glassbox_dsl.plan.edit_cells import edit_env, selected, touched_layers, written_coordinates
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.named import Integers
@@ -21,6 +23,7 @@ from glassbox_dsl.plan.pack import Twin
 from glassbox_dsl.plan.rows import ROW
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.evaluate import Evaluator
+from glassbox_dsl.run.kept_edges import Rest, rest_of, watched
 from glassbox_dsl.run.named import Named, tensor
 from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
@@ -107,6 +110,7 @@ class EditBatch:
     positions: Sequence[int] | None = None
     evaluator: Evaluator = field(init=False)
     hit: dict[Edit, Tensor] = field(default_factory=dict)
+    rests: dict[tuple[object, object], Rest] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.evaluator = Evaluator(self.context)
@@ -126,7 +130,22 @@ class EditBatch:
             touched = touched_layers(self.context, edit, self.variant, self.env)
             for layer in np.flatnonzero(touched.any(0)).tolist():
                 by_key[SiteKey(edit.site, layer)].append(edit)
-        return {key: self._writer(key, edits) for key, edits in by_key.items()}
+        found = {key: self._writer(key, edits) for key, edits in by_key.items()}
+        for rest in self._rests().values():
+            for key in watched(rest.instrument, rest.edges):
+                found[key] = rest.watching(key, found.get(key))
+        return found
+
+    def _rests(self) -> dict[tuple[object, object], Rest]:
+        """The edges outside of each circuit that is kept; the runs that they carry pass first."""
+        for edit in self.variant.edits:
+            value = edit.value
+            if isinstance(value, Exchanged) and (value.members, value.other) not in self.rests:
+                edges = Edges.of(self.context.sizes.facts)
+                kept = self.context.sets.edges(value.members, self.env)
+                outside = torch.from_numpy(edges.table(~kept))
+                self.rests[value.members, value.other] = rest_of(self.context, outside, value.other, self.env)
+        return self.rests
 
     def _writer(self, key: SiteKey, edits: Sequence[Edit]) -> Callable[[Tensor], Tensor]:
         kept = self.logit_positions if key.site == "logits" else self.positions
@@ -144,6 +163,8 @@ class EditBatch:
 
         `positions` says which positions (queries) the value has, where it has not all of them.
         """
+        if isinstance(edit.value, Exchanged):
+            return self._exchanged(edit, edit.value, key, value)
         site = sites()[edit.site]
         inner = [a for a in site.axes if a != "layer"]
         lengths = dict(zip(inner, value.shape[1:], strict=False))
@@ -165,6 +186,20 @@ class EditBatch:
             data = data[..., None]
         mask = mask if there is None else mask & there
         return self._written(edit, value, data.to(value.device, value.dtype), mask.to(value.device))
+
+    def _exchanged(self, edit: Edit, what: Exchanged, key: SiteKey, value: Tensor) -> Tensor:
+        """What a receiver reads [row, (head,) pos, dim] when the edges outside of a circuit carry another run's."""
+        change = self.rests[what.members, what.other].carried(key)
+        if change is None:
+            return value
+        change = change.to(value)
+        far, size = (
+            torch.linalg.vector_norm(t.detach().float().flatten(1), dim=1).cpu() for t in (change, value)
+        )
+        fired = torch.ones_like(far, dtype=torch.bool)
+        self.hit[edit] = fired
+        self.receipts[edit].add(fired, far, size)
+        return value + change
 
     def _written(self, edit: Edit, value: Tensor, new: Tensor, mask: Tensor) -> Tensor:
         changed = {

@@ -69,6 +69,15 @@ def no_gradient(span: Span, why: str) -> Diagnostic:
     return Diagnostic("GB549", "no gradient to go by", span, why, help_)
 
 
+def pruned_edges(span: Span, wanted: int, left: int, model: str) -> Diagnostic:
+    """Edges of a circuit that are no part of any way through the model."""
+    return Diagnostic(
+        "GB551", f"{left} of the {wanted} edges asked for are left on `{model}`", span,
+        "the others lie on no way from the embedding to the end, and were taken out",
+        "ask for more edges, if that is too few", severity="warning",
+    )  # fmt: skip
+
+
 def unfit(span: Span, name: str, model: str, why: str) -> Diagnostic:
     """Examples that do not allow a fit."""
     where = f" on `{model}`" if model else ""

@@ -6,7 +6,7 @@ results that carry the graph of the pass, and its gradient is taken with respect
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings
-from glassbox_dsl.language.program import Expr, MetricCall
+from glassbox_dsl.language.program import Expr, MetricCall, Run
 from glassbox_dsl.language.technique_nodes import Grad
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.demand import Wanted, demand, want_both_logits
@@ -54,6 +54,7 @@ class Gradient:
     numbers: Tensor | None = None
 
 
+Write = Callable[[Tensor], Tensor]
 Shift = Callable[[Rows], Tensor]
 """What is added to a site in the rows of a batch, [row, the site's axes, feature]."""
 
@@ -117,14 +118,35 @@ class Gradients:
         name = (scalar, run, tuple(keys))
         if shifts is None and name in self.context.gradients:
             return self.context.gradients[name]
-        self._check(scalar)
-        wanted, found = self.wanted(scalar, run), Gradient()
-        known = self.known(wanted)
-        for rows in self.batches(wanted, only):
-            self._batch(scalar, wanted, rows, keys, shifts or {}, found, known)
+        found, longest = Gradient(), self.context.data.longest
+        shape = self.context.results[run, None].made.shape
+        for rows, part in self.slopes(scalar, run, keys, shifts, only):
+            for table, new in ((found.slopes, part.slopes), (found.values, part.values)):
+                for key, value in new.items():
+                    put(table, key, rows, value.float().cpu(), shape, longest)
+            if part.numbers is not None:
+                if found.numbers is None:
+                    found.numbers = torch.full(shape, torch.nan)
+                found.numbers[rows.places] = part.numbers
         if shifts is None:
             self.context.gradients[name] = found
         return found
+
+    def slopes(
+        self,
+        scalar: Expr,
+        run: str,
+        keys: Sequence[SiteKey],
+        shifts: Mapping[SiteKey, Shift] | None = None,
+        only: Mask | None = None,
+        tokens: int = GRADIENT_TOKENS,
+    ) -> Iterator[tuple[Rows, Gradient]]:
+        """The same batch by batch, of about so many tokens: [row, the site's axes, feature], where the pass made it."""
+        self._check(scalar)
+        wanted = self.wanted(scalar, run)
+        known = self.known(wanted)
+        for rows in self.batches(wanted, only, tokens):
+            yield rows, self._batch(scalar, wanted, rows, keys, shifts or {}, known)
 
     def wanted(self, scalar: Expr, run: str) -> Wanted:
         """What a number reads of a run."""
@@ -145,13 +167,13 @@ class Gradients:
                         [errors.no_gradient(node.span, "an answer of several tokens is scored in parts")]
                     )
 
-    def batches(self, wanted: Wanted, only: Mask | None = None) -> list[Rows]:
+    def batches(self, wanted: Wanted, only: Mask | None = None, tokens: int = GRADIENT_TOKENS) -> list[Rows]:
         """The rows of a run, or those of some cells and items [cell, item], a pass each."""
         made = self.context.results[wanted.run.name, None].made
         made = made if only is None else made & only
         found = []
         for rows in Batches(self.context).of(wanted, made, None):
-            size = max(1, GRADIENT_TOKENS // rows.length)
+            size = max(1, tokens // rows.length)
             for i in range(0, len(rows.cells), size):
                 found.append(
                     replace(rows, cells=rows.cells[i : i + size], items=rows.items[i : i + size], start=0)
@@ -165,18 +187,16 @@ class Gradients:
         rows: Rows,
         keys: Sequence[SiteKey],
         shifts: Mapping[SiteKey, Shift],
-        found: Gradient,
         known: RunResults,
-    ) -> None:
+    ) -> Gradient:
         """One pass and its gradient."""
-        results = copied(known)
+        results, found = copied(known), Gradient()
         with torch.enable_grad():
             leaves, values = self.opened_pass(wanted, rows, keys, shifts, results)
-            shadow = self.shadow({(wanted.run.name, None): results})
-            number = self.evaluator.at(shadow).value(scalar, shadow.env(wanted.run.dimensions))
-            self._keep_numbers(number, wanted, rows, found, known)
+            number = self.number(scalar, wanted.run, results)
+            found.numbers = self._numbers(number, wanted, rows, known)
             if not keys:
-                return
+                return found
             data = number.data if number.present is None else number.data[number.full_presence()]
             whole = data.sum()
             if not whole.requires_grad:
@@ -185,23 +205,23 @@ class Gradients:
                 )
             slopes = torch.autograd.grad(whole, list(leaves.values()), allow_unused=True)
         for key, slope in zip(leaves, slopes, strict=True):
-            value = values[key].detach().float().cpu()
-            slope = torch.zeros_like(value) if slope is None else slope.float().cpu()
-            for table, part in ((found.slopes, slope), (found.values, value)):
-                put(table, key, rows, part, known.made.shape, self.context.data.longest)
+            found.values[key] = values[key].detach()
+            found.slopes[key] = torch.zeros_like(found.values[key]) if slope is None else slope
+        return found
 
-    def _keep_numbers(
-        self, number: Named, wanted: Wanted, rows: Rows, found: Gradient, known: RunResults
-    ) -> None:
-        """Keep what a number is in the cells and items of a batch, where it has one for each."""
+    def number(self, scalar: Expr, run: Run, results: RunResults) -> Named:
+        """A number on other results of a run that it reads."""
+        shadow = self.shadow({(run.name, None): results})
+        return self.evaluator.at(shadow).value(scalar, shadow.env(run.dimensions))
+
+    def _numbers(self, number: Named, wanted: Wanted, rows: Rows, known: RunResults) -> Tensor | None:
+        """What a number is in the cells and items of a batch [row], where it has one for each."""
         order = (*(d.name for d in wanted.run.dimensions), ITEM)
         if not set(number.dims) <= set(order):
-            return
-        if found.numbers is None:
-            found.numbers = torch.full(known.made.shape, torch.nan)
+            return None
         sizes = (*self.context.shape(wanted.run), self.context.data.n_items)
         data = number.spread(order)[0].detach().float().cpu().expand(sizes).reshape(known.made.shape)
-        found.numbers[rows.places] = data[rows.places]
+        return data[rows.places]
 
     def known(self, wanted: Wanted) -> RunResults:
         """What the number reads of the run, in all cells and items: it may depend on more than its own."""
@@ -225,6 +245,40 @@ class Gradients:
         results: RunResults,
     ) -> tuple[dict[SiteKey, Tensor], dict[SiteKey, Tensor]]:
         """A pass whose results carry graphs: the leaves at the sites, and the sites' values without them."""
+        leaves: dict[SiteKey, Tensor] = {}
+        values: dict[SiteKey, Tensor] = {}
+        # What shifts come to may take passes, and none runs inside another.
+        ways = {key: shift(rows) for key, shift in shifts.items()}
+
+        def opened(key: SiteKey, edited: Write | None) -> Write:
+            def write(value: Tensor) -> Tensor:
+                value = value if edited is None else edited(value)
+                if key in ways:
+                    value = value + ways[key][tuple(slice(0, n) for n in value.shape)].to(value)
+                if key not in keys:
+                    return value
+                leaves[key], values[key] = torch.zeros_like(value, requires_grad=True), value
+                return value + leaves[key]
+
+            return write
+
+        def around(edits: Mapping[SiteKey, Write]) -> dict[SiteKey, Write]:
+            return {key: opened(key, edits.get(key)) for key in (*edits, *ways, *keys)}
+
+        self.passed(wanted, rows, results, around, gradients=True)
+        return leaves, values
+
+    def passed(
+        self,
+        wanted: Wanted,
+        rows: Rows,
+        results: RunResults,
+        around: Callable[[Mapping[SiteKey, Write]], dict[SiteKey, Write]],
+        *,
+        gradients: bool,
+        start: tuple[int, Tensor] | None = None,
+    ) -> None:
+        """A pass whose results, with `gradients`, carry graphs; `around` adds to what the run's edits write."""
         context, maker = self.context, RowMaker(self.context)
         variant = wanted.run.variants[rows.variant]
         env = maker.env(wanted.run, rows.cells, rows.items, None)
@@ -240,32 +294,19 @@ class Gradients:
         if any(metrics()[t.metric].shape == "pattern" for t in wanted.taps):
             reads |= {SiteKey("attn.pattern", layer) for layer in range(context.sizes.facts.n_layers)}
         edits = EditBatch(context, variant, env, {e: Receipt(e) for e in variant.edits}, positions).writes()
-        leaves: dict[SiteKey, Tensor] = {}
-        values: dict[SiteKey, Tensor] = {}
-
-        def opened(key: SiteKey) -> Callable[[Tensor], Tensor]:
-            def write(value: Tensor) -> Tensor:
-                value = edits[key](value) if key in edits else value
-                if key in shifts:
-                    way = shifts[key](rows)[tuple(slice(0, n) for n in value.shape)]
-                    value = value + way.to(value)
-                if key not in keys:
-                    return value
-                leaves[key], values[key] = torch.zeros_like(value, requires_grad=True), value
-                return value + leaves[key]
-
-            return write
-
         ids = tensor(maker.ids(variant.prompt, rows.items, rows.length, None))
-        writes = {key: opened(key) for key in (*edits, *shifts, *keys)}
         got = context.instrument.forward(
-            ids, reads=reads, writes=writes, logit_positions=positions, gradients=True
+            ids,
+            reads=reads,
+            writes=around(edits),
+            logit_positions=positions,
+            start=start,
+            gradients=gradients,
         )
         done = Pass(wanted.run.name, rows, env, variant, ids, positions, got)
         keeping.keep(results, done)
         taker.take(wanted.taps, results, done)
         keeping.finish(results, wanted)
-        return leaves, values
 
 
 def copied(known: RunResults) -> RunResults:

@@ -6,7 +6,7 @@ and normed projections and rotary positions are the model's own. Nothing is comp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,39 @@ from glassbox_dsl.run.attention import Made, repeat_heads, stopped_at_attention
 from glassbox_dsl.run.modules import LayerModules
 from glassbox_dsl.vocabulary.keys import COPIES
 
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+Divisor = tuple[torch.Tensor, torch.Tensor]
+
+
+class Followed(torch.autograd.Function):
+    """Queries, keys or values of all heads as made of their own copies, with the gradient of these alone.
+
+    What is made is known already: only in the way back each head's part of the layer is run again, on its copy.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, copies: torch.Tensor, made: torch.Tensor, of_head: OfHead) -> torch.Tensor:
+        """`made` [batch, head, pos, d_head], of `copies` [batch, head, pos, dim]."""
+        ctx.save_for_backward(copies)
+        ctx.of_head = of_head
+        return made.clone()
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
+        """The slope of the copies, head by head."""
+        [copies] = ctx.saved_tensors
+        found = torch.zeros_like(copies)
+        for head in range(copies.shape[1]):
+            if bool(slope[:, head].any()):
+                with torch.enable_grad():
+                    rows = copies[:, head].detach().requires_grad_()
+                    made = ctx.of_head(head)(rows)
+                [found[:, head]] = torch.autograd.grad(made, rows, slope[:, head])
+        return found, None, None
+
+
+OfHead = Callable[[int], Callable[[torch.Tensor], torch.Tensor]]
+
 
 @dataclass
 class HeadCopies:
@@ -27,8 +60,9 @@ class HeadCopies:
     layer: LayerModules
     n_heads: int
     written: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
-    call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
-    divisor: tuple[torch.Tensor, torch.Tensor] | None = None
+    followed: dict[str, torch.Tensor] = field(default_factory=dict)
+    call: Call | None = None
+    divisor: Divisor | None = None
 
     def shown(self, stream: torch.Tensor) -> torch.Tensor:
         """The stream [batch, pos, dim] as every head reads it: [batch, head, pos, dim], without copying."""
@@ -42,10 +76,15 @@ class HeadCopies:
             self.call = (), {name: value for name, value in kwargs.items() if name != "hidden_states"}
 
     def note(self, site: str, before: torch.Tensor, after: torch.Tensor) -> None:
-        """Remember the copies of a site after its writes [batch, head, pos, dim], where they changed."""
+        """Remember the copies of a site after its writes [batch, head, pos, dim], where they changed.
+
+        Where gradients are followed through them, every head's is: its slope does not wait for it to move.
+        """
         moved = (after != before).any(-1)
+        if after.requires_grad:
+            self.followed[site] = after
         if bool(moved.any()):
-            self.written[site] = after, moved
+            self.written[site] = after.detach() if after.requires_grad else after, moved
 
     def shared(self, made: Made) -> Made:
         """q, k, v with the heads' own in their places, before those sites are visited.
@@ -64,43 +103,67 @@ class HeadCopies:
 
     def widened(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values [batch, head, pos, d_head], one of each for every query head, if any has its own."""
-        if not self.written.keys() & {"attn.k_in", "attn.v_in"}:
+        if not (self.written.keys() | self.followed.keys()) & {"attn.k_in", "attn.v_in"}:
             return key, value
         wide = [repeat_heads(t, self.n_heads // t.shape[1]) for t in (key, value)]
         return self._own("attn.k_in", wide[0]), self._own("attn.v_in", wide[1])
 
     def _own(self, site: str, now: torch.Tensor) -> torch.Tensor:
         """Queries, keys or values [batch, head, pos, d_head] with those of the written copies."""
+        if site in self.followed:
+            copies = self.followed.pop(site)
+            made = self._exchanged(site, now.detach())
+            return Followed.apply(copies, made, lambda head: self._of_head(site, head, *self._recorded()))  # type: ignore[no-any-return, no-untyped-call]
+        return self._exchanged(site, now)
+
+    def _exchanged(self, site: str, now: torch.Tensor) -> torch.Tensor:
+        """The same with those of the copies that changed alone."""
         if site not in self.written:
             return now
         copies, moved = self.written.pop(site)
-        now = now.clone()
+        now, several = now.clone(), int(moved.sum(1).max())
+        alike = same_copies(copies, moved) if several > 1 else []
+        if 0 < len(alike) < several:
+            for heads in alike:
+                made = self._made(site, copies[:, heads[0]], *self._recorded())
+                now[:, heads] = torch.where(moved[:, heads, :, None], made[:, heads], now[:, heads])
+            return now
         # The n-th changed head of every row at once: a sweep over heads changes one in each row.
         order = moved.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
-        for place in range(int(moved.sum(1).max())):
+        for place in range(several):
             head = order[:, place, None, :, None]
-            made = self._made(_at(copies, head)[:, 0])[COPIES.index(site)]
-            made = repeat_heads(made, self.n_heads // made.shape[1])
+            made = self._made(site, _at(copies, head)[:, 0], *self._recorded())
             there = moved.gather(1, head[..., 0])[..., None]
             own = torch.where(there, _at(made, head), _at(now, head))
             now.scatter_(1, head.expand_as(own), own)
         return now
 
-    def _made(self, rows: torch.Tensor) -> Made:
-        """What the layer makes of rows [batch, pos, dim]: q, k and v, where attention would begin."""
+    def _recorded(self) -> tuple[Call, Divisor | None]:
+        """What the layer was called with, and its written divisor: what it makes of a copy depends on them."""
         if self.call is None:
             raise InternalError("a layer met its attention before it was called")
-        args, kwargs = self.call
-        with self._frozen_norm():
-            return stopped_at_attention(lambda: self.layer.layer(rows, *args, **kwargs))
+        return self.call, self.divisor
+
+    def _of_head(
+        self, site: str, head: int, call: Call, divisor: Divisor | None
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What one head makes of its own copy: rows [batch, pos, dim] to [batch, pos, d_head]."""
+        return lambda rows: self._made(site, rows, call, divisor)[:, head]
+
+    def _made(self, site: str, rows: torch.Tensor, call: Call, divisor: Divisor | None) -> torch.Tensor:
+        """What the layer makes of rows [batch, pos, dim] where attention would begin: [batch, head, pos, d_head]."""
+        args, kwargs = call
+        with self._frozen_norm(divisor):
+            made = stopped_at_attention(lambda: self.layer.layer(rows, *args, **kwargs))[COPIES.index(site)]
+        return repeat_heads(made, self.n_heads // made.shape[1])
 
     @contextmanager
-    def _frozen_norm(self) -> Iterator[None]:
+    def _frozen_norm(self, divisor: Divisor | None) -> Iterator[None]:
         """A written divisor of the norm holds for copies, too, where it was changed."""
-        if self.divisor is None:
+        if divisor is None:
             yield
             return
-        norm, (before, after) = self.layer.norms["attn.norm_scale"], self.divisor
+        norm, (before, after) = self.layer.norms["attn.norm_scale"], divisor
 
         def divide(_: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
             own = norm.divisor(args[0])
@@ -121,6 +184,18 @@ def recorded_by(copies: Iterable[HeadCopies]) -> Iterator[None]:
             handle = one.layer.layer.register_forward_pre_hook(one.record, with_kwargs=True)
             stack.callback(handle.remove)
         yield
+
+
+def same_copies(copies: torch.Tensor, moved: torch.Tensor) -> list[list[int]]:
+    """Heads with a changed copy, those together that read the same: copies [batch, head, pos, dim]."""
+    groups: list[list[int]] = []
+    for head in moved.any(0).any(-1).nonzero()[:, 0].tolist():
+        own = next((g for g in groups if torch.equal(copies[:, g[0]], copies[:, head])), None)
+        if own is None:
+            groups.append([head])
+        else:
+            own.append(head)
+    return groups
 
 
 def _at(heads: torch.Tensor, head: torch.Tensor) -> torch.Tensor:

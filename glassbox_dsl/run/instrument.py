@@ -117,11 +117,25 @@ class Instrument:
         self, keys: Sequence[SiteKey], written: Collection[SiteKey], visit: Visit, shape: tuple[int, int]
     ) -> Steps:
         """Where a pass on values of (batch, pos) has to be opened for some keys, in forward order."""
-        config = self.model.config
-        part = self.family.model.config
-        text: Any = config if part is None else getattr(config, part)
         n_kv = self.facts.n_kv_heads
-        return Steps(self.modules, self.family, keys, written, visit, shape, text, n_kv)
+        return Steps(self.modules, self.family, keys, written, visit, shape, self._text_config, n_kv)
+
+    @property
+    def _text_config(self) -> Any:
+        """The config of the language model."""
+        part = self.family.model.config
+        return self.model.config if part is None else getattr(self.model.config, part)
+
+    def sums_heads(self, layer: int) -> bool:
+        """Whether what attention of a layer adds to the stream is a sum over its heads: no norm stands behind them."""
+        sites = self.family.sites
+        return sites["attn.out"].module == sites["attn.out_raw"].module
+
+    def added(self, layer: int, raw: torch.Tensor) -> torch.Tensor:
+        """What a layer adds to the stream where its attention puts out raw [..., dim]: `attn.out` of `attn.out_raw`."""
+        spot = self.family.sites["attn.out"]
+        out = raw if self.sums_heads(layer) else self.modules.layers[layer].at[spot.module].forward(raw)
+        return out if spot.times is None else out * float(getattr(self._text_config, spot.times))
 
     def finished(self, raw: torch.Tensor) -> torch.Tensor:
         """What the model makes of products [...] with its unembedding: its cap and scale are put on them."""

@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glassbox_dsl.language.circuit_nodes import Found
 from glassbox_dsl.language.program import Dimension, MetricCall, Operation, Value
 from glassbox_dsl.language.technique_nodes import GeneratedText
+from glassbox_dsl.plan.edges import Edges
 from glassbox_dsl.plan.indexing import Binding
 from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.run.context import Context
@@ -21,7 +23,7 @@ from glassbox_dsl.run.elementwise import quotient
 from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.named import Named, combine, valued
 from glassbox_dsl.run.position_columns import PositionColumns
-from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
+from glassbox_dsl.vocabulary.axes import EDGE, ITEM, POSITION_AXES
 
 SPLIT = "split"
 """The column of measures that use fits: `test`, the items that were held out, or `other`, where all are new."""
@@ -196,6 +198,33 @@ class Columns:
             self._columns(value, order, index), np.full(len(kept), np.nan),
             generated=tuple(tokens[cells[i]] for i in kept),
         )  # fmt: skip
+
+    def circuit(self, value: Value) -> Measured:
+        """A circuit: one row for each edge of the model in each cell, its score, and whether the circuit keeps it."""
+        context = self.context
+        edges = Edges.of(context.sizes.facts)
+        shape = context.shape(value)
+        kept = np.zeros((*shape, edges.n_edges), dtype=np.int64)
+        scores = np.full((*shape, edges.n_edges), np.nan)
+        variants, env = context.cell_variants(value), context.env(value.dimensions)
+        dims = tuple(d.name for d in value.dimensions)
+        for number, variant in enumerate(value.variants):
+            mine = variants == number
+            assert isinstance(variant.value, Found)
+            found = context.sets.found(variant.value, env)
+            for part, table in ((found.kept, kept), (found.scores, scores)):
+                table[mine] = np.broadcast_to(part.spread((*dims, EDGE))[0], table.shape)[mine]
+        order = (*dims, EDGE)
+        places = np.indices(kept.shape).reshape(len(order), -1)
+        receivers, senders = (ends[places[-1]] for ends in edges.ends)
+        names = [np.array(n, dtype=object) for n in (edges.sender_names(), edges.receiver_names())]
+        columns = (
+            *self._columns(value, order, tuple(places)),
+            Column("sender", None, "text", False, names[0][senders]),
+            Column("receiver", None, "text", False, names[1][receivers]),
+            Column("kept", None, "int", False, kept.reshape(-1)),
+        )
+        return Measured(value, context.model, context.data_name, None, columns, scores.reshape(-1))
 
     # ------------------------------------------------------------ variables
 

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from glassbox_dsl.language.program import RunVariant
 from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.copies import by_full_passes
 from glassbox_dsl.plan.demand import Wanted
+from glassbox_dsl.plan.edges import Edges
 from glassbox_dsl.plan.edit_cells import first_layers
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.named import Integers, Mask
@@ -23,7 +25,8 @@ from glassbox_dsl.vocabulary.keys import SiteKey
 
 BATCH_TOKENS = 2048
 BATCH_LOGITS = 2**26
-"""At most about this many tokens, and this many logits (256 MiB), in one pass."""
+BATCH_SENT = 2**26
+"""At most about this many tokens, this many logits (256 MiB) and numbers sent along edges, in one pass."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,10 @@ class Batches:
         rows = max(1, BATCH_TOKENS // length)
         if any(t.at is None for t in wanted.taps):
             rows = min(rows, max(1, BATCH_LOGITS // (length * self.context.sizes.facts.vocab_size)))
+        if by_full_passes(wanted.run):
+            facts = self.context.sizes.facts
+            sent = length * facts.d_model * Edges.of(facts).n_senders
+            rows = min(rows, max(1, BATCH_SENT // sent))
         return min(rows, max(1, BATCH_LOGITS // self.context.sizes.facts.vocab_size))
 
     def _starts(

@@ -247,7 +247,7 @@ class Scrubber:
             return -1
         assert key.layer is not None
         # In a parallel block the MLP reads what attention reads: nothing that attention of its layer adds.
-        parallel = "resid_mid" in {*self.context.sizes.facts.read_only, *self.context.sizes.facts.absent}
+        parallel = self.context.sizes.facts.parallel
         steps = {"resid_pre": 0.0, "attn.in": 0.0, "attn.z": 0.25, "attn.out": 0.25, "mlp.out": 0.75}
         return (
             key.layer + (0.0 if parallel else 0.5)

@@ -111,6 +111,8 @@ class Session:
         for value in values_asked(self.program, experiment, data):
             if value.kind == "measure":
                 found.measured.append(columns.measure(value))
+            elif value.kind == "circuit":
+                found.measured.append(columns.circuit(value))
             elif value.kind == "record":
                 found.recorded += columns.record(value)
             elif value.kind == "expect":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.language.circuit_nodes import Found
 from glassbox_dsl.language.program import Expr, Operation, Reference
 from glassbox_dsl.language.set_axes import OPERATORS, is_truth
 from glassbox_dsl.language.set_nodes import Only, SetSize
@@ -20,6 +21,7 @@ from glassbox_dsl.plan.errors import places_differ
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.plan.places import agreed
+from glassbox_dsl.plan.set_maker import Searched
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.run.named import Named, combine, tensor, valued
 
@@ -40,6 +42,12 @@ class RunValues:
     def truth(self, expr: Expr, dims: Sequence[str], env: Env) -> Mask:
         """Where a truth value holds, over all cells of some dimensions."""
         return spread_out(self.holds(expr, env), dims, env) > 0
+
+    def search(self, expr: Found, dims: Sequence[str], env: Env) -> Searched:
+        """What a search for a circuit finds, over all cells of some dimensions."""
+        from glassbox_dsl.run.circuits import Circuits  # its passes evaluate edits, which write to sets
+
+        return Circuits(self.evaluator).search(expr, dims, env)
 
     def elsewhere(self, experiment: str) -> Setting:
         """Another experiment on the same model and data set."""

@@ -24,6 +24,7 @@ VALUE_COLUMNS: Final = {
     "ratio": ("value", "num", "den"),
     "top": ("value", "rank", "token_id", "token", "logit", "prob"),
     "text": ("value", "text"),
+    "edges": ("score",),
 }
 SUMMARY_COLUMNS: Final = ("n", "mean", "stderr", "lo", "hi")
 FIXED_COLUMNS: Final = {
@@ -45,6 +46,7 @@ VALUE_MEANINGS: Final = {
     "logit": "logit of the token",
     "prob": "probability of the token, 0 to 1",
     "text": "the text",
+    "score": "what the search found of the edge: how far it changes the metric; NULL where it was not looked at",
     "n": "items that count; NULL for a measure without items",
     "mean": "mean over items",
     "stderr": "standard error of the mean over items",

@@ -35,7 +35,7 @@ MISSING: Final = -1
 EndStatus = Literal["complete", "failed", "incomplete", "interrupted"]
 RunStatus = Literal["started"] | EndStatus
 VariableKind = Literal["int", "float", "text", "position"]
-MeasureKind = Literal["value", "ratio", "top", "text"]
+MeasureKind = Literal["value", "ratio", "top", "text", "edges"]
 
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]

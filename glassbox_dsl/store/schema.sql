@@ -180,7 +180,7 @@ COMMENT ON COLUMN measures.experiment IS 'name of the experiment';
 COMMENT ON COLUMN measures.measure IS 'name of the measure';
 COMMENT ON COLUMN measures.title IS 'title of the experiment';
 COMMENT ON COLUMN measures.variables IS 'binder variables in order: name, axis, kind, named';
-COMMENT ON COLUMN measures.kind IS 'value, ratio, top (rows in top_rows) or text';
+COMMENT ON COLUMN measures.kind IS 'value, ratio, top (rows in top_rows), text or edges (of a circuit)';
 COMMENT ON COLUMN measures.is_ratio IS 'whether its mean over items is sum(num) / sum(den)';
 COMMENT ON COLUMN measures.has_items IS 'whether it has a number for each item';
 COMMENT ON COLUMN measures.unit IS 'unit of its numbers: nats, logits, ...; empty where none is claimed';

@@ -91,13 +91,13 @@ def view_names(measures: Sequence[MeasureRow]) -> dict[tuple[str, str], ViewName
 def measure_select(measure: MeasureRow, run_id: str, parts: Parts) -> str:
     """SQL for the rows of a measure in one run, whose series are `parts`."""
     names = f"CAST({literal(run_id)} AS VARCHAR) AS run_id, {names_of(parts)}"
-    columns = [names, "item", *_variables(measure), *VALUE_COLUMNS[measure.kind]]
+    columns = [names, "item", *_variables(measure), *_values(measure)]
     return f"SELECT {', '.join(columns)} FROM main.{_table(measure)} WHERE {within(parts)}"
 
 
 def spanning_select(measure: MeasureRow) -> str:
     """SQL for the rows of a measure in all complete runs with the same variables."""
-    columns = ["s.run_id", "s.model", "s.data", "item", *_variables(measure), *VALUE_COLUMNS[measure.kind]]
+    columns = ["s.run_id", "s.model", "s.data", "item", *_variables(measure), *_values(measure)]
     named = f"experiment = {literal(measure.experiment)} AND measure = {literal(measure.measure)}"
     return (
         f"SELECT {', '.join(columns)} FROM main.{_table(measure)} r JOIN main.series s ON s.series = r.series"
@@ -107,6 +107,11 @@ def spanning_select(measure: MeasureRow) -> str:
         f" AND CAST(m.variables AS VARCHAR) = {literal(variables_json(measure))})"
         f" AND s.{named.replace(' AND ', ' AND s.')}"
     )
+
+
+def _values(measure: MeasureRow) -> tuple[str, ...]:
+    """The columns with the numbers: the score of an edge is its value."""
+    return tuple("value AS score" if name == "score" else name for name in VALUE_COLUMNS[measure.kind])
 
 
 def _table(measure: MeasureRow) -> str:

@@ -106,7 +106,7 @@ BAD = [
     ("heatmap e.a { x: model, y: depth, pos: 0 }", "GB228", "y: depth", "facet: model"),
     ("histogram e.a { color: depth }", "GB228", "depth", "there are:"),
     ("text e.a", "GB220", "text e.a", "text(...)"),
-    ("graph e.a", "GB290", "graph e.a", ""),
+    ("graph e.a", "GB220", "graph e.a", "graph EXPERIMENT.CIRCUIT"),
 ]  # fmt: skip
 
 

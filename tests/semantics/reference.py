@@ -106,7 +106,7 @@ class Reference:
         def read(port, head):
             """What a head reads by one of its ports, normed; None where its copy is what every head reads."""
             copy = copies[port][head]
-            if torch.equal(copy, into):
+            if torch.equal(copy, into) and not copy.requires_grad:
                 return None
             return self.normed(norm1, copy, torch.where(scale == own, self.divisor(copy), scale))
 

@@ -15,6 +15,7 @@ SITES = [
     "embed", "resid_pre", "resid_mid", "resid_post", "attn.norm", "attn.norm_scale", "attn.q", "attn.k", "attn.v",
     "attn.scores", "attn.pattern", "attn.z", "attn.result", "attn.out_raw", "attn.out", "mlp.norm", "mlp.norm_scale",
     "mlp.pre", "mlp.up", "mlp.post", "mlp.out_raw", "mlp.out", "final_norm_scale", "final_norm",
+    "attn.in", "attn.q_in", "attn.k_in", "attn.v_in", "mlp.in",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from glassbox_dsl.report.tables import MOST_ROWS, answer, long
 def build(item: ItemSpec, material: Material, key: str) -> Figure:
     """The figure of one item."""
     measure = material.measure(item.source)
-    if measure.kind in ("top", "text"):
+    if measure.kind in ("top", "text", "edges"):
         return _rows(item, material, key)
     cells = select(item, material)
     return Figure(

@@ -11,6 +11,7 @@ import torch
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.program import Edit
 from glassbox_dsl.library.metric import metrics
+from glassbox_dsl.plan.copies import by_full_passes
 from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.demand import Demand, Wanted
 from glassbox_dsl.plan.jobs import Job
@@ -30,6 +31,7 @@ from glassbox_dsl.run.delta.tap_rows import TapRows
 from glassbox_dsl.run.delta.visits import Kept, Visits
 from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.evaluate import Evaluator
+from glassbox_dsl.run.execute import RunMaker
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.known import Known
 from glassbox_dsl.run.memory import Heap, out_of_memory, release
@@ -52,6 +54,7 @@ class DeltaMaker:
     receipts: dict[tuple[int, str], dict[Edit, Receipt]] = field(default_factory=dict)
     takers: dict[int, TapTaker] = field(default_factory=dict)
     calls: dict[int, LayerCalls] = field(default_factory=dict)
+    apart: dict[int, RunMaker] = field(default_factory=dict)
     work: Work = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,28 +73,45 @@ class DeltaMaker:
     # ------------------------------------------------------------ stages
 
     def _stage(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
+        packed = [job for job in jobs if not by_full_passes(job.run)]
+        for job in packed:
             self._prepare(job)
             self.kept += kept_bytes(job)
         if self.known is not None:
-            self.known.look_up(jobs)
-            for job in jobs:
+            self.known.look_up(packed)
+            for job in packed:
                 self.known.begin(job, _context(job).results[job.key])
-        left = self._left(jobs)
+        left = self._left(packed)
         for job in jobs:
             if left.get(job, job.made).any():
                 Evaluator(_context(job)).fits.before(job.run)
         context = self.contexts[0][0]
-        receipts = self._receipts(jobs)
-        packing = self.work.packing(jobs, self.budget_rows, left)
-        for pack in packing.packs():
+        receipts = self._receipts(packed)
+        packing = self.work.packing(packed, self.budget_rows, left) if packed else None
+        for pack in packing.packs() if packing is not None else ():
             self._climb(context, packing, pack, receipts)
             self.progress.advance(sum(len(s.cells) for s in pack.shares if s.job.extension is None))
-        for job in jobs:
+        for job in packed:
             self._keeping(job).finish(_context(job).results[job.key], job.wanted)
+        for job in jobs:
+            if job not in packed:
+                self._full_passes(job)
         for job in jobs:
             if job.extension is None:
                 self._combine(_context(job), job.wanted)
+
+    def _full_passes(self, job: Job) -> None:
+        """Make a run that no pack can hold, with plain hooks."""
+        context = _context(job)
+        if id(context) not in self.apart:
+            demand = next(d for c, d in self.contexts if c is context)
+            self.apart[id(context)] = RunMaker(context, demand, self.progress)
+            self.apart[id(context)].taps = self.takers.setdefault(id(context), TapTaker(context))
+        maker = self.apart[id(context)]
+        maker.make(job.wanted, job.extension)
+        self.receipts[id(context), job.run.name] = maker.receipts[job.run.name]
+        self.tally.merge(maker.tally)
+        maker.tally = Tally()
 
     def _climb(self, context: Context, packing: Packing, pack: Pack, receipts: Receipts) -> None:
         """Run one pack; in halves where memory does not suffice."""

@@ -1,0 +1,115 @@
+"""Drawings of circuits: nodes along the stream, a line for every kept edge, and the edges as a table."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.report.charts import graph
+from glassbox_dsl.report.render import body
+from glassbox_dsl.report.spec import ItemSpec, suited
+from glassbox_dsl.store.rows import VariableColumn
+from tests.report.conftest import opened
+from tests.store import example as ex
+
+COLUMNS = (
+    VariableColumn(name="k", axis=None, kind="float", named=False),
+    *(VariableColumn(name=n, axis=None, kind="text", named=False) for n in ("sender", "receiver")),
+    VariableColumn(name="kept", axis=None, kind="int", named=False),
+)
+CIRCUIT = ex.MeasureRow(
+    experiment="found",
+    measure="c",
+    variables=COLUMNS,
+    kind="edges",
+    has_items=False,
+    source="circuit c = eap(m)",
+)
+EDGES = [
+    ("embed", "attn.v_in[0, 2]", 0.5),
+    ("attn.result[0, 2]", "mlp.in[0]", -0.25),
+    ("mlp.out[0]", "attn.q_in[1, 0]", 0.125),
+    ("attn.result[1, 0]", "resid_post[-1]", -1.0),
+    ("embed", "resid_post[-1]", 0.0625),
+]
+
+
+def rows(model):
+    """The five edges at k = 5; at k = 2 the two best are kept, at k = 0 none."""
+    cells = [
+        (k, *e, int(i in best))
+        for k, best in ((0, ()), (2, (0, 3)), (5, range(5)))
+        for i, e in enumerate(EDGES)
+    ]
+    k, sender, receiver, score, kept = zip(*cells, strict=True)
+    text = [np.array(names, dtype=object) for names in (sender, receiver)]
+    columns = {"k": np.array(k, float), "sender": text[0], "receiver": text[1], "kept": np.array(kept)}
+    return ex.MeasureRows(experiment="found", measure="c", model=model, data="ioi", variables=COLUMNS, item=None,
+                          columns=columns, labels={}, value=np.array(score))  # fmt: skip
+
+
+@pytest.fixture
+def found(written):
+    first = next(iter(ex.LAYERS))
+    start = ex.Batch(models=ex.MODELS, items=ex.items(), measures=(*ex.MEASURES, CIRCUIT))
+    with opened(written(start, ex.Batch(rows=(rows(first),)))) as material:
+        yield material
+
+
+def item(**options):
+    return ItemSpec(kind="graph", source=("found", "c"), options=options)
+
+
+def test_every_kept_edge_is_a_line_between_its_nodes(found):
+    figure = graph.build(item(k=5), found, "f1")
+    [drawing] = figure.drawings
+    assert [node.name for node in sorted(drawing.nodes, key=lambda n: -n.y)] == [
+        "embed",
+        "0.2",
+        "m0",
+        "1.0",
+        "end",
+    ]
+    titles = {line.title.rsplit(":", 1)[0] for line in drawing.lines}
+    assert titles == {f"{sender} to {receiver}" for sender, receiver, _ in EDGES}
+    widest = max(drawing.lines, key=lambda line: line.width)
+    assert widest.title.startswith("attn.result[1, 0] to resid_post[-1]") and widest.falls
+    assert widest is drawing.lines[-1] and sum(line.falls for line in drawing.lines) == 2
+    nodes = {node.name: node for node in drawing.nodes}
+    [line] = [line for line in drawing.lines if line.title.startswith("mlp.out[0]")]
+    x, y, *_, to, end = map(float, re.findall(r"-?[\d.]+", line.path))
+    assert (x, y) == (
+        pytest.approx(nodes["m0"].x, abs=0.1),
+        pytest.approx(nodes["m0"].y - graph.HIGH / 2, abs=0.1),
+    )
+    assert to < nodes["1.0"].x and end == pytest.approx(
+        nodes["1.0"].y + graph.HIGH / 2, abs=0.1
+    )  # by its query
+
+
+def test_each_size_has_a_drawing_of_its_own_and_the_page_shows_them(found):
+    figure = graph.build(item(), found, "f1")
+    assert [drawing.title.split(", ")[-1] for drawing in figure.drawings] == ["k 2", "k 5"]
+    assert [len(drawing.lines) for drawing in figure.drawings] == [2, 5]
+    html = body(figure)
+    assert html.count("<svg") == 2 and html.count("<path") == 7 and "style=" not in html and "<title>" in html
+    assert "kept = 1" in figure.sql and [len(found.ask(figure.sql).rows), len(figure.tables[0].rows)] == [
+        7,
+        7,
+    ]
+    assert suited(CIRCUIT) == "graph"
+
+
+def test_a_circuit_that_keeps_nothing_says_so(found):
+    with pytest.raises(Findings) as problem:
+        graph.build(item(k=3), found, "f1")
+    assert [d.code for d in problem.value.diagnostics] == ["GB654"]
+
+
+def test_only_circuits_are_drawn(found):
+    with pytest.raises(Findings) as problem:
+        graph.build(ItemSpec(kind="graph", source=("lens", "by_layer")), found, "f1")
+    assert [d.code for d in problem.value.diagnostics] == ["GB655"]
