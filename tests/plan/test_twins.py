@@ -38,9 +38,9 @@ def test_cells_that_another_experiment_has_under_other_names_cost_nothing(planne
 
 
 def test_what_a_second_run_reads_further_right_is_computed_for_both(planned):
-    swept = "run RUN[layer] = forward(corrupt) { resid_pre[layer, 1] := clean }  record r = RUN.resid_post[-1, PLACE]"
-    read = "experiment two { " + swept.replace("RUN", "moved").replace("PLACE", ":") + " }"
-    early = "experiment one { " + swept.replace("RUN", "patched").replace("PLACE", "1") + " }"
+    run = "run r[layer] = forward(corrupt) { resid_pre[layer, 1] := clean }"
+    read = f"experiment two {{ {run}  record all = r.resid_post[-1, :] }}\n"
+    early = f"experiment one {{ {run}  record some = r.resid_post[-1, 1] }}"
     alone, both = planned(read), planned(read + early)
     assert (both.rows, both.token_layers) == (alone.rows, alone.token_layers)
 
