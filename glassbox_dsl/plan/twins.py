@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from glassbox_dsl.language.program import Reference
+from glassbox_dsl.language.program import Constant, Operation, OwnValue, Reference, VariableValue
 from glassbox_dsl.language.set_nodes import SetReference
 from glassbox_dsl.plan.canonical import Writer, digest, written
 from glassbox_dsl.plan.copies import variables_used
@@ -68,7 +68,9 @@ class Twins:
         content = self.writers[id(setting)].node(value).key
         shape = setting.shape(run)
         at = np.unravel_index(int(part.cells[row]), shape) if shape else ()
-        used = variables_used(value)
+        plain = all(isinstance(n, Constant | Operation | OwnValue | VariableValue) for n in everything(value))
+        # Other values may depend on variables that they do not name, as a scrubbed stream does on its sample.
+        used = variables_used(value) if plain else {v.name for d in run.dimensions for v in d.variables}
         bound = [
             (variable.name, cell.at, cell.number, cell.text, cell.index)
             for dimension, place in zip(run.dimensions, at, strict=True)

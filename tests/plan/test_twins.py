@@ -80,3 +80,18 @@ def test_sources_that_differ_by_an_edit_make_other_cells(planned):
     alone, both = planned(text), planned(text + text.replace("one", "two"))
     assert both.cells == 2 * alone.cells and both.rows == alone.rows
     assert alone.rows == 2 * (2 * 4 + 2 * 3 + 2 * 3)
+
+
+def test_samples_of_a_scrubbed_stream_are_cells_of_their_own(planned):
+    text = """
+    experiment e {
+      hypothesis h {
+        node out = logits
+        node late = mlp.out[2] -> out agree a
+      }
+      run s = scrub(clean, h, samples: 6, seed: 0)
+      measure m = loss(s)
+    }
+    """
+    # The prompts of both items, and all positions of each of six samples.
+    assert planned(text).rows == 2 * 4 + 6 * 4
