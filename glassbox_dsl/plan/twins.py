@@ -87,6 +87,13 @@ class Twins:
             self.owners[keys[row]] = owner
             self.made_for[owner] = parts[row], row
 
+    def each_once(self) -> tuple[Twin, ...]:
+        """Every pair of equal cells once for two edits: what an edit did in a base is noted under a cell above it."""
+        groups: defaultdict[object, list[Twin]] = defaultdict(list)
+        for twin in self.found:
+            groups[twin.key, twin.of].append(twin)
+        return tuple(_merged(twins) for twins in groups.values())
+
     def pair(self, rows: Integers, owners: Integers, touches: Sequence[Touch]) -> None:
         """Rows [n] that share the owners [n] of equal cells: note whose receipts their edits have."""
         parts = _parts(int(rows.max(initial=-1)) + 1, touches)
@@ -109,3 +116,9 @@ def _parts(n: int, touches: Sequence[Touch]) -> list[list[EditPart]]:
             if all(part is not touch.part for part in found[row]):
                 found[row].append(touch.part)
     return found
+
+
+def _merged(twins: Sequence[Twin]) -> Twin:
+    columns = [np.stack([t.cells, t.items, t.of_cells, t.of_items]) for t in twins]
+    cells, items, of_cells, of_items = np.unique(np.concatenate(columns, 1), axis=1)
+    return Twin(twins[0].key, cells, items, twins[0].of, of_cells, of_items)

@@ -8,8 +8,8 @@ ONE = """
 experiment one {
   run patched[layer, pos] = forward(corrupt) { resid_pre[layer, pos] := clean }
   run scaled[layer] = forward(clean) { mlp.out[layer, last] *= 0.5  attn.out[1, last] += 0.1 * self }
-  measure m1 = logit(patched, "store")
-  measure m2 = logit(scaled, "store")
+  measure m1 = logit(patched, " store")
+  measure m2 = logit(scaled, " store")
 }
 """
 TWO = """
@@ -17,9 +17,9 @@ experiment two {
   run moved[l: layer in {0, -1}, at: pos in {1, last, last}] = forward(corrupt) { resid_pre[l, at] := clean }
   run again[k: layer, a in [0.5, 2]] = forward(clean) { mlp.out[k, last] *= a  attn.out[1, last] += 0.1 * self }
   run half[k: layer] = forward(clean) { mlp.out[k, last] *= 0.5  attn.out[1, last] += 0.1 * self }
-  measure m3 = prob(moved, "store")
-  measure m4 = logit(half, "park")
-  measure m5 = logit(again, "park")
+  measure m3 = prob(moved, " store")
+  measure m4 = logit(half, " park")
+  measure m5 = logit(again, " park")
   record r = half.resid_post[-1, :]
 }
 """
