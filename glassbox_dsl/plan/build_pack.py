@@ -64,7 +64,7 @@ class PackBuilder:
         reads = partial(asked_of, n_layers=self.n_layers)
         shares, proven = tuple(self.shares), dict(self.proven)
         pack = stacked(self.owners, self.edited, shares, proven, reads, self.n_layers)
-        return replace(pack, proven_cells=tuple(self.proven_cells), twins=tuple(self.twins.found))
+        return replace(pack, proven_cells=tuple(self.proven_cells), twins=self.twins.each_once())
 
     # ------------------------------------------------------------ owners
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from glassbox_dsl.plan.program_plan import ModelPlan, ProgramPlan, RunPlan
@@ -63,6 +64,8 @@ def _model(plan: ModelPlan) -> dict[str, Any]:
             "flops": plan.naive.flops,
         },
         "runs": [_run(run) for run in plan.runs],
+        "beside": [asdict(one) for one in plan.beside],
+        "seconds_beside": plan.seconds_beside,
     }
 
 

@@ -170,10 +170,9 @@ class Share:
 
 @dataclass(frozen=True, eq=False)
 class Twin:
-    """Cells [n] on items [n] whose rows are those of equal cells `of_cells` [n]: an edit did in
-    both what it did in one.
+    """Cells [n] on items [n] whose rows are those of equal cells `of_cells` [n] on `of_items` [n].
 
-    Edits go by job, variant and place.
+    An edit did in them what its twin did there. Edits go by job, variant and place.
     """
 
     key: tuple[Job, int, int]

@@ -11,12 +11,14 @@ from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.circuit_nodes import Found
 from glassbox_dsl.language.data.spec import FEWEST_ITEMS
 from glassbox_dsl.language.program import Experiment, Program, Value
-from glassbox_dsl.language.technique_nodes import Expansion, Grad
+from glassbox_dsl.library.fit import fit_kinds
 from glassbox_dsl.plan import errors
 from glassbox_dsl.plan.asked import demand_of, experiment_groups, values_read
+from glassbox_dsl.plan.beside import Beside, beside
 from glassbox_dsl.plan.copies import by_full_passes
 from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.data_arrays import DataArrays
+from glassbox_dsl.plan.demand import Demand
 from glassbox_dsl.plan.executor import executor_of
 from glassbox_dsl.plan.fit import Fit
 from glassbox_dsl.plan.jobs import Job
@@ -30,7 +32,6 @@ from glassbox_dsl.plan.walking import CONDITIONS
 from glassbox_dsl.plan.work import Work
 from glassbox_dsl.resolve.data import DataTable
 from glassbox_dsl.resolve.facts import ModelFacts
-from glassbox_dsl.syntax.nodes import everything
 from glassbox_dsl.vocabulary.models import ModelSource
 
 EXACT_PACKS = 6
@@ -63,6 +64,7 @@ class ModelPlan:
     cost: ModelCost
     speed: Speed
     runs: list[RunPlan] = field(default_factory=list)
+    beside: list[Beside] = field(default_factory=list)
     prompts: int = 0
     planned: Tally = field(default_factory=Tally)
     naive: Naive = field(default_factory=Naive)
@@ -75,6 +77,11 @@ class ModelPlan:
     def seconds(self) -> float:
         """How long the climbs will take at the speed of this machine."""
         return self.planned.flops / self.speed.flops_per_second
+
+    @property
+    def seconds_beside(self) -> float:
+        """How long what is made beside the packs will take."""
+        return sum(one.flops for one in self.beside) / self.speed.flops_per_second
 
     @property
     def peak_bytes(self) -> int:
@@ -134,8 +141,7 @@ def plan_program(
             )
     filtered = [e.name.removeprefix(CONDITIONS) for e in program.experiments if e.name.startswith(CONDITIONS)]
     notes = [f"all items of `{name}` are counted: the model decides which are kept" for name in filtered]
-    notes += hooked_notes(program)
-    notes += [*([SUPPOSED] if unsure else []), *left_out]
+    notes += [*([SUPPOSED] if unsure else []), *left_out, *uncounted(program)]
     return ProgramPlan(plans, budget, memory is not None, tuple(notes))
 
 
@@ -157,6 +163,9 @@ class _Planner:
         plan = ModelPlan(name, shown, self.facts, ModelCost(self.facts, dtype), speed)
         works = [self._work(settings) for settings in self._groups()]
         jobs = [job for work in works for stage in work.stages for job in stage]
+        plan.beside = [
+            one for work in works for s, read in work.settings for one in self._beside(s, read, plan.cost)
+        ]
         plan.kept_bytes = sum(kept_bytes(job) for job in jobs)
         plan.spare_bytes = spare_bytes(budget, plan.cost, plan.kept_bytes)
         plan.prompts = len({ids for job in jobs for ids in _prompts(job)})
@@ -169,6 +178,10 @@ class _Planner:
 
     def _work(self, settings: list[Setting]) -> Work:
         return Work([(s, demand_of(self.program, s.experiment, s.data_name, s)) for s in settings])
+
+    def _beside(self, setting: Setting, read: Demand, cost: ModelCost) -> list[Beside]:
+        values = values_read(self.program, setting.experiment, setting.data_name)
+        return beside(setting, read, list(values), cost)
 
     def _groups(self) -> list[list[Setting]]:
         """Settings that are made together, in the order of a session."""
@@ -240,26 +253,20 @@ class _Planner:
         return noops
 
 
-def hooked_notes(program: Program) -> list[str]:
-    """What is made by full passes with plain hooks whatever the executor, and is not counted."""
-    found = {
-        f"`{e.name}.{v.name}`": None
-        for e in program.experiments
-        for v in e.values
-        if any(isinstance(n, Grad | Expansion) for n in everything(v))
-    }
-    why = "takes gradients: full passes with plain hooks, forward and back, which are not counted"
-    told = {
-        f"`{e.name}.{r.name}`": None for e in program.experiments for r in e.runs if r.generation is not None
-    }
-    how = "generates: its prompt passes are counted, the tokens behind them, made one by one with plain hooks, are not"
+def uncounted(program: Program) -> list[str]:
+    """What is made by passes with plain hooks that are not counted: circuits, and fits that the model takes part in."""
     circuits = [
         (f"`{e.name}.{v.name}`", v) for e in program.experiments for v in e.values if v.kind == "circuit"
     ]
+    fits = [
+        f"`{e.name}.{f.name}`"
+        for e in program.experiments
+        for f in e.fits
+        if any(v.kind in fit_kinds() and fit_kinds()[v.kind].asks for v in f.variants)
+    ]
     return [
-        *(f"{name} {why}" for name in found),
-        *(f"{name} {how}" for name in told),
         *(f"{name} {_searched(value)}" for name, value in circuits),
+        *(f"{name} runs the model while it is fitted: passes with plain hooks, not counted" for name in fits),
     ]
 
 

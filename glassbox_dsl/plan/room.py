@@ -18,7 +18,7 @@ from glassbox_dsl.vocabulary.sites import sites
 SHARE = 0.8
 """At most this share of the free memory is used unless a budget is given."""
 SPARE_BYTES = 64 * 2**20
-"""What is freed and not handed back at once (having it again takes time): this, or this share of a small budget."""
+"""What is freed and not handed back at once, as having it again takes time: this, or a share of a small budget."""
 SPARE_SHARE = 0.25
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 

@@ -84,7 +84,7 @@ class Tally:
 
 
 def pack_bytes(pack: Pack, cost: ModelCost) -> int:
-    """What a climb has in use at most: rows at the widest place of a layer, logits, the tables of its floors."""
+    """What a climb has in use at most: rows at the widest place of a layer, logits, and the tables of its floors."""
     rows = pack.n_rows * cost.row_bytes(pack.longest) + cost.logit_bytes(logit_rows(pack).wide)
     tables = {id(floor.rowof): floor.rowof.nbytes for floor in pack.floors}
     return rows + 2 * sum(tables.values())  # once more as the keys of its groups

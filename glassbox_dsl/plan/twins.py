@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from glassbox_dsl.language.program import Reference
+from glassbox_dsl.language.program import Constant, Operation, OwnValue, Reference, VariableValue
 from glassbox_dsl.language.set_nodes import SetReference
 from glassbox_dsl.plan.canonical import Writer, digest, written
 from glassbox_dsl.plan.copies import variables_used
@@ -68,7 +68,9 @@ class Twins:
         content = self.writers[id(setting)].node(value).key
         shape = setting.shape(run)
         at = np.unravel_index(int(part.cells[row]), shape) if shape else ()
-        used = variables_used(value)
+        plain = all(isinstance(n, Constant | Operation | OwnValue | VariableValue) for n in everything(value))
+        # Other values may depend on variables that they do not name, as a scrubbed stream does on its sample.
+        used = variables_used(value) if plain else {v.name for d in run.dimensions for v in d.variables}
         bound = [
             (variable.name, cell.at, cell.number, cell.text, cell.index)
             for dimension, place in zip(run.dimensions, at, strict=True)
@@ -84,6 +86,13 @@ class Twins:
         for row, owner in zip(rows.tolist(), owners.tolist(), strict=True):
             self.owners[keys[row]] = owner
             self.made_for[owner] = parts[row], row
+
+    def each_once(self) -> tuple[Twin, ...]:
+        """Every pair of equal cells once for two edits: what an edit did in a base is noted under a cell above it."""
+        groups: defaultdict[object, list[Twin]] = defaultdict(list)
+        for twin in self.found:
+            groups[twin.key, twin.of].append(twin)
+        return tuple(_merged(twins) for twins in groups.values())
 
     def pair(self, rows: Integers, owners: Integers, touches: Sequence[Touch]) -> None:
         """Rows [n] that share the owners [n] of equal cells: note whose receipts their edits have."""
@@ -107,3 +116,9 @@ def _parts(n: int, touches: Sequence[Touch]) -> list[list[EditPart]]:
             if all(part is not touch.part for part in found[row]):
                 found[row].append(touch.part)
     return found
+
+
+def _merged(twins: Sequence[Twin]) -> Twin:
+    columns = [np.stack([t.cells, t.items, t.of_cells, t.of_items]) for t in twins]
+    cells, items, of_cells, of_items = np.unique(np.concatenate(columns, 1), axis=1)
+    return Twin(twins[0].key, cells, items, twins[0].of, of_cells, of_items)

@@ -37,7 +37,7 @@ class Followed(torch.autograd.Function):
         return made.clone()
 
     @staticmethod
-    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """The slope of the copies, head by head."""
         [copies] = ctx.saved_tensors
         found = torch.zeros_like(copies)

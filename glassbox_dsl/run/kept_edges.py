@@ -135,7 +135,8 @@ class Rest:
 
 def _mixed(share: Tensor, change: Tensor) -> Tensor:
     """Sums over senders: [row or 1, receiver, sender] and [row, sender, pos, dim] to [row, receiver, pos, dim]."""
-    return torch.matmul(share, change.flatten(2)).unflatten(2, change.shape[2:])
+    mixed: Tensor = torch.matmul(share, change.flatten(2)).unflatten(2, change.shape[2:])
+    return mixed
 
 
 def outputs(context: Context, use: RunUse, env: Env, keys: Collection[SiteKey]) -> Outputs:

@@ -47,6 +47,10 @@ def release(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
+SMALL = 16
+"""A pack that needs less than this part of what may be held in spare is not looked at."""
+
+
 @dataclass
 class Heap:
     """Hands freed memory back to the system where a process has come to hold more than it needs.
@@ -65,8 +69,8 @@ class Heap:
         self.resting = held_bytes()
 
     def keep_to(self, in_use: int) -> None:
-        """Hand back what is freed, if more than this is held."""
-        if held_bytes() > self.resting + in_use + self.spare:
+        """Hand back what is freed, if more than this is held. A few small tensors cannot come to hold much."""
+        if in_use > self.spare // SMALL and held_bytes() > self.resting + in_use + self.spare:
             _trim()
 
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings, InternalError
 from glassbox_dsl.language.program import Edit, Scrubbed, ScrubNode
-from glassbox_dsl.plan import named as indices
-from glassbox_dsl.plan.indexing import Binding, Env
-from glassbox_dsl.plan.named import Integers, along
+from glassbox_dsl.plan.beside import part_of
+from glassbox_dsl.plan.indexing import Env
+from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.rows import ROW
 from glassbox_dsl.run import scrub_errors as errors
 from glassbox_dsl.run.context import Context
@@ -218,13 +218,8 @@ class Scrubber:
             return {SiteKey("resid_post", facts.n_layers - 1): None}
         if not sites()[node.site].has_layer:
             return {SiteKey(node.site): None}
-        axes = [a for a in sites()[node.site].axes if a != "pos"]
-        coordinates = {a: along(a, self.context.sizes.of(a)) for a in axes}
-        env = Env(item=indices.scalar(0), variables={a: Binding(c, a) for a, c in coordinates.items()})
-        width = len(node.index) - 1
-        chosen = self.context.indexer.selection(node.index[:width], axes, coordinates, env, self.claim.prompt)
-        table = np.broadcast_to(chosen.spread(axes)[0], [self.context.sizes.of(a) for a in axes])
-        layers = np.flatnonzero(table.reshape(len(table), -1).any(1)).tolist()
+        table = part_of(self.context, self.claim.prompt, node)
+        layers = np.flatnonzero(table.any(1)).tolist()
         if not layers:
             raise Findings([errors.no_such_part(node.span, node.name, self.context.model)])
         if node.site in HEADS:

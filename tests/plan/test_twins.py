@@ -38,9 +38,9 @@ def test_cells_that_another_experiment_has_under_other_names_cost_nothing(planne
 
 
 def test_what_a_second_run_reads_further_right_is_computed_for_both(planned):
-    swept = "run RUN[layer] = forward(corrupt) { resid_pre[layer, 1] := clean }  record r = RUN.resid_post[-1, PLACE]"
-    read = "experiment two { " + swept.replace("RUN", "moved").replace("PLACE", ":") + " }"
-    early = "experiment one { " + swept.replace("RUN", "patched").replace("PLACE", "1") + " }"
+    run = "run r[layer] = forward(corrupt) { resid_pre[layer, 1] := clean }"
+    read = f"experiment two {{ {run}  record all = r.resid_post[-1, :] }}\n"
+    early = f"experiment one {{ {run}  record some = r.resid_post[-1, 1] }}"
     alone, both = planned(read), planned(read + early)
     assert (both.rows, both.token_layers) == (alone.rows, alone.token_layers)
 
@@ -80,3 +80,18 @@ def test_sources_that_differ_by_an_edit_make_other_cells(planned):
     alone, both = planned(text), planned(text + text.replace("one", "two"))
     assert both.cells == 2 * alone.cells and both.rows == alone.rows
     assert alone.rows == 2 * (2 * 4 + 2 * 3 + 2 * 3)
+
+
+def test_samples_of_a_scrubbed_stream_are_cells_of_their_own(planned):
+    text = """
+    experiment e {
+      hypothesis h {
+        node out = logits
+        node late = mlp.out[2] -> out agree a
+      }
+      run s = scrub(clean, h, samples: 6, seed: 0)
+      measure m = loss(s)
+    }
+    """
+    # The prompts of both items, and all positions of each of six samples.
+    assert planned(text).rows == 2 * 4 + 6 * 4

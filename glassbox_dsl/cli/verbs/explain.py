@@ -13,6 +13,7 @@ from glassbox_dsl.cli.output import Format, complain, say, write_json, write_tab
 from glassbox_dsl.cli.with_families import Families
 from glassbox_dsl.diagnostics import render
 
+BESIDE = ("experiment", "name", "data", "passes", "back", "token_layers", "flops", "executor", "reason")
 RUNS = ("experiment", "run", "data", "sweep", "items", "cells", "no-ops", "stage", "executor", "reason")
 
 
@@ -41,6 +42,9 @@ def explain(
     for model in content["models"]:
         say("\n".join(_model(model)))
         write_table(RUNS, [_row(run) for run in model["runs"]], Format.table)
+        if model["beside"]:
+            say("\nbeside the packs")
+            write_table(BESIDE, [[one[name] for name in BESIDE] for one in model["beside"]], Format.table)
         say("")
     say("\n".join(_totals(content)))
 
@@ -79,6 +83,11 @@ def _totals(content: dict[str, Any]) -> Iterator[str]:
     yield f"token-layers  {about}{_against(planned['token_layers'], naive['token_layers'])}"
     yield f"FLOPs         {about}{_against(planned['flops'], naive['flops'])}"
     yield f"time          about {_time(planned['seconds'])} (one pass per cell: {_time(naive['seconds'])})"
+    if any(model["beside"] for model in content["models"]):
+        layers = sum(one["token_layers"] for model in content["models"] for one in model["beside"])
+        flops = sum(one["flops"] for model in content["models"] for one in model["beside"])
+        time = _time(sum(model["seconds_beside"] for model in content["models"]))
+        yield f"beside        {_short(layers)} token-layers, {_short(flops)} FLOPs, about {time}, in no pack"
     for model in content["models"]:
         speed = model["speed"]
         source = (

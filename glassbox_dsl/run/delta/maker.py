@@ -87,10 +87,11 @@ class DeltaMaker:
                 Evaluator(_context(job)).fits.before(job.run)
         context = self.contexts[0][0]
         receipts = self._receipts(packed)
-        packing = self.work.packing(packed, self.budget_rows, left) if packed else None
-        for pack in packing.packs() if packing is not None else ():
-            self._climb(context, packing, pack, receipts)
-            self.progress.advance(sum(len(s.cells) for s in pack.shares if s.job.extension is None))
+        if packed:
+            packing = self.work.packing(packed, self.budget_rows, left)
+            for pack in packing.packs():
+                self._climb(context, packing, pack, receipts)
+                self.progress.advance(sum(len(s.cells) for s in pack.shares if s.job.extension is None))
         for job in packed:
             self._keeping(job).finish(_context(job).results[job.key], job.wanted)
         for job in jobs:

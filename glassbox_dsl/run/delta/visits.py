@@ -57,6 +57,7 @@ class Visits:
     moves: list[Moved] = field(default_factory=list)
     fired: dict[EditPart, NDArray[np.bool_]] = field(default_factory=dict)
     tensors: dict[int, tuple[Integers, Tensor]] = field(default_factory=dict)
+    tables: dict[tuple[int, int, int], tuple[Tensor, bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shared = [self.receipts[key] for key in {twin.of for twin in self.pack.twins}]
@@ -229,11 +230,14 @@ class Visits:
         places = (
             1 if stored.position is not None else stored.data.shape[2 + (stored.layers is not None) + axis]
         )
-        table = self.table(kept, stored, places)
-        found = self._at(self.tensor(table))
-        values = rows[found.clamp(min=0)]
-        missing = (found < 0).reshape(*found.shape, *[1] * (values.ndim - 2))
-        values = torch.where(missing, 0, values).movedim(1, 1 + axis).float().cpu()
+        found, whole = self._found(kept, stored, places)
+        if self.local is not None:
+            found, whole = self._at(found), False
+        values = rows[found if whole else found.clamp(min=0)]
+        if not whole:
+            missing = (found < 0).reshape(*found.shape, *[1] * (values.ndim - 2))
+            values = torch.where(missing, 0, values)
+        values = values.movedim(1, 1 + axis).float().cpu()
         where: list[Tensor | int | slice] = [torch.from_numpy(share.cells), torch.from_numpy(share.items)]
         if stored.layers is not None:
             where.append(stored.layers.index(key.layer or 0))
@@ -242,6 +246,14 @@ class Visits:
         values = values[(slice(None), *(slice(0, n) for n in sizes))]
         where += [slice(0, n) for n in values.shape[1:]]
         stored.data[tuple(where)] = values
+
+    def _found(self, kept: Kept, stored: Stored, places: int) -> tuple[Tensor, bool]:
+        """The rows of kept positions, [cell, pos], and whether all of them exist; made once for equal floors."""
+        key = (id(stored), id(self.floor.rowof), places)
+        if key not in self.tables:
+            table = self.table(kept, stored, places)
+            self.tables[key] = torch.from_numpy(table).to(self.device), bool((table >= 0).all())
+        return self.tables[key]
 
     def keep_logits(self, logits: Tensor, rows: Tensor) -> None:
         """Keep logits [row, vocab] of some of the pack's rows [row]."""
