@@ -4,8 +4,8 @@
     python tools/gallery.py --run [NAME ...]      runs these experiments (all of them) first and notes their claims
 
 Results are kept under --results (results/gallery), one file an experiment, so that nothing is computed twice. The record
-docs/gallery.json holds, for each experiment, the two sides of each `expect` on each model and data set, and a fingerprint
-of the text that was run. A picture is shown where docs/gallery/NAME.png exists.
+docs/gallery.json holds, for each experiment, the two sides of each `expect` on each model and data set, and a
+fingerprint of the text that was run. A picture is shown where docs/gallery/NAME.png exists.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ HEAD = """# Gallery
 
 Published experiments, each in a file of less than 40 lines that runs on the bundled models. Under each question stands
 what the file says of itself, and then what its claims measured in a run: the left side of every `expect`, on each model
-and data set. Where a small model does not show what the paper found on a large one, the file says what it shows instead.
+and data set. Where a small model does not show what the paper found on a large one, the file says what it shows
+instead.
 
 This page is written by `python tools/gallery.py` (`--run` measures again). Run one experiment and see its pages with
 `gbx run specs/experiments/NAME.gbx --report pages`.
