@@ -3,8 +3,8 @@
     python tools/gallery.py                       the page from docs/gallery.json, no run
     python tools/gallery.py --run [NAME ...]      runs these experiments (all of them) first and notes their claims
 
-Results are kept under --results (results/gallery), one file an experiment, so that nothing is computed twice. The record
-docs/gallery.json holds, for each experiment, the two sides of each `expect` on each model and data set, and a
+Results are kept under --results (results/gallery), one file an experiment, so that nothing is computed twice. The
+record docs/gallery.json holds, for each experiment, the two sides of each `expect` on each model and data set, and a
 fingerprint of the text that was run. A picture is shown where docs/gallery/NAME.png exists.
 """
 
@@ -24,7 +24,7 @@ PAGE = ROOT / "docs" / "gallery.md"
 RECORD = ROOT / "docs" / "gallery.json"
 HEAD = """# Gallery
 
-Published experiments, each in a file of less than 40 lines that runs on the bundled models. Under each question stands
+Published experiments, each in a file of a screen or less that runs on the bundled models. Under each question stands
 what the file says of itself, and then what its claims measured in a run: the left side of every `expect`, on each model
 and data set. Where a small model does not show what the paper found on a large one, the file says what it shows
 instead.
