@@ -49,8 +49,9 @@ def whole(path: Path) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """What identifies the text that was run."""
-    return hashlib.sha256(whole(path).encode()).hexdigest()[:16]
+    """What identifies the text that was run; lines that are comments do not count."""
+    code = re.sub(r"^\s*#.*\n", "", whole(path), flags=re.MULTILINE)
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
 def questions(text: str) -> list[tuple[str, str]]:
