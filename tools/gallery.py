@@ -106,6 +106,8 @@ def entry(path: Path, record: dict[str, Any]) -> str:
     if claims:
         rows = [f"| `{' '.join(c['text'].split())}` | {_where(c)} | {_sides(c)} |" for c in claims]
         parts.append("\n".join(["| claim | where | measured |", "|---|---|---|", *rows]))
+    elif path.stem not in record:
+        parts.append("Its claims have not been measured yet.")
     return "\n\n".join(parts) + "\n"
 
 
