@@ -41,6 +41,7 @@ pictures: $(VENV)/dev.stamp ## Run the worked experiments and photograph their p
 	$(BIN)/gbx models fetch smollm2-135m
 	$(BIN)/gbx models fetch gemma3-270m
 	$(BIN)/python tools/pictures.py
+	$(BIN)/python tools/gallery.py
 
 environment: $(VENV)/dev.stamp ## Make .venv with everything that development needs
 

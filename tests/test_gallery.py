@@ -25,8 +25,9 @@ def test_the_page_is_what_the_command_writes(gallery):
 
 def test_what_was_measured_was_measured_with_the_files_as_they_are(gallery):
     record, files = gallery.load(), gallery.experiments()
-    assert len(files) > 25 and record.keys() == {path.stem for path in files}
-    assert {p.stem: gallery.fingerprint(p) for p in files} == {n: kept["text"] for n, kept in record.items()}
+    assert len(record) > 25 and record.keys() <= {path.stem for path in files}
+    now = {p.stem: gallery.fingerprint(p) for p in files if p.stem in record}
+    assert now == {name: kept["text"] for name, kept in record.items()}
 
 
 def test_every_claim_was_seen_to_hold_on_every_model(gallery):
@@ -34,7 +35,7 @@ def test_every_claim_was_seen_to_hold_on_every_model(gallery):
     assert [
         (name, c["text"]) for name, kept in record.items() for c in kept["claims"] if not c["holds"]
     ] == []
-    for path in gallery.experiments():
+    for path in (p for p in gallery.experiments() if p.stem in record):
         program, _ = read_program(path)
         for experiment in (e for e in program.experiments if e.wanted):
             written = {v.text.removeprefix("expect ") for v in experiment.values if v.kind == "expect"}
@@ -49,16 +50,21 @@ def test_every_claim_was_seen_to_hold_on_every_model(gallery):
 def test_an_experiment_fits_on_a_screen_and_names_its_paper(gallery):
     for path in gallery.experiments():
         text = path.read_text(encoding="utf-8")
-        assert len(text.splitlines()) <= 50 and re.search(r"\d{4}", gallery.comment(text)), path.stem
+        assert len(text.splitlines()) <= 43 and re.search(r"\d{4}", gallery.comment(text)), path.stem
         assert gallery.questions(text) and "bundled(" in text or "tiny(" in text, path.stem
 
 
-def test_a_changed_word_in_an_imported_file_is_noticed(gallery, tmp_path):
+def test_a_change_in_an_imported_file_is_noticed_and_a_comment_is_not(gallery, tmp_path):
     (tmp_path / "a.gbx").write_text('gbx 1\nimport "b.gbx"\n', encoding="utf-8")
-    (tmp_path / "b.gbx").write_text("gbx 1\n# one\n", encoding="utf-8")
-    before = gallery.fingerprint(tmp_path / "a.gbx")
-    (tmp_path / "b.gbx").write_text("gbx 1\n# two\n", encoding="utf-8")
-    assert gallery.fingerprint(tmp_path / "a.gbx") != before
+    seen = []
+    for text in (
+        "gbx 1\n# one\nlet a = 1\n",
+        "gbx 1\n# another comment\nlet a = 1\n",
+        "gbx 1\n# one\nlet a = 2\n",
+    ):
+        (tmp_path / "b.gbx").write_text(text, encoding="utf-8")
+        seen.append(gallery.fingerprint(tmp_path / "a.gbx"))
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_claims_are_shown_with_both_sides_where_the_right_one_is_no_number(gallery):

@@ -3,9 +3,9 @@
     python tools/gallery.py                       the page from docs/gallery.json, no run
     python tools/gallery.py --run [NAME ...]      runs these experiments (all of them) first and notes their claims
 
-Results are kept under --results (results/gallery), one file an experiment, so that nothing is computed twice. The record
-docs/gallery.json holds, for each experiment, the two sides of each `expect` on each model and data set, and a fingerprint
-of the text that was run. A picture is shown where docs/gallery/NAME.png exists.
+Results are kept under --results (results/gallery), one file an experiment, so that nothing is computed twice. The
+record docs/gallery.json holds, for each experiment, the two sides of each `expect` on each model and data set, and a
+fingerprint of the text that was run. A picture is shown where docs/gallery/NAME.png exists.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ PAGE = ROOT / "docs" / "gallery.md"
 RECORD = ROOT / "docs" / "gallery.json"
 HEAD = """# Gallery
 
-Published experiments, each in a file of less than 40 lines that runs on the bundled models. Under each question stands
+Published experiments, each in a file of a screen or less that runs on the bundled models. Under each question stands
 what the file says of itself, and then what its claims measured in a run: the left side of every `expect`, on each model
-and data set. Where a small model does not show what the paper found on a large one, the file says what it shows instead.
+and data set. Where a small model does not show what the paper found on a large one, the file says what it shows
+instead.
 
 This page is written by `python tools/gallery.py` (`--run` measures again). Run one experiment and see its pages with
 `gbx run specs/experiments/NAME.gbx --report pages`.
@@ -48,8 +49,9 @@ def whole(path: Path) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """What identifies the text that was run."""
-    return hashlib.sha256(whole(path).encode()).hexdigest()[:16]
+    """What identifies the text that was run; lines that are comments do not count."""
+    code = re.sub(r"^\s*#.*\n", "", whole(path), flags=re.MULTILINE)
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
 def questions(text: str) -> list[tuple[str, str]]:
@@ -104,6 +106,8 @@ def entry(path: Path, record: dict[str, Any]) -> str:
     if claims:
         rows = [f"| `{' '.join(c['text'].split())}` | {_where(c)} | {_sides(c)} |" for c in claims]
         parts.append("\n".join(["| claim | where | measured |", "|---|---|---|", *rows]))
+    elif path.stem not in record:
+        parts.append("Its claims have not been measured yet.")
     return "\n\n".join(parts) + "\n"
 
 
