@@ -1,7 +1,7 @@
 """Writes docs/gallery.md from the experiments in specs/experiments and from what their claims were seen to measure.
 
     python tools/gallery.py                       the page from docs/gallery.json, no run
-    python tools/gallery.py --run [NAME ...]      runs these experiments (all of them) first and notes their claims
+    python tools/gallery.py --run [NAME ...]      runs these experiments (or all) first and notes their claims
 
 Results are kept under --results (results/gallery), one file an experiment, so that nothing is computed twice. The
 record docs/gallery.json holds, for each experiment, the two sides of each `expect` on each model and data set, and a
