@@ -27,9 +27,9 @@ experiment e {
   expect mean(c) > 0
 }
 report r { bar e.a  bar e.c { x: item } }""",
-    "circuit c = eap(ld, clean: clean, corrupt: clean, edges: 20)": """
+    "eep": """
 experiment e {
-  circuit c = eap(ld, clean: clean, corrupt: clean, edges: 20)
+  circuit c = eep(ld, clean: clean, corrupt: clean, edges: 20)
   run p = forward(clean) { resid_pre[0] *= c }
   measure a = ld(p)
 }

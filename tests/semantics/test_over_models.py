@@ -256,7 +256,7 @@ def test_heads_chosen_by_the_mean_over_models_are_edited_in_each(executor, check
         ("GB207", "argmax(logit(clean, yes), over: model)"),
         ("GB207", "mean(logit(clean, yes), over: {model, item}, within: kind)"),
         ("GB207", "mean(logit(clean, yes), over: data)"),
-        ("GB290", "correlation(logit(clean, yes), logit(clean, no), over: {model})"),
+        ("GB207", "softmax(logit(clean, yes), over: data)"),
     ],
 )
 def test_what_makes_no_sense_over_models_is_refused(code, value, checkpoints, gbx):
