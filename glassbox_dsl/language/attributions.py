@@ -113,6 +113,9 @@ class AttributionReader:
         if body.site == "attn.z":
             # A head's part is that of its result: what the output projection reads is not z in every family.
             body = body.changed(site="attn.result")
+        elif body.site == "mlp.result":
+            # The same number, without a vector for each neuron.
+            body = body.changed(site="mlp.post", feature=None)
         return Attribution(
             span=body.span, body=body, call=call, scale=read("final_norm_scale"), normed=read("final_norm"),
             raw=read(f"{block}_raw") if block else None, out=read(block) if block else None,

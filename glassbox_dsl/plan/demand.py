@@ -187,20 +187,20 @@ def _want_passes(use: RunUse, found: Demand, seen: set[tuple[str, str]]) -> None
 
 def _want_site(read: SiteRead, found: Demand) -> None:
     step = _step(read.run, found)
-    axes = sites()[read.site].axes
+    site, axes = sites()[read.site].kept, sites()[read.site].axes
     first = read.index[0] if axes[:1] == ("layer",) else None
     if isinstance(first, At | Depth):
-        layers = step.layers.setdefault(read.site, set())
+        layers = step.layers.setdefault(site, set())
         if layers is not None:
             layers.add(first.value if isinstance(first, At) else first)
     else:
-        step.layers[read.site] = None
+        step.layers[site] = None
     place = axes.index("pos") if "pos" in axes else None
     at = read.index[place] if place is not None and constant(read.index[place]) and not read.copied else None
-    if read.site not in step.positions:
-        step.positions[read.site] = at
-    elif step.positions[read.site] != at:
-        step.positions[read.site] = None
+    if site not in step.positions:
+        step.positions[site] = at
+    elif step.positions[site] != at:
+        step.positions[site] = None
 
 
 def want_both_logits(node: nodes.Node, found: Demand) -> None:

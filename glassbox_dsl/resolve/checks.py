@@ -242,7 +242,7 @@ def index_number(index: Index, axis: str, cells: Mapping[str, Cell], sizes: Size
 
 def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
     """Written indices outside their axes, and values of the wrong width."""
-    if isinstance(node, SiteRead) and not node.copied:
+    if isinstance(node, SiteRead) and not node.copied and node.site not in sizes.facts.absent:
         yield from _outside(node, sizes)
     if isinstance(node, CodeRead | CodeChange):
         yield from _latents(node, experiment, sizes)

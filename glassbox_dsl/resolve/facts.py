@@ -163,7 +163,7 @@ def facts_from_config(config: dict[str, Any], shown: str, span: Span | None = No
         model_type=str(model_type),
         windows=_windows(described, part, values["n_layers"]),
         absent={**_absent(described, routed), **_no_copies(described), **_quantised(config)},
-        read_only=dict(described.read_only),
+        read_only={**_never_written(), **described.read_only},
         variants=variants,
         experts_in=routed,
         own_attention=described.layer.own_attention,
@@ -188,11 +188,19 @@ def _absent(of: Family, routed: tuple[bool, ...]) -> dict[str, str]:
     return absent
 
 
+def _never_written() -> dict[str, str]:
+    """Sites that can be read only, on every family."""
+    return {site.name: site.why for site in sites().values() if not site.write}
+
+
 def _quantised(config: dict[str, Any]) -> dict[str, str]:
     """Sites that are made from weights and not by the model's own modules, where the weights are quantised."""
     if config.get("quantization_config") is None:
         return {}
-    return {"attn.result": "the weights are quantised: the output projection cannot be taken apart by heads"}
+    return {
+        "attn.result": "the weights are quantised: the output projection cannot be taken apart by heads",
+        "mlp.result": "the weights are quantised: the down-projection cannot be taken apart by neurons",
+    }
 
 
 def _no_copies(described: Family) -> dict[str, str]:

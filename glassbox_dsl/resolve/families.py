@@ -196,7 +196,7 @@ def under(config: Mapping[str, Any], key: str) -> Any:
 
 EXPERT_SITES = ("router.logits", "router.weights", "expert.post", "expert.out", "shared.out")
 """Sites that only a mixture of experts has."""
-DENSE_SITES = ("mlp.pre", "mlp.up", "mlp.post")
+DENSE_SITES = ("mlp.pre", "mlp.up", "mlp.post", "mlp.result")
 """Sites that a layer of experts has not."""
 
 

@@ -23,7 +23,7 @@ from glassbox_dsl.language.technique_nodes import Attribution
 from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.run.context import Context, own_context
-from glassbox_dsl.run.modules import NormModule, inner_weight
+from glassbox_dsl.run.modules import NormModule
 from glassbox_dsl.run.named import Named, both, combine, take_named, union
 from glassbox_dsl.run.site_values import by_prompt
 from glassbox_dsl.vocabulary.sites import sites
@@ -95,11 +95,10 @@ class Attributions:
     def through_down_projection(self, direction: Named, expr: Attribution, env: Env) -> Named:
         """Directions of what the MLP puts out as directions of what its down-projection reads, at x's neurons."""
         layer, neuron = self._coordinates(expr, "layer", env), self._coordinates(expr, "neuron", env)
-        spot = self.context.instrument.family.sites["mlp.post"].module
-        layers = self.context.instrument.modules.layers
+        instrument = self.context.instrument
 
         def through(number: int, part: Named) -> Named:
-            weight = inner_weight(layers[number].at[spot]).detach().float().cpu()
+            weight = instrument.down_rows(number, torch.arange(instrument.facts.n_neurons))
             wide = Named(part.data @ weight.t(), (*part.dims, "#neuron"))
             return take_named(wide, {"#neuron": neuron})
 

@@ -64,6 +64,7 @@ from glassbox_dsl.run.set_values import only, size_of
 from glassbox_dsl.run.site_values import SiteValues
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import ITEM
+from glassbox_dsl.vocabulary.sites import sites
 
 WIDE_BYTES = 256 * 2**20
 """About how many bytes of logits are made at once."""
@@ -117,8 +118,8 @@ class Evaluator:
         if (elsewhere := self.elsewhere_data(expr)) is not None:
             other = self.context.other(self.context.experiment.name, self.context.model, elsewhere)
             return Evaluator(other).value(expr, replace(env, item=other.all_items(), extension=None))
-        wide = [c for c in nodes.children(expr) if isinstance(c, Expr) and c.feature == "vocab"]
-        if wide and expr.feature != "vocab":
+        wide = [c for c in nodes.children(expr) if isinstance(c, Expr) and _is_wide(c)]
+        if wide and expr.feature != wide[0].feature:
             return self.in_pieces(expr.dims, wide[0], env, lambda e: self.kinds[type(expr)](expr, e))
         return self.kinds[type(expr)](expr, env)
 
@@ -206,12 +207,14 @@ class Evaluator:
         return combine(lambda x, z: x + z, found, ones)
 
     def in_pieces(self, dims: Sequence[str], wide: Expr, env: Env, make: Callable[[Env], Named]) -> Named:
-        """Make a value with some dimensions that passes through logits in pieces that fit into memory."""
+        """Make a value with some dimensions that passes through wide vectors in pieces that fit into memory."""
         sizes = {ITEM: len(env.item.data)} if env.item.dims == (ITEM,) else {}
         for binding in env.variables.values():
             if binding.ids.dims == (binding.dimension,):
                 sizes[binding.dimension] = len(binding.ids.data)
-        total = 4 * self.context.sizes.facts.vocab_size * math.prod(sizes[d] for d in wide.dims if d in sizes)
+        facts = self.context.sizes.facts
+        width = facts.vocab_size if wide.feature == "vocab" else facts.d_model
+        total = 4 * width * math.prod(sizes[d] for d in wide.dims if d in sizes)
         splits = {d: sizes[d] for d in dims if sizes.get(d, 1) > 1 and d in wide.dims}
         if total <= WIDE_BYTES or not splits:
             return make(env)
@@ -389,3 +392,8 @@ class Evaluator:
         if other.data_name != context.data_name:
             raise Findings([errors.items_never_meet(expr.span, other.data_name, context.data_name)])
         return take(found, {ITEM: items_elsewhere(context, other, env.item)})
+
+
+def _is_wide(value: Expr) -> bool:
+    """Whether a value is not to be made whole where it need not: logits, and vectors made of a number for each cell."""
+    return value.feature == "vocab" or (isinstance(value, SiteRead) and sites()[value.site].of is not None)

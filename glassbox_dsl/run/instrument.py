@@ -19,7 +19,7 @@ from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.families import Family
 from glassbox_dsl.run.hooks import Step, identity, identity_item, replaced
-from glassbox_dsl.run.modules import ModelModules, find_modules, only_tokens
+from glassbox_dsl.run.modules import ModelModules, find_modules, inner_weight, only_tokens
 from glassbox_dsl.run.steps import Steps, Visit, boundary, in_order
 from glassbox_dsl.vocabulary.keys import HEAD, STREAM, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
@@ -113,6 +113,11 @@ class Instrument:
         assert isinstance(weight, torch.Tensor)
         return weight.detach()[token_ids.to(weight.device)]
 
+    def down_rows(self, layer: int, neurons: torch.Tensor) -> torch.Tensor:
+        """What one unit of `mlp.post` of neurons [n] of a layer adds to `mlp.out_raw`: [n, dim], float32 on the CPU."""
+        weight = inner_weight(self.modules.layers[layer].at[self.family.sites["mlp.post"].module])
+        return weight.detach()[neurons.to(weight.device)].float().cpu()
+
     def steps(
         self, keys: Sequence[SiteKey], written: Collection[SiteKey], visit: Visit, shape: tuple[int, int]
     ) -> Steps:
@@ -149,7 +154,7 @@ class Instrument:
 
     def _check(self, key: SiteKey, first: int) -> None:
         site = sites().get(key.site)
-        if site is None or not site.built or key.site in self.facts.absent:
+        if site is None or not site.passed or key.site in self.facts.absent:
             raise ValueError(f"no site {key.site} in family {self.family.name}")
         if site.has_layer != (key.layer is not None):
             raise ValueError(f"{key.site} {'needs a' if site.has_layer else 'has no'} layer")

@@ -52,7 +52,7 @@ class SiteValues:
         if home is not self.context:
             return SiteValues(home).site(expr, env)
         results = self.results(run.name, env)
-        stored = results.sites[expr.site]
+        stored = results.sites[sites()[expr.site].kept]
         cell = self.places.run_cell(run, expr.run.where, env)
         prompts = list(dict.fromkeys(v.prompt for v in run.variants))
         parts = [self._site_at(expr, env, stored, results, cell, prompt) for prompt in prompts]
@@ -68,6 +68,8 @@ class SiteValues:
         for axis in axes:
             picks[f"#{axis}"] = self._kept(coordinates[axis], axis, stored)
         found = take_named(value, picks)
+        if expr.site == "mlp.result":
+            found = combine(torch.mul, found, self.down_rows(coordinates["layer"], coordinates["neuron"]))
         found = self.only_existing(found, expr, axes, coordinates, env, prompt)
         found = found.where(made_at(results, cell, env.item).spread(found.dims)[0])
         if expr.site in PARTIAL:
@@ -78,6 +80,18 @@ class SiteValues:
                 raise Findings([errors.no_such_feature(expr.span, found.data.shape[-1])])
             found = Named(found.data[..., place], found.dims, False, found.present)
         return found
+
+    def down_rows(self, layer: indices.Named, neuron: indices.Named) -> Named:
+        """The rows of the down-projections that coordinates name (feature: dim); none where there is no such layer."""
+        instrument = self.context.instrument
+        n, layers = instrument.facts.n_neurons, instrument.facts.layers_with("mlp.post")
+        pairs = indices.combine(lambda at, which: at * n + which.clip(0, n - 1), layer, neuron)
+        wanted, place = np.unique(pairs.data, return_inverse=True)
+        rows = torch.zeros(len(wanted), instrument.facts.d_model)
+        for number in np.intersect1d(wanted // n, layers).tolist():
+            mine = torch.from_numpy(np.flatnonzero(wanted // n == number))
+            rows[mine] = instrument.down_rows(number, torch.from_numpy(wanted)[mine] % n)
+        return Named(rows[torch.from_numpy(place.reshape(pairs.data.shape))], pairs.dims, True)
 
     @staticmethod
     def _kept(coordinate: indices.Named, axis: str, stored: Any) -> indices.Named:

@@ -12,7 +12,10 @@ from glassbox_dsl.resources import shipped
 
 
 class Site(BaseModel):
-    """One place in the computation. `axes` in the order a file indexes them; `feature` is None for scalars."""
+    """One place in the computation. `axes` in the order a file indexes them; `feature` is None for scalars.
+
+    `of`: the site, of the same axes, whose values it is made from where it is read.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     name: str
@@ -22,6 +25,17 @@ class Site(BaseModel):
     write: bool = True
     why: str = ""
     built: bool = True
+    of: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether a pass comes by the site, so that it can be read there."""
+        return self.built and self.of is None
+
+    @property
+    def kept(self) -> str:
+        """The site that has to be kept where this one is read."""
+        return self.of or self.name
 
     @property
     def has_layer(self) -> bool:

@@ -60,7 +60,7 @@ class Subject:
 
     def sites(self) -> list[str]:
         return [
-            name for name, site in sites().items() if site.built and name not in self.instrument.facts.absent
+            name for name, site in sites().items() if site.passed and name not in self.instrument.facts.absent
         ]
 
     def keys(self, name: str, layers=None) -> list[SiteKey]:

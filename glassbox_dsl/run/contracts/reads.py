@@ -151,6 +151,27 @@ def _projections(subject: Subject) -> Iterator[Check]:
     yield check("C1", torch.stack(acts).max(), FLOAT_NOISE, "activated (and gated) it is mlp.post", "mlp.pre")
 
 
+def _neuron_results(subject: Subject) -> Iterator[Check]:
+    """`mlp.result` of some neurons: what the untouched model's last matrix makes of them alone, less its bias."""
+    facts = subject.instrument.facts
+    if "mlp.result" in facts.absent:
+        return
+    neurons = torch.tensor([0, facts.n_neurons // 2, facts.n_neurons - 1])
+    errors = []
+    for n in facts.layers_with("mlp.result"):
+        post, raw = subject.at("mlp.post", n).transpose(1, 2), subject.at("mlp.out_raw", n)
+        maps = _maps(_plain_layer(subject, n), facts.n_neurons, facts.d_model)
+        last = min(maps, key=lambda m: float(relative(_apply(m, post), raw)))
+        alone = torch.zeros(len(neurons), *post.shape)
+        alone[torch.arange(len(neurons)), ..., neurons] = post[..., neurons].movedim(-1, 0)
+        wanted = _apply(last, alone) - _apply(last, torch.zeros_like(post))
+        rows = subject.instrument.down_rows(n, neurons)
+        errors.append(relative(post[..., neurons].movedim(-1, 0)[..., None] * rows[:, None, None], wanted))
+    yield worst_of(
+        "C1", errors, "what the down-projection makes of one neuron", "mlp.result", 10 * FLOAT_NOISE
+    )
+
+
 def _plain_layer(subject: Subject, number: int) -> nn.Module:
     layers = list(subject.plain.get_submodule(subject.instrument.family.model.layers).children())
     return layers[number]
@@ -187,4 +208,5 @@ READS: dict[str, Callable[[Subject], Iterator[Check]]] = {
     "C1 norms": _norms,
     "C16": _scores,
     "C1 maps": _projections,
+    "C1 neurons": _neuron_results,
 }

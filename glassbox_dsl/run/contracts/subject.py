@@ -46,7 +46,7 @@ class Subject:
     def keys(self, *names: str) -> list[SiteKey]:
         """The places of some sites (default: all)."""
         facts = self.instrument.facts
-        known = [n for n in names or sites() if sites()[n].built and n not in facts.absent]
+        known = [n for n in names or sites() if sites()[n].passed and n not in facts.absent]
         return [
             SiteKey(n, layer)
             for n in known

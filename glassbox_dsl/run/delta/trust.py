@@ -96,7 +96,7 @@ def _readable(instrument: Instrument) -> set[SiteKey]:
     """Every site of the first, a middle and the last layer."""
     n = instrument.facts.n_layers
     layers = {0, n // 2, n - 1}
-    known = [s for s in sites().values() if s.built and s.name not in instrument.facts.absent]
+    known = [s for s in sites().values() if s.passed and s.name not in instrument.facts.absent]
     there = [s.name for s in known if s.has_layer]
     some = {name: {nearest(instrument.facts, name, near) for near in layers} for name in there}
     return {SiteKey(s.name, layer) for s in known for layer in some.get(s.name, (None,))}
