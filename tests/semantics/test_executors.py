@@ -7,6 +7,7 @@ from glassbox_dsl.run import session as sessions
 from glassbox_dsl.run.check import check
 from glassbox_dsl.run.delta.maker import DeltaMaker
 from tests.semantics.conftest import outcome
+from tests.semantics.tables import PEOPLE, same
 
 TEXT = """
 data d {
@@ -50,6 +51,20 @@ experiment e {
   measure h = logit(unembed(resid.resid_post[-1, last]), yes)
 }
 """
+
+
+def test_what_enters_attention_in_the_last_layer_may_be_all_that_is_read(llama, gbx, monkeypatch):
+    """No row leaves that layer then."""
+    monkeypatch.setattr(sessions.Session, "executor", "delta")
+    found = gbx(
+        PEOPLE.text + "experiment e {\n  measure q[layer] = norm(clean.attn.q[layer, 0, last])\n}", llama
+    )
+    want = {
+        (llama.name, item.number, layer): float(llama.run(item.clean)["attn.q", layer][0, -1].norm())
+        for item in PEOPLE.items(llama)
+        for layer in range(llama.reference.n_layers)
+    }
+    same(found, "q", want)
 
 
 @pytest.mark.slow

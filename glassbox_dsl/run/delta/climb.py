@@ -80,6 +80,8 @@ class Climb:
         with self.visits.at(entered, n), mixed_by(projected), self._only(MIXED), suppress(Stopped):
             self._call(layer, stream[entered], positions[entered])
         queried = tensor(floor.queried)
+        if not len(queried):
+            return stream[queried]  # only what enters attention is read here, and nothing above
         place = torch.searchsorted(entered, queried)
         mix = QueriedAttention(attention, projected.inputs, place)
         with self.visits.at(queried, n), mixed_by(mix), self._only(None):
