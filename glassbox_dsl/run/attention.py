@@ -35,6 +35,9 @@ class OwnHeads(Protocol):
     def shared(self, made: Made) -> Made:
         """Before the sites are visited."""
 
+    def unturned(self, made: Made) -> Made:
+        """The same before rotary positions."""
+
     def widened(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Behind the visits, where heads share keys and values."""
 
@@ -126,6 +129,18 @@ def stopped_at_attention(call: Callable[[], object]) -> Made:
 def stopping() -> bool:
     """Whether a layer is called only for its queries, keys and values: then sites are not visited."""
     return _stopping.get()
+
+
+def unturned_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a layer or its attention with rotary positions that turn nothing: cosines of 1, sines of 0."""
+    turns = kwargs.get("position_embeddings")
+    if turns is None:
+        return args, kwargs
+    if isinstance(turns, torch.Tensor):  # complex numbers of length 1 (DeepSeek-V2)
+        return args, {**kwargs, "position_embeddings": torch.ones_like(turns)}
+    cosines, sines = turns
+    still = torch.ones_like(cosines), torch.zeros_like(sines)
+    return args, {**kwargs, "position_embeddings": still}
 
 
 def attend(

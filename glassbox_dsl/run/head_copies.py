@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from glassbox_dsl.diagnostics import InternalError
-from glassbox_dsl.run.attention import Made, repeat_heads, stopped_at_attention
+from glassbox_dsl.run.attention import Made, repeat_heads, stopped_at_attention, stopping, unturned_call
 from glassbox_dsl.run.modules import LayerModules
 from glassbox_dsl.vocabulary.keys import COPIES
 
@@ -69,7 +69,9 @@ class HeadCopies:
         return stream[:, None].expand(-1, self.n_heads, -1, -1)
 
     def record(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A pre-hook of the layer: what it is called with, beside the stream."""
+        """A pre-hook of the layer: what it is called with, beside the stream, where it is not called for copies."""
+        if stopping():
+            return
         if args:
             self.call = args[1:], kwargs
         else:
@@ -100,6 +102,14 @@ class HeadCopies:
             if single
             else (query, key, value)
         )
+
+    def unturned(self, made: Made) -> Made:
+        """What `shared` does, for q and k before rotary positions."""
+        args, kwargs = self._recorded()[0]
+        own = replace(
+            self, written={**self.written}, followed={**self.followed}, call=unturned_call(args, kwargs)
+        )
+        return own.shared(made)
 
     def widened(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values [batch, head, pos, d_head], one of each for every query head, if any has its own."""

@@ -57,15 +57,17 @@ class OwnAttention(TorchFunctionMode):
         return func(*self._query_key(args[0], args[1]), **kwargs)
 
     def _query_key(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        flipped = self._shown("attn.k", key.transpose(-1, -2))
-        return self._shown("attn.q", query), flipped.transpose(-1, -2)
+        # Where these families have rotary positions, the sites before them are absent: elsewhere they are the same.
+        query, flipped = self._shown("attn.q_pre", query), self._shown("attn.k_pre", key.transpose(-1, -2))
+        query, flipped = self._shown("attn.q", query), self._shown("attn.k", flipped)
+        return query, flipped.transpose(-1, -2)
 
     def _shown(self, site: str, value: Tensor) -> Tensor:
         """A value after its visit in the layout [batch, head, ...], keys and values one for each head of theirs."""
         if site not in self.tap.wanted:
             return value
         laid_out = value if value.ndim == 4 else value.view(-1, self.n_heads, *value.shape[1:])
-        group = laid_out.shape[1] // self.n_kv if site in ("attn.k", "attn.v") else 1
+        group = laid_out.shape[1] // self.n_kv if site in ("attn.k", "attn.k_pre", "attn.v") else 1
         shown = laid_out[:, ::group] if group > 1 else laid_out
         after = self.tap(site, shown)
         if after is shown:

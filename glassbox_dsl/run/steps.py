@@ -22,7 +22,8 @@ from glassbox_dsl.run.head_copies import HeadCopies, recorded_by
 from glassbox_dsl.run.hooks import Step, hooked, replaced
 from glassbox_dsl.run.modules import LayerModules, ModelModules, NormModule, OutProjection, where_changed
 from glassbox_dsl.run.own_attention import opened_attention
-from glassbox_dsl.vocabulary.keys import COPIES, CORE, EXPERTS, HEAD, ORDER, STREAM, SiteKey
+from glassbox_dsl.run.unturned import seen_unturned
+from glassbox_dsl.vocabulary.keys import COPIES, CORE, EXPERTS, HEAD, ORDER, STREAM, UNTURNED, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
 Visit = Callable[[SiteKey, torch.Tensor], torch.Tensor]
@@ -68,11 +69,11 @@ class Steps:
         for key in self.keys:
             if key.site in HEAD:
                 self._plan_head(key)
-            elif key.site not in STREAM | CORE | EXPERTS and key not in mids:
+            elif key.site not in STREAM | CORE | UNTURNED | EXPERTS and key not in mids:
                 self._plan_layer(key)
         for key in mids:
             self._plan_written_mid(key)
-        for layer in self._layers_of(CORE) | self.copies.keys():
+        for layer in self._layers_of(CORE | UNTURNED) | self.copies.keys():
             self._plan_attention(layer)
         for layer in self._layers_of(EXPERTS):
             self._plan_experts(layer)
@@ -110,6 +111,8 @@ class Steps:
         )
         if self.family.layer.own_attention is None:
             self.taps[modules.attention] = tap
+            if tap.wanted & UNTURNED:
+                self.forwards[modules.attention] = seen_unturned(modules.attention, tap)
         else:
             n_heads = modules.out_proj.n_heads
             self.forwards[modules.attention] = opened_attention(modules.attention, tap, n_heads, self.n_kv)

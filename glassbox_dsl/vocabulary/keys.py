@@ -14,6 +14,8 @@ class SiteKey(NamedTuple):
 
 CORE: Final = frozenset({"attn.q", "attn.k", "attn.v", "attn.scores", "attn.pattern", "attn.z"})
 """Sites inside the attention function."""
+UNTURNED: Final = frozenset({"attn.q_pre", "attn.k_pre"})
+"""Queries and keys before rotary positions."""
 COPIES: Final = ("attn.q_in", "attn.k_in", "attn.v_in")
 """The heads' own copies of `attn.in`, in the order of what is made of them."""
 STREAM: Final = frozenset({"embed", "resid_pre", "resid_post"})
@@ -38,7 +40,8 @@ MIXED: Final = frozenset(
 """Sites of a layer that attention mixes over positions: rows that nobody queries have them too."""
 ORDER: Final = (
     "pos_embed", "embed", "resid_pre",
-    "attn.in", *COPIES, "attn.norm_scale", "attn.norm", *sorted(CORE), "attn.result", "attn.out_raw", "attn.out",
+    "attn.in", *COPIES, "attn.norm_scale", "attn.norm", *sorted(UNTURNED), *sorted(CORE),
+    "attn.result", "attn.out_raw", "attn.out",
     "resid_mid", "mlp.in", "mlp.norm_scale", "mlp.norm", "mlp.pre", "mlp.up", "mlp.post",
     "router.logits", "router.weights", "expert.post", "expert.out", "shared.out",
     "mlp.out_raw", "mlp.out", "resid_post", "final_norm_scale", "final_norm", "logits",

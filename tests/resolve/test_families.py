@@ -16,6 +16,7 @@ from glassbox_dsl.vocabulary.sites import sites
 EVERYWHERE = {"embed", "resid_pre", "resid_post", "attn.result", "final_norm", "final_norm_scale", "logits"}
 IN_EXPERTS = {"router.logits", "router.weights", "expert.post", "expert.out"}
 COPIES = {"attn.q_in", "attn.k_in", "attn.v_in"}  # stand where attn.in does
+UNTURNED = {"attn.q_pre", "attn.k_pre"}  # absent where attention that is code of its own turns queries
 IN_ATTENTION = {"attn.q", "attn.k", "attn.v", "attn.scores", "attn.pattern", "attn.z"}
 MADE = {name for name, site in sites().items() if site.of}  # from the values of another site
 UNLIKE = {"phi3": ("original_max_position_embeddings",)}
@@ -45,7 +46,15 @@ def layouts():
 def test_every_site_stands_somewhere_or_is_absent_for_a_reason(name, more):
     facts = facts_from_config(tiny_config(family(name), more=more), name)
     known = family(name, facts.variants)
-    told = [*known.sites, *known.norms, *known.absent, *EVERYWHERE, *COPIES, *IN_ATTENTION]
+    told = [
+        *known.sites,
+        *known.norms,
+        *known.absent,
+        *EVERYWHERE,
+        *COPIES,
+        *IN_ATTENTION,
+        *UNTURNED - known.absent.keys(),
+    ]
     told += [*IN_EXPERTS] if known.experts is not None else []
     told += ["pos_embed"] if known.model.positions is not None else []
     assert len(told) == len(set(told))

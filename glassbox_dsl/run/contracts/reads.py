@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -172,6 +174,95 @@ def _neuron_results(subject: Subject) -> Iterator[Check]:
     )
 
 
+def _unturned(subject: Subject) -> Iterator[Check]:
+    """`attn.q_pre`, `attn.k_pre`: the untouched model's rotary function is given them, and makes `attn.q`, `attn.k`.
+
+    It may be given a part of each head: the rest is the same before and after. Where a layer has none, so is all of it.
+    """
+    facts = subject.instrument.facts
+    if "attn.q_pre" in facts.absent:
+        return
+    turns = _turns(subject)
+    for name in ("attn.q", "attn.k"):
+        errors = []
+        for n in range(facts.n_layers):
+            pre, post = subject.at(f"{name}_pre", n), subject.at(name, n)
+            if n in turns:
+                given, made = turns[n].query if name == "attn.q" else turns[n].key
+                errors.append(_turn_error(pre, post, given, made, turns[n].reordered))
+            else:
+                errors.append(relative(pre, post))
+        yield worst_of("C1", errors, f"what the rotary function turns, in {len(turns)} layers", f"{name}_pre")
+
+
+class Turn(NamedTuple):
+    """What a rotary function was given and put out, of queries and of keys: [batch, head, pos, width]."""
+
+    query: tuple[Tensor, Tensor]
+    key: tuple[Tensor, Tensor]
+    reordered: bool
+
+
+def _turns(subject: Subject) -> dict[int, Turn]:
+    """The calls of rotary functions in a pass of the untouched model, by layer."""
+    found: dict[int, Turn] = {}
+    attentions = [
+        _plain_layer(subject, n).get_submodule(subject.instrument.family.layer.attention)
+        for n in range(subject.instrument.facts.n_layers)
+    ]
+    module = sys.modules[type(attentions[0]).__module__]
+    own = {name: f for name, f in vars(module).items() if name.startswith("apply_rotary") and callable(f)}
+    layer = 0
+
+    def enter(n: int) -> None:
+        nonlocal layer
+        layer = n
+
+    def noting(
+        name: str, function: Callable[..., tuple[Tensor, Tensor]]
+    ) -> Callable[..., tuple[Tensor, Tensor]]:
+        def run(query: Tensor, key: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+            made = function(query, key, *args, **kwargs)
+            found[layer] = Turn((query, made[0]), (key, made[1]), "interleave" in name)
+            return made
+
+        return run
+
+    handles = [
+        a.register_forward_pre_hook(lambda *_, n=n: enter(n), with_kwargs=True)
+        for n, a in enumerate(attentions)
+    ]
+    try:
+        vars(module).update({name: noting(name, function) for name, function in own.items()})
+        with torch.no_grad():
+            subject.plain(subject.ids, use_cache=False)
+    finally:
+        vars(module).update(own)
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _turn_error(pre: Tensor, post: Tensor, given: Tensor, made: Tensor, reordered: bool) -> Tensor:
+    """How far heads are from a rotary function's input and output at their first or last channels, and equal elsewhere.
+
+    `reordered`: the function puts the channels of a head in another order before it turns them.
+    """
+    width, shape = given.shape[-1], (*pre.shape[:-1], given.shape[-1])
+    found = []
+    for start in {0, pre.shape[-1] - width}:
+        turned = torch.zeros(pre.shape[-1], dtype=torch.bool)
+        turned[start : start + width] = True
+        before, wanted = pre[..., turned], given.expand(shape)
+        if reordered:
+            before, wanted = before.sort(-1).values, wanted.sort(-1).values
+        parts = [relative(before, wanted), relative(post[..., turned], made.expand(shape))]
+        if not turned.all():
+            parts.append(relative(pre[..., ~turned], post[..., ~turned]))
+        found.append(torch.stack(parts).max())
+    return torch.stack(found).min()
+
+
 def _plain_layer(subject: Subject, number: int) -> nn.Module:
     layers = list(subject.plain.get_submodule(subject.instrument.family.model.layers).children())
     return layers[number]
@@ -209,4 +300,5 @@ READS: dict[str, Callable[[Subject], Iterator[Check]]] = {
     "C16": _scores,
     "C1 maps": _projections,
     "C1 neurons": _neuron_results,
+    "C1 turns": _unturned,
 }
