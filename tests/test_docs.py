@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from glassbox_dsl.cli import app, exits, not_built
-from glassbox_dsl.language.unbuilt import CALLS, CHARTS
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.vocabulary.sites import sites
@@ -86,11 +85,6 @@ def test_every_metric_and_value_function_has_a_meaning_and_a_place_in_the_refere
     for entry in entries:
         assert len(entry.summary.split()) >= 2 and entry.name in entry.example, entry.name
     assert {entry.name for entry in entries} <= in_code(values)
-
-
-def test_what_is_refused_is_listed():
-    listed = in_code(section(LANGUAGE, "What is not built yet"))
-    assert {*CALLS, *CHARTS} <= listed
 
 
 def test_the_folders_that_the_map_names_exist():

@@ -50,7 +50,7 @@ class AttributionReader:
         first, second = arguments.positional
         body = self.names.values.value(first, scope)
         if not isinstance(body, SiteRead) or body.site not in BLOCKS or body.feature_index is not None:
-            known = ", ".join(f"`{site}`" for site in BLOCKS if sites()[site].built)
+            known = ", ".join(f"`{site}`" for site in BLOCKS)
             help_ = f"read one of {known} of a run"
             raise Problem(
                 errors.wrong_kind(first.span, first.span.text[:40], "no part of the stream", "one", help_)

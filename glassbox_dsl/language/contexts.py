@@ -30,7 +30,12 @@ class ContextReader:
                 what = f".{step.name}" if isinstance(step, Dot) else "(...)"
                 raise Problem(errors.wrong_kind(step.span, what, "no part of a value", "an index"))
             if isinstance(value, SetExpr):
-                raise Problem(errors.not_built(step.span, "an index of a set"))
+                help_ = "index the value that the set is made of, or write the set as an index: `resid_post[SET, pos]`"
+                raise Problem(
+                    errors.wrong_kind(
+                        step.span, step.span.text, "an index of a set", "an index of a value", help_
+                    )
+                )
             value = self.one_context(value, step, scope)
         return value
 

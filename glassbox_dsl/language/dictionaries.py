@@ -65,7 +65,7 @@ class DictionaryReader:
             known = sites().get(name)
             if known is None:
                 raise Problem(errors.unknown_site(node.base.span, name, sites()))
-            fits = known.axes == ("layer", "pos") and known.feature == "dim" and known.write and known.built
+            fits = known.axes == ("layer", "pos") and known.feature == "dim" and known.write
             if fits and isinstance(index, nodes.Number) and isinstance(index.value, int):
                 return name, index.value
         raise arguments.problem(

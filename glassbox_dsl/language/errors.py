@@ -1,4 +1,4 @@
-"""The wording of what can be wrong with names, axes and types (GB200-GB229, GB290)."""
+"""The wording of what can be wrong with names, axes and types (GB200-GB229)."""
 
 from __future__ import annotations
 
@@ -376,14 +376,3 @@ def codes_apart(span: Span, name: str) -> Diagnostic:
         "the places may be the same token, whose code is made once",
         "write all edits at one position, or at all of them",
     )  # fmt: skip
-
-
-def not_built(span: Span, what: str) -> Diagnostic:
-    """A form of the language that this version does not run."""
-    return Diagnostic(
-        "GB290",
-        f"{what} is not built yet",
-        span,
-        "part of the language, not of this version",
-        "leave it out for now; `gbx version` names what is built",
-    )

@@ -33,7 +33,6 @@ from glassbox_dsl.language.set_axes import is_truth
 from glassbox_dsl.language.set_nodes import SetExpr
 from glassbox_dsl.language.sets import SetReader
 from glassbox_dsl.language.technique_nodes import Dictionary, Fit, GeneratedText
-from glassbox_dsl.language.unbuilt import unbuilt_forms
 from glassbox_dsl.language.values import ValueReader
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
@@ -128,13 +127,9 @@ class ExperimentReader(Names):
 
     def _declare(self) -> None:
         for item in self.node.items:
-            found = list(unbuilt_forms(item))
-            self.diagnostics += found
             name = getattr(item, "name", None)
             if name is None:
                 continue
-            if found:
-                self.broken.add(name)
             if name in self.declared:
                 self.diagnostics.append(errors.declared_twice(item.span, name, self.declared[name].span))
             elif name in (*RESERVED_WORDS, *AXES, *sites()):

@@ -12,10 +12,8 @@ from glassbox_dsl.language.data import declare_data
 from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.language.experiment import ExperimentReader
 from glassbox_dsl.language.models import read_model
-from glassbox_dsl.language.names import literal
 from glassbox_dsl.language.program import Experiment, Program
 from glassbox_dsl.language.reports import read_report
-from glassbox_dsl.language.unbuilt import unbuilt_forms
 from glassbox_dsl.language.uncalled import check_uncalled, unread
 from glassbox_dsl.source import Source
 from glassbox_dsl.syntax import nodes, parse, read_source
@@ -135,17 +133,11 @@ class FileReader:
             case nodes.Let():
                 self.lets[name] = node
             case nodes.Metric():
-                found = list(unbuilt_forms(node))
-                self.diagnostics += found
-                self.broken |= {name} if found else set()
                 self.metrics[name] = node
             case nodes.Hypothesis():
                 self.hypotheses[name] = node
             case nodes.Experiment():
                 self.experiment_nodes.append(node)
-            case _:
-                self.broken.add(name)
-                self.diagnostics += unbuilt_forms(node)
 
     def _model(self, node: nodes.Model) -> None:
         try:
@@ -202,10 +194,6 @@ class FileReader:
                         "declare it inside an experiment",
                     )
                 )
-            elif not literal(let.value):
-                found = list(unbuilt_forms(let))
-                self.diagnostics += found
-                self.broken |= {let.name} if found else set()
 
     def _experiments(self) -> Iterator[Experiment]:
         for name, reader in self.experiments.items():

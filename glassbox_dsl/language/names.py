@@ -155,13 +155,11 @@ class Names:
         return name in self.file.experiments and name != self.name
 
     def check_site(self, name: str, span: Span) -> None:
-        """The site exists and is built."""
+        """The site exists."""
         if name.split(".")[0] in self.broken:
             raise Poisoned
         if name not in sites():
             raise Problem(errors.unknown_site(span, name, sites()))
-        if not sites()[name].built:
-            raise Problem(errors.not_built(span, f"the site `{name}`"))
 
     def all_cells(self, span: Span, axes: Sequence[str]) -> tuple[Index, ...]:
         """`:` on every axis."""

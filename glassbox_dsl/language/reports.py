@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language import report_errors as errors
-from glassbox_dsl.language.errors import Poisoned, Problem, not_built, unknown_name
+from glassbox_dsl.language.errors import Poisoned, Problem, unknown_name
 from glassbox_dsl.language.indices import dotted
 from glassbox_dsl.language.program import FigureSpec, ReportSpec, Value
 from glassbox_dsl.language.report_options import FigureOptions
-from glassbox_dsl.language.unbuilt import CHARTS
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
 
@@ -59,8 +58,6 @@ def figure(
     found: list[Diagnostic],
 ) -> FigureSpec:
     """One item of a report; what is wrong with its options is added to `found`."""
-    if item.kind in CHARTS:
-        raise Problem(not_built(item.span, f"the figure `{item.kind}`"))
     if item.kind not in KINDS:
         raise Problem(errors.unknown_figure(item.span, item.kind, KINDS))
     if isinstance(item.source, str) != (item.kind in OF_TEXT):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.chains import Parentheses, leading_path, take_apart
-from glassbox_dsl.language.unbuilt import CALLS
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.library.value import value_functions
 from glassbox_dsl.source import Span
@@ -50,7 +49,7 @@ def unread(file: FileReader) -> tuple[dict[str, Body], Known]:
     local = [node for r in readers for node in r.declared.values() if isinstance(node, nodes.Metric)]
     uncalled = [m for m in (*file.metrics.values(), *local) if id(m) not in file.called]
     broken = file.broken.union(*(r.broken for r in readers))
-    functions = {*FUNCTIONS, *CALLS, *value_functions(), *metrics(), *file.metrics, *(m.name for m in local)}
+    functions = {*FUNCTIONS, *value_functions(), *metrics(), *file.metrics, *(m.name for m in local)}
     values = {*AXES, *RESERVED_WORDS, *file.lets, *file.experiments, *file.data, *file.models, *sites()}
     for reader in readers:
         values |= reader.declared.keys() | {a.name for n in reader.declared.values() for a in _variables(n)}

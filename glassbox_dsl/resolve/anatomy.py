@@ -71,7 +71,6 @@ class SiteEntry(_Part):
     meaning: str
     write: bool
     absent: str | None = None
-    built: bool = True
 
 
 class Anatomy(_Part):
@@ -316,5 +315,4 @@ def _site(name: str, facts: ModelFacts) -> SiteEntry:
         meaning=site.meaning,
         write=site.write,
         absent=facts.absent.get(name),
-        built=site.built,
     )

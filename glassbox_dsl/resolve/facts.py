@@ -117,7 +117,7 @@ class ModelFacts(BaseModel):
     def writable(self, site: str) -> bool:
         """Whether this version can write a site of the model."""
         known = sites()[site]
-        return known.built and known.write and site not in self.absent and site not in self.read_only
+        return known.write and site not in self.absent and site not in self.read_only
 
     def layers_with(self, site: str) -> tuple[int, ...]:
         """The layers that have a site of layers."""

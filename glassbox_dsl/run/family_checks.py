@@ -40,8 +40,6 @@ def checked(name: str, more: str | None = None) -> Layout:
     bad = {c.site for c in checks if not c.ok and c.site}
     known = {}
     for site in sites().values():
-        if not site.built:
-            continue
         why = facts.absent.get(site.name)
         if site.name in bad:
             known[site.name] = "wrong"

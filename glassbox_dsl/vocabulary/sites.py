@@ -24,13 +24,12 @@ class Site(BaseModel):
     meaning: str
     write: bool = True
     why: str = ""
-    built: bool = True
     of: str | None = None
 
     @property
     def passed(self) -> bool:
         """Whether a pass comes by the site, so that it can be read there."""
-        return self.built and self.of is None
+        return self.of is None
 
     @property
     def kept(self) -> str:

@@ -65,7 +65,6 @@ BAD = [
     ("GB219", "measure a = norm(clean.resid_past[0, last])"),
     ("GB221", "measure a[layer, head] = norm(clean.attn.k[layer, head, last])"),
     ("GB226", "run p = forward(clean) { resid_pre[0, last] := clean.resid_pre[:, last] }  measure a = ld(p)"),
-    ("GB290", "measure a = norm(clean.attn.q_pre[0, 0, last])"),
 ]
 
 

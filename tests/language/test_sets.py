@@ -85,6 +85,7 @@ BAD = [
     ("GB209", "measure a = movers"),
     ("GB209", "measure a = mean(movers)"),
     ("GB209", "measure a = movers + 1"),
+    ("GB209", "measure a = size(largest(score, k: 1)[0])"),
     ("GB209", "measure a = movers / hot"),
     ("GB209", "expect movers > 3"),
     ("GB209", "let s = movers + score"),

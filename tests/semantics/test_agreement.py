@@ -55,7 +55,7 @@ def written(name: str, layer: str, place: str, draw) -> list[str]:
 @st.composite
 def edits(draw, fam: str, swept: dict[str, str], sources: list[str]) -> str:
     absent = family(fam).absent
-    names = [s.name for s in sites().values() if s.built and s.write and s.name not in absent]
+    names = [s.name for s in sites().values() if s.write and s.name not in absent]
     name = draw(st.sampled_from(names))
     layer = draw(st.sampled_from([swept["layer"], "0", "1", "-1", ":", "0..1", "{0, -1}"]))
     place = draw(

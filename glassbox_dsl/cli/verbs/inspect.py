@@ -72,4 +72,4 @@ def _site(site: Any) -> tuple[str, ...]:
     from glassbox_dsl.resolve.gap import site_size
 
     note = "read and write" if site.write else "read only"
-    return site.name, site_size(site), note if site.built else "not built yet", site.meaning
+    return site.name, site_size(site), note, site.meaning
