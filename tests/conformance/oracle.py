@@ -54,13 +54,15 @@ class LlamaPaths:
     def theta(self, index):
         return self.config.rope_parameters["rope_theta"]
 
-    def qkv(self, attn, x, index):
+    def qkv(self, attn, x, index, turned=True):
         width = self.config.head_dim
         q, k, v = (
             split(x @ p.weight.T + (0 if p.bias is None else p.bias), width)
             for p in (attn.q_proj, attn.k_proj, attn.v_proj)
         )
         q, k = self.norm_heads(attn, q, k)
+        if not turned:
+            return q, k, v
         return rotate(q, self.theta(index)), rotate(k, self.theta(index)), v
 
     def norm_heads(self, attn, q, k):
@@ -139,7 +141,7 @@ class Gpt2Paths:
         width = self.config.n_embd // self.config.n_head
         return width**-0.5 / (index + 1 if self.config.scale_attn_by_inverse_layer_idx else 1)
 
-    def qkv(self, attn, x, index):
+    def qkv(self, attn, x, index, turned=True):
         parts = (x @ attn.c_attn.weight + attn.c_attn.bias).chunk(3, dim=-1)
         return tuple(split(part, self.config.n_embd // self.config.n_head) for part in parts)
 
@@ -259,6 +261,10 @@ class Oracle:
 
     def attention(self, attn, x, index, visit):
         """The attention of a layer from its normed input, written out; `visit` sees each site and may change it."""
+        for site, value in zip(
+            ("attn.q_pre", "attn.k_pre"), self.paths.qkv(attn, x, index, False), strict=False
+        ):
+            visit(site, value)
         q, k, v = self.paths.qkv(attn, x, index)
         q, k, v = visit("attn.q", q), visit("attn.k", k), visit("attn.v", v)
         group = q.shape[1] // k.shape[1]
