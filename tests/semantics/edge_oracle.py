@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import torch
 from transformers import AutoModelForCausalLM
 
-from tests.semantics.reference import PORTS
+from tests.semantics.reference import PORTS, visited
 from tests.semantics.test_paths import added
 
 
@@ -50,7 +50,7 @@ def name(node):
 
 def edges_of(fam):
     """All edges, as (receiver, sender)."""
-    parallel = getattr(fam.reference, "parallel", False)
+    parallel = fam.reference.parallel
     return [(r, s) for r in receivers(fam) for s in senders(fam) if hears(r, s, parallel)]
 
 
@@ -160,15 +160,7 @@ class Split:
 
     @torch.no_grad()
     def run(self, ids, *edits):
-        values = {}
-
-        def visit(site, layer, value):
-            for edit in edits:
-                changed = edit(site, layer, value)
-                value = value if changed is None else changed
-            values[site, layer] = value
-            return value
-
+        values, visit = visited(edits)
         with ExitStack() as stack:
             for module, hook, before in self.hooks(visit):
                 register = module.register_forward_pre_hook if before else module.register_forward_hook

@@ -14,6 +14,20 @@ PORTS = ("q_in", "k_in", "v_in")
 EPSILONS = ("layer_norm_epsilon", "rms_norm_eps", "layer_norm_eps")
 
 
+def visited(edits):
+    """{(site, layer): value} as it fills, and what is called with each value in forward order and gives it edited."""
+    values = {}
+
+    def visit(site, layer, value):
+        for edit in edits:
+            changed = edit(site, layer, value)
+            value = value if changed is None else changed
+        values[site, layer] = value
+        return value
+
+    return values, visit
+
+
 def put(heads, head, value):
     """Heads with one of them exchanged."""
     heads = heads.clone()
@@ -49,15 +63,7 @@ class Reference:
     @torch.no_grad()
     def run(self, ids, *edits):
         """{(site, layer): value} for token ids; an edit is a function of (site, layer, value) that returns a value."""
-        values = {}
-
-        def visit(site, layer, value):
-            for edit in edits:
-                changed = edit(site, layer, value)
-                value = value if changed is None else changed
-            values[site, layer] = value
-            return value
-
+        values, visit = visited(edits)
         x = visit("embed", None, self.embed(torch.tensor(list(ids))))
         for number, layer in enumerate(self.layers):
             x = self.block(number, layer, x, visit)
