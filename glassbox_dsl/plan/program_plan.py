@@ -22,7 +22,7 @@ from glassbox_dsl.plan.demand import Demand
 from glassbox_dsl.plan.executor import executor_of
 from glassbox_dsl.plan.fit import Fit
 from glassbox_dsl.plan.jobs import Job
-from glassbox_dsl.plan.room import SPARE_BYTES, budget_bytes, kept_bytes, spare_bytes
+from glassbox_dsl.plan.room import SPARE_BYTES, budget_bytes, kept_bytes, more_spare, spare_bytes
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.plan.speed import Speed, device_of, speed_of
@@ -174,10 +174,7 @@ class _Planner:
         for work in works:
             for number, stage in enumerate(work.stages):
                 self._stage(work, number, stage, plan)
-        # Handing back what a wide pack freed and fetching it again took 30% of a run's time: within the budget as
-        # much may be held as a pack uses.
-        left = budget - plan.peak_bytes + plan.spare_bytes
-        plan.spare_bytes = max(plan.spare_bytes, min(plan.planned.peak_bytes, left))
+        plan.spare_bytes += more_spare(budget - plan.peak_bytes, plan.planned.peak_bytes, plan.spare_bytes)
         return plan
 
     def _work(self, settings: list[Setting]) -> Work:

@@ -62,6 +62,14 @@ def spare_bytes(budget: int, cost: ModelCost, kept: int) -> int:
     return max(0, min(SPARE_BYTES, int(SPARE_SHARE * (budget - cost.weight_bytes - kept))))
 
 
+def more_spare(left: int, pack: int, spare: int) -> int:
+    """How much more freed memory may be held, `left` being free of the budget: in all what the largest pack uses.
+
+    Handing back what a wide pack freed, and fetching it again for the next layer, took 30% of a run's time.
+    """
+    return max(0, min(pack - spare, left))
+
+
 def budget_rows(budget: int, cost: ModelCost, longest: int, kept: int = 0) -> int:
     """How many rows may climb together: what is left beside the weights and what is kept (0: none).
 
