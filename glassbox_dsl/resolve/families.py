@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -254,8 +255,14 @@ def _text(name: str) -> str:
     return path.read_text("utf-8")
 
 
-def _read(name: str) -> dict[str, Any]:
+@cache
+def _parsed(name: str) -> dict[str, Any]:
     return tomllib.loads(_text(name))
+
+
+def _read(name: str) -> dict[str, Any]:
+    """What stands in a family's file; a fresh copy, for its readers take parts out."""
+    return deepcopy(_parsed(name))
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -323,7 +330,7 @@ def forget_families(folder: Path) -> None:
 
 
 def _forget() -> None:
-    for remembered in (_files, _text, family, family_names, family_of):
+    for remembered in (_files, _text, _parsed, family, family_names, family_of):
         remembered.cache_clear()
 
 

@@ -15,13 +15,13 @@ from contextlib import suppress
 from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SLOW_BYTES = 1 << 20
-_SCHEME = 1  # to be raised when the same question has another answer than before
+_SCHEME = 2  # to be raised when the same question has another answer than before
 _MOST_ANSWERS = 3_000
 _LONGEST_TEXT = 4096
 _FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -75,7 +75,8 @@ class Backend:
     def __init__(self, files: TokenizerFiles, memory: Path | None) -> None:
         self.files = files
         self.memory = memory
-        self._known: dict[str, Any] = _remembered(memory)
+        self._known: dict[str, str] = _remembered(memory)  # answers as JSON: a file asks few of them
+        self._said: dict[str, Any] = {}
         self._news = False
 
     def encode(self, text: str, special: bool) -> tuple[list[int], list[tuple[int, int]]]:
@@ -123,13 +124,18 @@ class Backend:
             self._news = False
 
     def _answer(self, question: str, ask: Callable[[], T]) -> T:
-        if question in self._known:
-            known: T = self._known[question]
-            return known
-        answer = ask()
-        if self.memory is not None:
-            self._known[question] = answer
+        if self.memory is None:
+            return ask()
+        if question in self._said:
+            return cast("T", self._said[question])
+        known = self._known.get(question)
+        if known is None:
+            answer = ask()
+            self._known[question] = json.dumps(answer, separators=(",", ":"))
             self._news = True
+        else:
+            answer = json.loads(known)
+        self._said[question] = answer
         return answer
 
     @cached_property
@@ -177,14 +183,15 @@ def _memory_of(folder: Path, stamps: tuple[Stamp | None, ...]) -> Path | None:
         return None
 
 
-def _remembered(memory: Path | None) -> dict[str, Any]:
+def _remembered(memory: Path | None) -> dict[str, str]:
     if memory is None:
         return {}
     try:
         known = json.loads(memory.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    sound = isinstance(known, dict) and all(isinstance(answer, str) for answer in known.values())
+    return known if sound else {}
 
 
 def _build(files: TokenizerFiles) -> Tokenizer:

@@ -21,7 +21,7 @@ from glassbox_dsl.source import Source
 from glassbox_dsl.syntax import expressions, nodes, statements  # noqa: F401  (they register the rules)
 from glassbox_dsl.syntax.rules import Builder
 from glassbox_dsl.syntax.scan import Lexeme
-from glassbox_dsl.syntax.words import ExactContextualLexer
+from glassbox_dsl.syntax.words import OnePatternLexer
 
 # The rules that a parse may start with: the whole file, and each kind of statement for files that are broken.
 STARTS = ("start", "declaration", "data_item", "slot_line", "exp_item", "edit", "node", "item")
@@ -90,7 +90,7 @@ def _parser() -> lark.Lark:
     return parser
 
 
-_OURS: dict[str, Any] = {"transformer": _builder, "_plugins": {"ContextualLexer": ExactContextualLexer}}
+_OURS: dict[str, Any] = {"transformer": _builder, "_plugins": {"ContextualLexer": OnePatternLexer}}
 
 
 def _kept_at(grammar: str) -> Path:

@@ -471,10 +471,12 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def everything(node: Node) -> Iterator[Node]:
-    """A node and all nodes below it."""
-    yield node
-    for child in children(node):
-        yield from everything(child)
+    """A node and all nodes below it, each before those below it."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += reversed(children(node))
 
 
 _BELOW = "_below"  # no field: it is neither compared nor copied

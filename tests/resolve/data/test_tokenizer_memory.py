@@ -74,7 +74,7 @@ def test_another_tokenizer_has_another_memory(folders, remembering, tmp_path):
     assert changed.encode(TEXT).ids == changed.encode_plain(TEXT).ids
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", "null"])
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", '{"size": 3}'])
 def test_a_broken_memory_is_none(content, folders, remembering, tmp_path):
     tokenizer = TextTokenizer(folders["bytes"])
     expected = facts(tokenizer)
