@@ -41,7 +41,7 @@ def note_speeds(plan: ProgramPlan, tallies: Mapping[str, Tally]) -> None:
     for model in plan.models:
         tally = tallies.get(model.model)
         if tally is not None:
-            note_speed(model.speed.device, model.speed.dtype, tally.flops, tally.seconds)
+            note_speed(model.speed.device, model.speed.dtype, tally.climbed, tally.climbing)
 
 
 def _total(tallies: Mapping[str, Tally]) -> Tally:

@@ -1,4 +1,4 @@
-"""How fast this machine is: FLOP/s seen in earlier runs, by device and dtype, in a small file in the user's cache."""
+"""How fast this machine is: FLOP/s seen in the last runs, by device and dtype, in a small file in the user's cache."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from glassbox_dsl.resolve.bundled import cache_folder
 from glassbox_dsl.vocabulary.models import ModelSource
@@ -16,6 +17,9 @@ ASSUMED = {"cpu": 1.5e10, "cuda": 2e13}
 """FLOP/s taken before a first run: for each processor core, and for a GPU."""
 LEAST_SECONDS, LEAST_FLOPS = 0.5, 10**11
 """A run that climbs for less, or a tiny model, says nothing about the speed of large ones."""
+MOST_SEEN = 5
+"""Of so many last runs the median counts: one of them may have shared the machine, or been of a tiny model."""
+FORMAT = 2
 GPU = "/dev/nvidia0"
 
 
@@ -45,8 +49,8 @@ def device_of(source: ModelSource) -> str:
 def speed_of(device: str, dtype: str) -> Speed:
     """The speed to reckon with."""
     seen = _read().get(f"{device} {dtype}")
-    if seen is not None:
-        return Speed(seen, True, device, dtype)
+    if seen:
+        return Speed(median(seen), True, device, dtype)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Speed(
         ASSUMED.get(device, ASSUMED["cuda"]) * (cores if device == "cpu" else 1), False, device, dtype
@@ -54,10 +58,12 @@ def speed_of(device: str, dtype: str) -> Speed:
 
 
 def note_speed(device: str, dtype: str, flops: int, seconds: float) -> None:
-    """Remember the speed of a run; a cache that cannot be written is no failure."""
+    """Remember the speed of a run's climbs; a cache that cannot be written is no failure."""
     if seconds < LEAST_SECONDS or flops < LEAST_FLOPS:
         return
-    content = {"format": 1, "flops_per_second": {**_read(), f"{device} {dtype}": flops / seconds}}
+    before, which = _read(), f"{device} {dtype}"
+    rates = [*before.get(which, ()), flops / seconds][-MOST_SEEN:]
+    content = {"format": FORMAT, "flops_per_second": {**before, which: rates}}
     path = cache_folder() / FILE
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,10 +72,13 @@ def note_speed(device: str, dtype: str, flops: int, seconds: float) -> None:
         beside.replace(path)
 
 
-def _read() -> dict[str, float]:
-    """What the file says; nothing where it is missing or broken."""
+def _read() -> dict[str, list[float]]:
+    """What the file says; nothing where it is missing, broken or of another format."""
     try:
-        seen = json.loads((cache_folder() / FILE).read_text(encoding="utf-8"))["flops_per_second"]
-        return {str(key): float(value) for key, value in seen.items() if float(value) > 0}
+        content = json.loads((cache_folder() / FILE).read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            return {}
+        seen = content["flops_per_second"]
+        return {str(key): [r for r in map(float, rates) if r > 0] for key, rates in seen.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -19,7 +19,8 @@ class Tally:
     """Sums over packs. `noops` are cells whose edits provably change nothing; `passes` are
     cells with those that have an answer behind their prompt, `prompts` the prompts of each pack.
 
-    `peak_rows` and `peak_bytes` are those of the largest pack; `seconds` is 0 for a plan.
+    `peak_rows` and `peak_bytes` are those of the largest pack; `seconds` is 0 for a plan. `climbed` are the FLOPs of
+    packs that were timed, `climbing` the seconds these took: what a run spends on other things tells no speed.
     """
 
     packs: int = 0
@@ -34,10 +35,15 @@ class Tally:
     peak_rows: int = 0
     peak_bytes: int = 0
     seconds: float = 0.0
+    climbed: int = 0
+    climbing: float = 0.0
 
-    def add(self, pack: Pack, cost: ModelCost) -> None:
-        """Count one pack."""
+    def add(self, pack: Pack, cost: ModelCost, seconds: float = 0.0) -> None:
+        """Count one pack, and the time that its climb took."""
         read = logit_rows(pack)
+        flops = (
+            climb_flops(pack, cost) + cost.logit_flops(read.wide) + cost.logit_flops(read.few, read.tokens)
+        )
         self.packs += 1
         self.layer_calls += len(pack.floors) - 1
         self.prompts += len(pack.tokens)
@@ -46,8 +52,10 @@ class Tally:
         self.noops += sum(noops_of(pack, s) for s in pack.shares if s.job.extension is None)
         self.rows += pack.n_rows
         self.token_layers += pack.token_layers
-        self.flops += climb_flops(pack, cost)
-        self.flops += cost.logit_flops(read.wide) + cost.logit_flops(read.few, read.tokens)
+        self.flops += flops
+        if seconds:
+            self.climbed += flops
+            self.climbing += seconds
         self.peak_rows = max(self.peak_rows, pack.n_rows)
         self.peak_bytes = max(self.peak_bytes, pack_bytes(pack, cost))
 
@@ -76,9 +84,11 @@ class Tally:
             "rows",
             "token_layers",
             "flops",
+            "climbed",
         ):
             setattr(self, name, getattr(self, name) + round(getattr(other, name) * times))
         self.seconds += other.seconds * times
+        self.climbing += other.climbing * times
         self.peak_rows = max(self.peak_rows, other.peak_rows)
         self.peak_bytes = max(self.peak_bytes, other.peak_bytes)
 

@@ -2,15 +2,18 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.pipeline import check_file, explain_file
+from glassbox_dsl.plan.actual import note_speeds
 from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.program_plan import plan_program
 from glassbox_dsl.plan.room import parse_bytes, shown_bytes
 from glassbox_dsl.plan.speed import note_speed, speed_of
+from glassbox_dsl.plan.tally import Tally
 from glassbox_dsl.resolve.bundled import bundled_models
 from glassbox_dsl.resolve.facts import facts_from_config
 from tests.plan.small import DATA, PATCHING, checkpoint, write
@@ -160,6 +163,24 @@ def test_bytes_are_shown_in_their_unit():
         "3.0 MiB",
         "5,120.0 GiB",
     ]
+
+
+def test_one_slow_run_among_others_does_not_set_the_speed(tmp_path, monkeypatch):
+    monkeypatch.setenv("GBX_CACHE", str(tmp_path))
+    for seconds in (10.0, 11.0, 500.0, 10.5, 9.0):
+        note_speed("cpu", "float32", 10**12, seconds)
+    assert speed_of("cpu", "float32").flops_per_second == pytest.approx(10**12 / 10.5)
+    for _ in range(3):  # a machine that has become faster
+        note_speed("cpu", "float32", 10**12, 2.0)
+    assert speed_of("cpu", "float32").flops_per_second == pytest.approx(5 * 10**11)
+
+
+def test_the_seconds_of_climbs_alone_tell_the_speed(tmp_path, monkeypatch):
+    """A fit or a circuit may take most of a run's time and counts none of these FLOPs."""
+    monkeypatch.setenv("GBX_CACHE", str(tmp_path))
+    plan = SimpleNamespace(models=[SimpleNamespace(model="m", speed=speed_of("cpu", "float32"))])
+    note_speeds(plan, {"m": Tally(flops=10**13, seconds=1000.0, climbed=10**12, climbing=4.0)})
+    assert speed_of("cpu", "float32").flops_per_second == pytest.approx(2.5 * 10**11)
 
 
 def test_the_speed_of_a_run_is_remembered_and_a_broken_file_is_none(tmp_path, monkeypatch):

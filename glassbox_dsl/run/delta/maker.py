@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 
 import torch
 
@@ -117,6 +118,7 @@ class DeltaMaker:
     def _climb(self, context: Context, packing: Packing, pack: Pack, receipts: Receipts) -> None:
         """Run one pack; in halves where memory does not suffice."""
         kept = [self._kept(share) for share in pack.shares]
+        began = perf_counter()
         try:
             visits = Visits(pack, kept, receipts, context.instrument.device)
             visits.prepare()
@@ -128,7 +130,7 @@ class DeltaMaker:
             with torch.inference_mode():
                 TapRows(context.instrument, visits, self.takers).take(stream)
             visits.settle()
-            self.tally.add(pack, cost)
+            self.tally.add(pack, cost, perf_counter() - began)
             if self.known is not None:
                 self.known.note(pack, receipts)
             return
