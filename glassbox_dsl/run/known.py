@@ -110,13 +110,7 @@ class Known:
     ) -> None:
         data = results.taps[tap].data
         if scored_apart(ledger.job, tap):
-            mask, kept = ledger.combined.setdefault(
-                tap,
-                (
-                    np.zeros(ledger.job.made.shape, np.bool_),
-                    np.full(ledger.job.made.shape, np.nan, np.float32),
-                ),
-            )
+            mask, kept = Known._combined(ledger, tap)
             mask[cells, items], kept[cells, items] = True, fitted(numbers, 1)[:, 0]
             return
         width = data[0, 0].numel()
@@ -172,25 +166,41 @@ class Known:
                 name, ledger.keys.of(number, what, *where), numbers.reshape(len(where[0]), -1).copy()
             )
 
-    def combine(self, job: Job, tap: Tap, results: RunResults) -> None:
-        """A metric of answers of several tokens, once it is whole: known ones are put back, new ones kept."""
+    def answered(self, job: Job, tap: Tap, cells: Integers, items: Integers, numbers: Floats) -> None:
+        """Keep a metric of answers of several tokens in some cells [n] where it is whole; those known stay."""
         ledger = self.ledgers.get(job)
         if ledger is None or not scored_apart(job, tap):
             return
-        value = results.taps[tap]
-        data = value.data.float().clone()
-        mask, kept = ledger.combined.get(tap, (np.zeros(job.made.shape, np.bool_), None))
-        if kept is not None:
-            data[torch.from_numpy(mask)] = torch.from_numpy(kept[mask])
-            results.taps[tap] = replace(value, data=data)
+        mask, kept = self._combined(ledger, tap)
+        new = ~mask[cells, items]
+        cells, items, numbers = cells[new], items[new], numbers[new]
+        mask[cells, items], kept[cells, items] = True, numbers
         found = []
         for number in range(len(job.run.variants)):
-            new = job.made & ~mask & (ledger.keys.variants == number)[:, None]
-            cells, items = np.nonzero(new)
-            if len(cells):
-                keys = ledger.keys.of(number, tap, cells, items)
-                found.append(Readings(ledger.keys.names[number, tap], keys, data.numpy()[new][:, None]))
+            mine = ledger.keys.variants[cells] == number
+            if mine.any():
+                keys = ledger.keys.of(number, tap, cells[mine], items[mine])
+                found.append(Readings(ledger.keys.names[number, tap], keys, numbers[mine][:, None]))
         self.shelf.put(found)
+
+    def put_back(self, job: Job, tap: Tap, results: RunResults) -> None:
+        """Let a metric of answers of several tokens be what is kept of it, in cells that were not made again."""
+        ledger = self.ledgers.get(job)
+        if ledger is None or not scored_apart(job, tap):
+            return
+        mask, kept = self._combined(ledger, tap)
+        value = results.taps[tap]
+        data = value.data.float().clone()
+        data[torch.from_numpy(mask)] = torch.from_numpy(kept[mask])
+        results.taps[tap] = replace(value, data=data)
+
+    @staticmethod
+    def _combined(ledger: Ledger, tap: Tap) -> tuple[Mask, Floats]:
+        """In which cells [cell, item] a metric of answers of several tokens is known, and what it is there."""
+        shape = ledger.job.made.shape
+        return ledger.combined.setdefault(
+            tap, (np.zeros(shape, np.bool_), np.full(shape, np.nan, np.float32))
+        )
 
     # ------------------------------------------------------------ receipts
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from glassbox_dsl.language.program import Run, RunVariant
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.indexing import Env
+from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run.context import Context, RunResults
 from glassbox_dsl.run.evaluate import Evaluator
@@ -127,12 +128,12 @@ class TapTaker:
         return bool((self.context.data.token_counts(answer) > 1).any())
 
     def table(self, run: str, answer: str) -> tuple[Tensor, Tensor]:
-        """Log-probability and greediness of every alternative, [cell, item, alternative]."""
+        """Log-probability (NaN until it is scored) and greediness of every alternative, [cell, item, alternative]."""
         key = (run, answer)
         if key not in self.steps:
             n = self.context.data.token_counts(answer).shape[1]
             shape = (*self.context.results[(run, None)].made.shape, n)
-            self.steps[key] = (torch.full(shape, -torch.inf), torch.zeros(shape, dtype=torch.bool))
+            self.steps[key] = (torch.full(shape, torch.nan), torch.zeros(shape, dtype=torch.bool))
         return self.steps[key]
 
     def _take_steps(self, answer: str, done: Pass) -> None:
@@ -163,6 +164,19 @@ class TapTaker:
         combine = metrics()[tap.metric].combine
         assert combine is not None
         return Named(combine(log_probs, greedy, valid), ("#run", "#item"))
+
+    def scored(self, run: Run, tap: Tap, cells: Integers, items: Integers) -> Tensor:
+        """The metric of an answer of several tokens in some cells [n]; NaN where an alternative is not scored yet."""
+        assert tap.answer is not None
+        log_probs, greedy = (
+            table[tensor(cells), tensor(items)] for table in self.table(run.name, tap.answer)
+        )
+        valid = tensor(self.context.data.token_counts(tap.answer) > 0)[tensor(items)]
+        combine = metrics()[tap.metric].combine
+        assert combine is not None
+        missing = (log_probs.isnan() & valid).any(-1)
+        found: Tensor = combine(log_probs, greedy, valid).float().masked_fill(missing, torch.nan)
+        return found
 
 
 def put(tap: Tap, results: RunResults, rows: Rows, value: Tensor) -> None:

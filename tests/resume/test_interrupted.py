@@ -37,11 +37,32 @@ def test_after_ctrl_c_only_the_rest_is_computed(gbx, made, tmp_path, small_packs
     done, made.stop_at = set(made.cells), -1
     assert status(db) == ["interrupted"] and done < set(whole)
     rest = gbx(TEXT).cells
-    # `named` is scored with answers of several tokens, which stand once the whole stage is made
+    # a cell of `named` stands once the last alternative of its answers of several tokens is scored
     assert {run for run, _, _ in done & set(rest)} <= {"clean", "corrupt", "named"}
     assert done | set(rest) == set(whole)
     assert status(db) == ["interrupted", "complete"]
     assert_same(rows(db), rows(tmp_path / "whole.duckdb"))
+
+
+def test_answers_of_several_tokens_are_kept_cell_by_cell(gbx, made, tmp_path, small_packs):
+    text = (
+        data()
+        + """
+experiment e {
+  run named[layer, pos] = forward(corrupt) { resid_pre[layer, pos] := clean }
+  measure s = logprob(named, long)
+}
+"""
+    )
+    whole = gbx(text, db="whole.duckdb")
+    n_packs, every = whole.packs, {cell for cell in whole.cells if cell[0] == "named"}
+    made.stop_at = n_packs - 2
+    with pytest.raises(KeyboardInterrupt):
+        gbx(text)
+    made.stop_at = -1
+    again = {cell for cell in gbx(text).cells if cell[0] == "named"}
+    assert again and len(again) < len(every) / 2
+    assert_same(rows(tmp_path / "r.duckdb"), rows(tmp_path / "whole.duckdb"))
 
 
 def test_what_is_older_than_a_second_survives_kill_9(gbx, tmp_path, small_packs, monkeypatch):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 
+import numpy as np
 import torch
 
 from glassbox_dsl.diagnostics import Findings
@@ -34,7 +35,7 @@ from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.execute import RunMaker
 from glassbox_dsl.run.keeping import Keeping
-from glassbox_dsl.run.known import Known
+from glassbox_dsl.run.known import Known, scored_apart
 from glassbox_dsl.run.memory import Heap, out_of_memory, release
 from glassbox_dsl.run.take_taps import TapTaker
 
@@ -133,6 +134,7 @@ class DeltaMaker:
             self.tally.add(pack, cost, perf_counter() - began)
             if self.known is not None:
                 self.known.note(pack, receipts)
+                self._note_answers(self.known, pack)
             return
         except (RuntimeError, MemoryError) as problem:
             if not out_of_memory(problem):
@@ -215,7 +217,19 @@ class DeltaMaker:
                 taps[tap] = taker.combined(wanted.run, tap, str(tap.answer))
                 if self.known is not None:
                     job = self.work.jobs[(id(context), wanted.run.name, None)]
-                    self.known.combine(job, tap, context.results[job.key])
+                    cells, items = job.made.nonzero()
+                    self.known.answered(job, tap, cells, items, taps[tap].data.float().numpy()[cells, items])
+                    self.known.put_back(job, tap, context.results[job.key])
+
+    def _note_answers(self, known: Known, pack: Pack) -> None:
+        """Keep metrics of answers of several tokens in the cells whose last alternative this pack scored."""
+        for share in pack.shares:
+            context = _context(share.job)
+            job = self.work.jobs[(id(context), share.job.run.name, None)]
+            for tap in (t for t in job.wanted.taps if scored_apart(job, t)):
+                numbers = self.takers[id(context)].scored(job.run, tap, share.cells, share.items).numpy()
+                whole = ~np.isnan(numbers)
+                known.answered(job, tap, share.cells[whole], share.items[whole], numbers[whole])
 
 
 def _context(job: Job) -> Context:

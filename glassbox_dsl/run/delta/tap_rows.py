@@ -38,6 +38,9 @@ class TapRows:
             taker = self._taker(kept.context)
             readings += listed.of(kept, taker)
             steps += listed.steps(kept, taker)
+        for step in steps:  # anew, where a pack that ran out of memory has scored some of them
+            place = torch.from_numpy(step.place)
+            step.log_probs.view(-1)[place], step.greedy.view(-1)[place] = 0.0, True
         rows = self._rows(readings, steps)
         if not len(rows):
             return
@@ -166,8 +169,6 @@ class TapRows:
         best = (chosen.gather(1, tokens)[:, 0] == chosen.amax(1)).cpu()
         place = torch.from_numpy(step.place[mine])
         flat, greedy = step.log_probs.view(-1), step.greedy.view(-1)
-        new = torch.isneginf(flat[place])
-        flat[place[new]], greedy[place[new]] = 0.0, True
         flat.index_add_(0, place, log_prob)
         greedy[place[~best]] = False
 
