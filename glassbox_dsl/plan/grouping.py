@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +13,8 @@ from glassbox_dsl.plan.pack import BaseGroup, CellGroup, OwnerGroup
 
 SHARED_FROM = 64
 """Prompts of this many tokens and more share the keys of their base; shorter ones are copied out faster."""
+BLOCK, CHUNK = 128, 256
+"""Positions of a prompt, and queries of cells above it, that meet their keys in one product: scores stay in caches."""
 
 
 @dataclass(frozen=True)
@@ -87,47 +90,71 @@ class Grouping:
         return np.take_along_axis(np.where(asking, rows, -1), order, 1)
 
     def by_base(self) -> tuple[BaseGroup, ...]:
-        """Bases by the number of their queries and keys rounded up to powers of two."""
+        """What meets the keys of one base, where prompts are long: its own rows in blocks, then cells above it."""
         if int(self.end.max(initial=0)) < SHARED_FROM:
             return ()
-        bases, which = np.unique(self.base, return_inverse=True)
-        which = which.reshape(-1)
-        order = np.argsort(which, kind="stable")
-        before = np.cumsum(self.counts[order]) - self.counts[order]
-        first = np.zeros(len(bases), dtype=np.int64)
-        n_queries = np.bincount(which, weights=self.counts, minlength=len(bases)).astype(np.int64)
-        first[1:] = np.cumsum(n_queries)[:-1]
-        slot = np.empty(len(which), dtype=np.int64)
-        slot[order] = before - first[which[order]]
-        n_keys = np.zeros(len(bases), dtype=np.int64)
-        np.maximum.at(n_keys, which, self.end)
-        kind = np.stack([_power(n_queries), _power(n_keys)], 1)
-        return tuple(
-            self._base_group(np.flatnonzero((kind == one).all(1)), bases, which, slot, n_queries, n_keys)
-            for one in np.unique(kind, axis=0)
-        )
+        alone = self.base == self.owners
+        return (*self._blocks(np.flatnonzero(alone)), *self._chunks(np.flatnonzero(~alone)))
 
-    def _base_group(
-        self, some: Integers, bases: Integers, which: Integers, slot: Integers, n_queries: Integers, n_keys: Integers
-    ) -> BaseGroup:  # fmt: skip
-        place = np.full(len(bases), -1, dtype=np.int64)
-        place[some] = np.arange(len(some))
-        mine = np.flatnonzero(place[which] >= 0)
-        queries = np.full((len(some), int(n_queries[some].max())), -1, dtype=np.int64)
+    def _blocks(self, mine: Integers) -> Iterator[BaseGroup]:
+        """The own rows of bases, so many positions at once: they meet no keys behind these."""
+        if not len(mine):
+            return
+        owner, place = self._asking(mine).nonzero()
+        rows, position = self._rows(mine)[owner, place], self.fork[mine][owner] + place
+        kinds, which, counts = np.unique(
+            np.stack([position // BLOCK, owner], 1), axis=0, return_inverse=True, return_counts=True
+        )
+        number, owner = kinds.T
+        order = np.argsort(which.reshape(-1), kind="stable")
+        slot = np.empty(len(rows), dtype=np.int64)
+        slot[order] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        for block in np.unique(number).tolist():
+            some = np.flatnonzero(number == block)
+            n_keys = min((block + 1) * BLOCK, int(self.end[mine[owner[some]]].max()))
+            keys = self.table[self.owners[mine[owner[some]]]][:, :n_keys].clip(min=0)
+            queries = np.full((len(some), int(counts[some].max())), -1, dtype=np.int64)
+            here = number[which.reshape(-1)] == block
+            queries[np.searchsorted(some, which.reshape(-1)[here]), slot[here]] = rows[here]
+            yield BaseGroup(keys, queries, ())
+
+    def _chunks(self, mine: Integers) -> Iterator[BaseGroup]:
+        """Cells above bases: about so many queries of one base at once, by their number and that of keys."""
+        if not len(mine):
+            return
+        mine = mine[np.argsort(self.base[mine], kind="stable")]
+        counts, base = self.counts[mine], self.base[mine]
+        before = np.cumsum(counts) - counts
+        first = before[np.searchsorted(base, base)]
+        chunks, which = np.unique(np.stack([base, (before - first) // CHUNK], 1), axis=0, return_inverse=True)
+        which = which.reshape(-1)
+        slot = before - before[np.searchsorted(which, which)]
+        n_queries = np.bincount(which, weights=counts, minlength=len(chunks)).astype(np.int64)
+        n_keys = np.zeros(len(chunks), dtype=np.int64)
+        np.maximum.at(n_keys, which, self.end[mine])
+        kind = np.stack([_power(n_queries), _power(n_keys)], 1)
+        for one in np.unique(kind, axis=0):
+            some = np.flatnonzero((kind == one).all(1))
+            place = np.full(len(chunks), -1, dtype=np.int64)
+            place[some] = np.arange(len(some))
+            here = place[which] >= 0
+            keys = self.table[chunks[some, 0]][:, : int(n_keys[some].max())].clip(min=0)
+            yield self._chunk(mine[here], place[which[here]], slot[here], keys, int(n_queries[some].max()))
+
+    def _chunk(self, mine: Integers, base: Integers, slot: Integers, keys: Integers, n: int) -> BaseGroup:
+        """Cells [cell] of the chunks `base` [cell], whose queries begin at `slot` [cell] of its `n`."""
+        queries = np.full((len(keys), n), -1, dtype=np.int64)
         rows = self._queries(mine)
-        slots = slot[mine][:, None] + np.arange(rows.shape[1])
+        slots = slot[:, None] + np.arange(rows.shape[1])
         there = rows >= 0
-        base = np.broadcast_to(place[which[mine]][:, None], rows.shape)
-        queries[base[there], slots[there]] = rows[there]
-        above = mine[self.base[mine] != self.owners[mine]]
-        width = _power(self.end[above] - self.fork[above])
+        queries[np.broadcast_to(base[:, None], rows.shape)[there], slots[there]] = rows[there]
+        width = _power(self.end[mine] - self.fork[mine])
         cells = []
         for one in np.unique(width).tolist():
-            part = above[width == one]
-            asked = self._queries(part)
-            slots = slot[part][:, None] + np.arange(asked.shape[1])
-            cells.append(CellGroup(self._rows(part), place[which[part]], asked, slots))
-        keys = self.table[bases[some]][:, : int(n_keys[some].max())].clip(min=0)
+            some = np.flatnonzero(width == one)
+            asked = self._queries(mine[some])
+            slots = slot[some][:, None] + np.arange(asked.shape[1])
+            cells.append(CellGroup(self._rows(mine[some]), base[some], asked, slots))
         return BaseGroup(keys, queries, tuple(cells))
 
 

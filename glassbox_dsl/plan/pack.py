@@ -1,6 +1,7 @@
 """A pack: the rows that climb the layers together, and what is done to them in each layer. Pure data.
 
-Prompts (*roots*) and edited cells are *owners* of rows. A root owns a row for each of its tokens. A cell owns rows from
+Prompts (*roots*) and edited cells are *owners* of rows. A root owns a row for each of its tokens, those left out with
+which an earlier prompt begins as well: tokens see nothing to their right. A cell owns rows from
 the leftmost position that its edits have reached so far to the last one that is read of it; left of them, and below its
 first edit, it is its base: `rowof[owner, pos]` says in which row the value of an owner stands.
 """
@@ -185,12 +186,16 @@ class Twin:
 
 @dataclass(frozen=True, eq=False)
 class Pack:
-    """Rows are numbered in the order in which they join; `positions` [row] is where each stands in its prompt."""
+    """Rows are numbered in the order in which they join; `positions` [row] is where each stands in its prompt.
+
+    The first rows are tokens: `entering` [row] says of which prompt each is.
+    """
 
     tokens: tuple[Integers, ...]
     root: Integers
     lengths: Integers
     positions: Integers
+    entering: Integers
     floors: tuple[Floor, ...]
     shares: tuple[Share, ...]
     proven: dict[tuple[Job, int, int], int] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -92,6 +92,18 @@ class Owners:
             lengths.append(int(differ[0]) if len(differ) else n)
         return np.array(lengths, dtype=np.int64)[which.reshape(-1)]
 
+    def prefixes(self) -> Iterator[tuple[int, int, int]]:
+        """Prompts (their owners) that begin like an earlier one: both, and how many tokens they have in common."""
+        padded = np.full((len(self.tokens), self.longest), -1, dtype=np.int64)
+        for place, ids in enumerate(self.tokens):
+            padded[place, : len(ids)] = ids
+        for place in range(1, len(self.tokens)):
+            alike = (padded[:place] == padded[place]) & (padded[place] >= 0)
+            common = np.logical_and.accumulate(alike, axis=1).sum(1)
+            best = int(common.argmax())
+            if common[best] > 0:
+                yield self.root_owners[place], self.root_owners[best], int(common[best])
+
     def read_to(self, owners: Integers, last: Integers) -> None:
         """Note the last position that is read of each owner."""
         for owner, position in zip(owners.tolist(), last.tolist(), strict=True):
@@ -128,16 +140,31 @@ class _Stack:
         self.edited = edited
         self.base = np.array(owners.base, dtype=np.int64)
         self.last = np.array(owners.last, dtype=np.int64)
-        # A base is read wherever a cell above it is.
+        self.like, forks = self._prefixes()
+        # A base is read wherever a cell above it is, a prompt wherever another begins like it.
         for owner in range(len(self.base) - 1, -1, -1):
             if self.base[owner] >= 0:
                 self.last[self.base[owner]] = max(self.last[self.base[owner]], self.last[owner])
-        self.fork = np.minimum(np.stack(owners.fork), (self.last + 1)[:, None])
+            elif self.like[owner] >= 0:
+                met = min(int(self.last[owner]), int(forks[owner, 0]) - 1)
+                self.last[self.like[owner]] = max(self.last[self.like[owner]], met)
+        self.fork = np.minimum(forks, (self.last + 1)[:, None])
         self.own = np.full((len(self.base), owners.longest), -1, dtype=np.int64)
         self.table = self.own.copy()
         self.positions: list[Integers] = []
+        self.entering = np.zeros(0, dtype=np.int64)
         self.n_rows = 0
         self.depths = self._depths()
+
+    def _prefixes(self) -> tuple[Integers, Integers]:
+        """For each prompt the earlier one whose rows it begins with [owner] (-1: none), and all forks [owner, floor].
+
+        A token sees nothing to its right, so that prompts that begin alike have equal rows there on every floor.
+        """
+        like, forks = np.full(len(self.base), -1, dtype=np.int64), np.stack(self.owners.fork)
+        for owner, earlier, length in self.owners.prefixes():
+            like[owner], forks[owner] = earlier, length
+        return like, forks
 
     def _depths(self) -> list[Integers]:
         """Owners above a root by their height, so that each comes after its base."""
@@ -162,6 +189,7 @@ class _Stack:
             np.array(self.owners.root),
             self.last + 1,
             np.concatenate(self.positions),
+            self.entering,
             tuple(floors),
             shares,
             proven,
@@ -171,8 +199,13 @@ class _Stack:
         """Give new rows to owners whose fork moved left; the rows that the new ones copy."""
         counts = before - now
         roots = self.base < 0
-        owner, position = self._spread(np.where(roots, counts, 0), now)
-        self._number(owner, position)
+        if first:
+            owner, position = self._spread(np.where(roots, counts, 0), now)
+            self._number(owner, position)
+            self.entering = np.array(self.owners.root, dtype=np.int64)[owner]
+            for prompt in np.flatnonzero(self.like >= 0).tolist():
+                alike = slice(0, int(now[prompt]))
+                self.table[prompt, alike] = self.table[self.like[prompt], alike]
         owner, position = self._spread(np.where(roots, 0, counts), now)
         self._number(owner, position)
         for level in self.depths:

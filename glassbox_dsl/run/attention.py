@@ -72,8 +72,8 @@ class Inputs:
     sinks: torch.Tensor | None = None
 
     def turned(self, scores: torch.Tensor) -> torch.Tensor:
-        """Products of queries and keys, scaled and capped."""
-        scores = scores * self.scaling
+        """Products of queries and keys, scaled and capped; they are scaled in place, as they may be large."""
+        scores = scores.mul_(self.scaling)
         return scores if self.softcap is None else torch.tanh(scores / self.softcap) * self.softcap
 
 

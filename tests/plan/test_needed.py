@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from glassbox_dsl.plan import grouping
 from glassbox_dsl.plan.lowering import NOWHERE
 from glassbox_dsl.plan.stack import Owners, stacked
 from glassbox_dsl.vocabulary.keys import SiteKey
@@ -66,11 +67,28 @@ def test_a_layer_that_shows_its_pattern_is_called_once(site):
 
 def test_long_prompts_share_the_keys_of_their_base():
     pack = pack_of(lambda table: {SiteKey("logits"): [table[:, -1]]}, [(0, 70), (0, 76)], length=80)
-    (base,) = pack.floors[3].grouping.bases
-    assert base.keys.shape == (1, 80) and sorted(base.queries[0].tolist()) == [79, 89, 93]
+    prompt, base = pack.floors[3].grouping.bases
+    assert prompt.keys.shape == (1, 80) and prompt.queries.tolist() == [[79]] and prompt.cells == ()
+    assert base.keys.shape == (1, 80) and sorted(base.queries[0].tolist()) == [89, 93]
     own = {len(cells.rows[0]): cells for cells in base.cells}
     assert own[10].queries.tolist() == [[89]] and own[4].queries.tolist() == [[93]]
     assert own[10].rows.tolist() == [list(range(80, 90))]
+
+
+def test_a_long_prompt_meets_in_blocks_the_keys_that_are_not_behind_them(monkeypatch):
+    monkeypatch.setattr(grouping, "BLOCK", 32)
+    monkeypatch.setattr(grouping, "CHUNK", 12)
+    pack = pack_of(
+        lambda table: {SiteKey("logits"): [table[table >= 0]]}, [(0, 70), (0, 76), (0, 78)], length=80
+    )
+    *blocks, last, chunk, rest = pack.floors[3].grouping.bases
+    assert [b.keys.shape for b in blocks] == [(1, 32), (1, 64)] and last.keys.shape == (1, 80)
+    assert [b.queries[0].tolist() for b in (*blocks, last)] == [
+        list(range(32)), list(range(32, 64)), list(range(64, 80))
+    ]  # fmt: skip
+    met = sorted(q for group in (chunk, rest) for q in group.queries[group.queries >= 0].tolist())
+    assert met == list(range(80, 80 + 10 + 4 + 2))
+    assert all(group.keys.shape[1] == 80 for group in (chunk, rest))
 
 
 def test_rows_are_numbered_by_their_place_among_those_that_enter():

@@ -45,17 +45,19 @@ def test_a_patching_sweep_is_counted_as_by_hand(planned):
     assert (clean.noops, patched.noops) == (0, 6)
     assert model.prompts == 4 and model.exact
     # A cell at (layer, pos) owns the rows from pos to the end, from its layer up: 6 rows over pos 1 to 3, in 3 + 2 + 1
-    # layers; both prompts own all of theirs. All of these leave the first two layers; of the last one, the last row of
-    # 9 cells and of the prompt that the others are. That of the other prompt is read by nobody, it was copied below.
-    per_item = (2 * TOKENS + 6) + (2 * TOKENS + 2 * 6) + 10
-    assert model.planned.token_layers == 2 * per_item == 88
-    assert model.planned.rows == 2 * (2 * TOKENS + 3 * 6) == 52
+    # layers; one prompt owns all of its rows, the other all but the first, which is the same. All of these leave the
+    # first two layers; of the last one, the last row of 9 cells and of the prompt that the others are. That of
+    # the other prompt is read by nobody, it was copied below.
+    prompts = 2 * TOKENS - 1
+    per_item = (prompts + 6) + (prompts + 2 * 6) + 10
+    assert model.planned.token_layers == 2 * per_item == 84
+    assert model.planned.rows == 2 * (prompts + 3 * 6) == 50
     assert (model.planned.packs, model.planned.layer_calls, model.planned.passes) == (2, 6, 26)
     # Attention of both prompts in two layers, of cells from positions 1 to 3, and of the ten rows in the last layer.
-    keys = 2 * 2 * (1 + 2 + 3 + 4) + (9 + 7 + 4) * (1 + 2) + 10 * TOKENS
+    keys = 2 * (2 * (1 + 2 + 3 + 4) - 1) + (9 + 7 + 4) * (1 + 2) + 10 * TOKENS
     projected = PROJECTION_FLOPS * (TOKENS + 3 * 6)
     logits = 2 * D_MODEL * 10
-    assert model.planned.flops == LAYER_FLOPS * 88 + 2 * (KEY_FLOPS * keys + projected + logits)
+    assert model.planned.flops == LAYER_FLOPS * 84 + 2 * (KEY_FLOPS * keys + projected + logits)
 
 
 def test_the_naive_count_is_a_full_pass_for_every_cell(planned):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -112,10 +111,8 @@ class Climb:
     def _embedded(self) -> Tensor:
         """The input of layer 0 for every token of every prompt, in the order of the rows."""
         entered = embedded(self.instrument, torch.from_numpy(self.pack.padded_tokens()))
-        lengths = [len(ids) for ids in self.pack.tokens]
-        prompt = np.repeat(np.arange(len(lengths)), lengths)
-        position = self.pack.positions[: len(prompt)]
-        index = self.visits.tensor(prompt), self.visits.tensor(position)
+        prompt = self.pack.entering
+        index = self.visits.tensor(prompt), self.visits.tensor(self.pack.positions[: len(prompt)])
         return entered[index]
 
     def _entered(self, number: int, stream: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """What a model must pass before its rows are packed: else it runs on the hooked executor, and says why.
 
-T4: prompts of different lengths in one pack equal the prompts apart. T5: what layers are called with does not depend
-on tokens. T7: every site read in a pack equals the hooked executor's, and an edit of every site in a cell of its own,
-all in one climb, gives the logits that the hooked executor gives.
+T4: prompts of different lengths in one pack, and one that begins like another, equal the prompts apart. T5: what
+layers are called with does not depend on tokens. T7: every site read in a pack equals the hooked executor's, and an
+edit of every site in a cell of its own, all in one climb, gives the logits that the hooked executor gives.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from glassbox_dsl.vocabulary.keys import HEAD, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
 LENGTHS = (10, 7)
+ALIKE = 4
+"""Lengths of two prompts, and how many tokens of the first a third one begins with."""
 LOGITS = SiteKey("logits")
 
 
@@ -80,6 +82,7 @@ def verify_pack(instrument: Instrument) -> Iterator[Check]:
     noise = FLOAT_NOISE if instrument.dtype == torch.float32 else HALF_NOISE
     generator = np.random.default_rng(0)
     prompts = [generator.integers(0, instrument.facts.vocab_size, n) for n in LENGTHS]
+    prompts.append(np.concatenate([prompts[0][:ALIKE], prompts[1]]))
     yield from _calls(instrument, prompts[0])
     owners = Owners(instrument.facts.n_layers)
     for ids in prompts:
@@ -178,7 +181,7 @@ def _writes(
     """A cell for each site: two positions of the shorter prompt set to what the longer one has there."""
     n = instrument.facts.n_layers
     owners = Owners(n)
-    source, target = (owners.add_root(ids) for ids in prompts)
+    source, target = (owners.add_root(ids) for ids in prompts[:2])
     at, layer = np.array([2, len(prompts[1]) - 1]), n // 2
     names = [
         s.name for s in sites().values()
