@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from glassbox_dsl.report.material import Material
-from glassbox_dsl.report.page import Figure
+from glassbox_dsl.report.page import Block, Figure
 from glassbox_dsl.report.spec import ItemSpec
 
 FOLDER = Path(__file__).resolve().parent / "charts"
@@ -22,13 +22,15 @@ class Chart:
     """One kind of report item.
 
     `build` turns (item, what the run stored, key of the figure in the page) into a figure; `template` is the
-    Jinja source of its body, which sees the figure as `figure` and may import `parts.html`.
+    Jinja source of its body, which sees the figure as `figure` and may import `parts.html`. `still` gives the parts of
+    the same figure on paper, where it is not Altair that draws it.
     """
 
     name: str
     summary: str
     build: Callable[[ItemSpec, Material, str], Figure]
     template: str
+    still: Callable[[ItemSpec, Material], tuple[Block, ...]] | None = None
 
 
 @cache

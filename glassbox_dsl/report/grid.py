@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from glassbox_dsl.report.colours import Scale
 from glassbox_dsl.report.page import Figure
-from glassbox_dsl.report.png import data_uri, png
+from glassbox_dsl.report.png import data_uri, enlarged, png
 from glassbox_dsl.report.ticks import Mark, Ticks
 
 CHARACTER = 6.3  # width of a character at the size of tick labels, in pixels
@@ -92,8 +92,11 @@ def cell_size(shape: tuple[int, ...], target: float) -> tuple[float, float]:
     return min(26.0, max(4.0, target / max(nx, 1))), min(22.0, max(4.0, 380 / max(ny, 1)))
 
 
-def draw(panel: Panel, scale: Scale, cell: tuple[float, float], top: float = 4.0) -> Drawn:
-    """Lay a panel out with cells of this width and height in pixels, the first row at `top`."""
+def draw(panel: Panel, scale: Scale, cell: tuple[float, float], top: float = 4.0, grain: int = 1) -> Drawn:
+    """Lay a panel out with cells of this width and height in pixels, the first row at `top`.
+
+    The image has `grain` pixels to the side of a cell.
+    """
     ny, nx = panel.values.shape
     cell_width, cell_height = cell
     left = 26 + CHARACTER * max((len(label) for label in panel.y.labels), default=1)
@@ -102,7 +105,7 @@ def draw(panel: Panel, scale: Scale, cell: tuple[float, float], top: float = 4.0
     below = 16 + (MARK_RISE * CHARACTER * longest + 6 if longest else 0)
     return Drawn(
         title=panel.title,
-        image=data_uri(png(scale.steps(panel.values), scale.palette())),
+        image=data_uri(png(enlarged(scale.steps(panel.values), grain), scale.palette())),
         left=left,
         top=top,
         width=width,

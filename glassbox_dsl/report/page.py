@@ -40,6 +40,21 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Block:
+    """A part of a figure on paper: its size in pixels, the macro of parts.html that draws it, and what that one reads.
+
+    `below`: it begins a row of its own.
+    """
+
+    width: float
+    height: float
+    macro: str
+    content: Any = field(repr=False)
+    title: str = ""
+    below: bool = False
+
+
+@dataclass(frozen=True)
 class Fact:
     """A named number or text in the head of the page."""
 

@@ -1,7 +1,8 @@
-"""One figure for a paper, as SVG, PDF or PNG: the chart of a report, drawn by Altair and vl-convert alone.
+"""One figure for a paper, as SVG, PDF or PNG: the chart of a report, without a browser.
 
-Lines and bars are the charts of the pages. A matrix, which a page draws as an image with a script, is drawn here as
-Vega-Lite rectangles with the same panels, axes, labels and colours.
+Lines and bars are the charts of the pages, drawn by Altair. A matrix, which a page draws as an image with a script, is
+drawn here as Vega-Lite rectangles with the same panels, axes, labels and colours. Token grids, patterns and circuits
+are what a page shows of them without a script (stills.py).
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ import numpy as np
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.report import errors
+from glassbox_dsl.report.chart import charts
 from glassbox_dsl.report.charts import bar, heatmap, histogram, line, scatter
 from glassbox_dsl.report.colours import scale_of
 from glassbox_dsl.report.grid import Panel
 from glassbox_dsl.report.material import Material
+from glassbox_dsl.report.page import Block
 from glassbox_dsl.report.pages import page_specs
 from glassbox_dsl.report.panels import axes_of, groups
 from glassbox_dsl.report.select import select
 from glassbox_dsl.report.series import series
 from glassbox_dsl.report.spec import ItemSpec, suited
+from glassbox_dsl.report.stills import picture
 from glassbox_dsl.report.vega import installed, themed
+from glassbox_dsl.report.visible import printed
 from glassbox_dsl.store.query import querying
 from glassbox_dsl.store.reader import open_reader
 
@@ -44,18 +49,15 @@ def write_figure(
 ) -> Path:
     """Draw a measure and write it to `out`.
 
-    `options` are those of a report's item, and `kind`: heatmap, line or bar. What they leave open is as in the first
-    item of the file's reports that shows the measure, else as suits its axes. Raises Findings: the results file,
-    a measure or axis that is not there (GB652 ... GB655), no chart of that kind (GB651), no numbers or no extra
-    `charts` (GB658), a file that cannot be written (GB657).
+    `source` is an experiment and its measure, record of patterns or circuit. `options` are those of a report's item,
+    and `kind`. What they leave open is as in the first item of the file's reports that shows the source, else as suits
+    its axes. Raises Findings: the results file, a measure or axis that is not there (GB652 ... GB655), no chart of that
+    kind (GB651), no numbers or no extra `charts` (GB658), a file that cannot be written (GB657).
     """
-    if not installed():
-        raise Findings([errors.no_figure(".".join(source), "it needs the extra `charts`", INSTALL)])
     with open_reader(db) as reader, querying(db) as ask:
         run = reader.run(run_id).run_id
         material = Material(reader, run, lambda sql: ask(sql, None))
-        drawn = chart(_item(material, source, options), material)
-    content = render(drawn, form)
+        content = _content(_item(material, source, options), material, form)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = out.with_name(f".{out.name}.new")
@@ -66,25 +68,52 @@ def write_figure(
     return out
 
 
+Still = Callable[[ItemSpec, Material], tuple[Block, ...]]
 INSTALL: Final = "pip install 'glassbox-dsl[charts]'"
 
 
+def _content(item: ItemSpec, material: Material, form: str) -> bytes:
+    """The figure as a file. Only an SVG that is not drawn by Altair needs nothing installed."""
+    still = charts()[item.kind].still if item.kind in charts() else None
+    if not installed() and (still is None or form != "svg"):
+        raise Findings([errors.no_figure(".".join(item.source), "it needs the extra `charts`", INSTALL)])
+    return (
+        rendered(chart(item, material), form)
+        if still is None
+        else converted(_still(still, item, material), form)
+    )
+
+
 def _item(material: Material, source: tuple[str, str], options: Mapping[str, Any]) -> ItemSpec:
-    """The item to draw: what is asked for, over what the reports of the file say of the measure."""
-    measure = material.measure(source)
+    """The item to draw: what is asked for, over what the reports of the file say of the source."""
+    patterns = any((r.experiment, r.record) == source for r in material.records)
+    usual = "attention" if patterns else suited(material.measure(source))
     asked = {name: value for name, value in options.items() if name != "kind"}
     kind = options.get("kind")
     for page in page_specs(material.reader.manifest(material.run_id), material):
         for item in page.items:
-            if item.source == source and kind in (None, item.kind) and item.kind in DRAWN:
+            if item.source == source and kind in (None, item.kind) and item.kind in drawable():
                 return ItemSpec(kind=item.kind, source=source, options={**item.options, **asked})
-    return ItemSpec(kind=str(kind or suited(measure)), source=source, options=asked)
+    return ItemSpec(kind=str(kind or usual), source=source, options=asked)
+
+
+def drawable() -> tuple[str, ...]:
+    """The kinds of items that can be a figure."""
+    return (*DRAWN, *(name for name, chart in charts().items() if chart.still is not None))
+
+
+def _still(still: Still, item: ItemSpec, material: Material) -> str:
+    """A figure that lays itself out, as SVG."""
+    blocks = still(item, material)
+    if not blocks:
+        raise Findings([errors.no_figure(".".join(item.source), "the run stored no number for it", "")])
+    return picture(blocks, str(item.options.get("title") or ""))
 
 
 def chart(item: ItemSpec, material: Material) -> Any:
     """The Altair chart of an item, in the colours and letters for print."""
     if item.kind not in DRAWN:
-        raise Findings([errors.no_chart(item.kind, DRAWN)])
+        raise Findings([errors.no_chart(item.kind, drawable())])
     drawn = DRAWN[item.kind](item, material)
     title = item.options.get("title")
     if title:
@@ -92,7 +121,7 @@ def chart(item: ItemSpec, material: Material) -> Any:
     return themed(drawn, THEME)
 
 
-def render(drawn: Any, form: str) -> bytes:
+def rendered(drawn: Any, form: str) -> bytes:
     """An Altair chart as a file; nothing is fetched."""
     import vl_convert
 
@@ -103,6 +132,17 @@ def render(drawn: Any, form: str) -> bytes:
     if form == "pdf":
         return bytes(vl_convert.vegalite_to_pdf(spec, allowed_base_urls=[]))
     return bytes(vl_convert.vegalite_to_png(spec, scale=PNG_SCALE, allowed_base_urls=[]))
+
+
+def converted(svg: str, form: str) -> bytes:
+    """An SVG picture as a file."""
+    if form == "svg":
+        return svg.encode()
+    import vl_convert
+
+    if form == "pdf":
+        return bytes(vl_convert.svg_to_pdf(svg))
+    return bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
 
 
 def _line(item: ItemSpec, material: Material) -> Any:
@@ -191,7 +231,8 @@ def _names(labels: tuple[str, ...], marks: tuple[Any, ...]) -> list[str]:
     """Labels with the token or span at each position beside them; they stay different, as their numbers are."""
     if not marks:
         return list(labels)
-    return [f"{label} {mark.text[:16]}".strip() for label, mark in zip(labels, marks, strict=True)]
+    texts = (mark.text if mark.strong else printed(mark.text) for mark in marks)
+    return [f"{label} {text[:16]}".strip() for label, text in zip(labels, texts, strict=True)]
 
 
 DRAWN: Final[dict[str, Callable[[ItemSpec, Material], Any]]] = {

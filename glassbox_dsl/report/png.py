@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MOST_PIXELS = 4000
 
 
 def png(steps: NDArray[np.uint8], palette: NDArray[np.uint8]) -> bytes:
@@ -19,6 +20,12 @@ def png(steps: NDArray[np.uint8], palette: NDArray[np.uint8]) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"PLTE", palette.tobytes()) + chunk(b"tRNS", b"\x00")
     return SIGNATURE + body + chunk(b"IDAT", zlib.compress(rows.tobytes(), 9)) + chunk(b"IEND", b"")
+
+
+def enlarged(steps: NDArray[np.uint8], grain: int) -> NDArray[np.uint8]:
+    """Each pixel as a square of `grain` by `grain`, fewer where the image would be more than 4,000 wide or high."""
+    times = max(1, min(grain, MOST_PIXELS // max(steps.shape)))
+    return steps.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

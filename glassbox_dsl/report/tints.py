@@ -16,6 +16,8 @@ from glassbox_dsl.report.colours import scale_of
 from glassbox_dsl.report.grid import brief
 
 STEPS: Final = 10
+SHADE, LESS, RAISED = "#2171b5", "#b2182b", "#f6f7f9"
+"""What colours of cells are mixed from: of large numbers, of those below 0, and of nothing at all."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,15 @@ class Tint:
         """The class of a step in the style sheet."""
         return f"m{-level}" if level < 0 else f"p{level}"
 
+    def paint(self, step: str) -> str:
+        """The colour of a step on paper, as the style sheet of a light page mixes it."""
+        part = 0.06 * int(step[1:])
+        mixed = (
+            round(part * ink + (1 - part) * plain)
+            for ink, plain in zip(rgb(LESS if step[0] == "m" else SHADE), rgb(RAISED), strict=True)
+        )
+        return "#" + "".join(f"{one:02x}" for one in mixed)
+
     @property
     def key(self) -> tuple[tuple[str, str], ...]:
         """The steps with the numbers they stand for, from low to high."""
@@ -62,6 +73,11 @@ class Tint:
         """What the script reads."""
         return {"name": self.name, "unit": self.unit, "low": self.low, "high": self.high, "signed": self.signed,
                 "log": self.log, "key": self.key}  # fmt: skip
+
+
+def rgb(colour: str) -> tuple[int, ...]:
+    """`#2171b5` as three numbers."""
+    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
 
 
 PROBABILITY: Final = Tint("probability")

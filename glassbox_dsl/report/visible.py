@@ -10,6 +10,7 @@ import unicodedata
 
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 SPACES = {" ": "␣", "\n": "⏎", "\t": "⇥"}
+PRINTED = str.maketrans({"_": "‹_›", "¶": "‹¶›", "␣": "_", "⏎": "¶", "⇥": "‹tab›"})
 
 
 def visible(text: str) -> str:
@@ -24,6 +25,14 @@ def visible_token(text: str) -> str:
     if text and unicodedata.category(text[0]) in {"Mn", "Me"}:
         text = "◌" + text
     return "".join(glyph(c) for c in text)
+
+
+def printed(shown: str) -> str:
+    """A token as `visible_token` shows it in the letters of print: a space as _, a line break as ¶.
+
+    ␣ and ⏎ are missing in most of those, and what is drawn instead is bold. A true _ or ¶ stands in brackets.
+    """
+    return shown.translate(PRINTED)
 
 
 def visible_source(text: str) -> str:

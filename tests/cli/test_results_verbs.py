@@ -166,7 +166,7 @@ def test_lines_and_mistakes(db: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         (["lens.by_layer", "kind=pie"], "GB651"),
         (["lens.by_layer", "x=nothing"], "GB65"),
         (["lens.by_layer", "layer=77"], "GB654"),
-        (["lens.shown"], "GB651"),
+        (["lens.by_layer", "kind=text"], "GB651"),
     ):
         assert answer(["figure", str(db), *arguments, "-o", out]) == 1
         assert code in capsys.readouterr().err

@@ -11,6 +11,7 @@ from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.report.charts import graph
 from glassbox_dsl.report.render import body
 from glassbox_dsl.report.spec import ItemSpec, suited
+from glassbox_dsl.report.stills import picture
 from glassbox_dsl.store.rows import VariableColumn
 from tests.report.conftest import opened
 from tests.store import example as ex
@@ -113,3 +114,13 @@ def test_only_circuits_are_drawn(found):
     with pytest.raises(Findings) as problem:
         graph.build(ItemSpec(kind="graph", source=("lens", "by_layer")), found, "f1")
     assert [d.code for d in problem.value.diagnostics] == ["GB655"]
+
+
+def test_a_circuit_on_paper_has_every_box_and_line(found):
+    item = ItemSpec(kind="graph", source=("found", "c"), options={"k": 5.0})
+    [block] = graph.still(item, found)
+    text = picture([block], "Kept")
+    assert text.count("<path") == 5 and text.count('class="node"') == len(block.content.nodes)
+    assert "<script" not in text and text.count("stroke-dasharray") == 2
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", text)
+    assert words[0] == "Kept" and {node.name for node in block.content.nodes} <= set(words)

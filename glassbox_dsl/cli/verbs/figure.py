@@ -26,11 +26,16 @@ def register(app: typer.Typer) -> None:
 
 def draw(
     db: Annotated[Path, typer.Argument(metavar="DB", help="A DuckDB file written by `gbx run`.")],
-    measure: Annotated[str, typer.Argument(metavar="EXPERIMENT.MEASURE", help="What to draw.")],
+    measure: Annotated[
+        str,
+        typer.Argument(
+            metavar="EXPERIMENT.MEASURE", help="What to draw; a record of patterns or a circuit, too."
+        ),
+    ],
     options: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="OPTION=VALUE...", help="As in a report: kind=line x=layer model=smol title=..."
+            metavar="OPTION=VALUE...", help="As in a report: kind=line x=layer model=smol item=2 title=..."
         ),
     ] = None,
     form: Annotated[
@@ -43,7 +48,10 @@ def draw(
         str | None, typer.Option(metavar="RUN", help="An older run than the newest complete one.")
     ] = None,
 ) -> None:
-    """Draw a measure as SVG, PDF or PNG, as the reports of the file show it."""
+    """Draw a measure as SVG, PDF or PNG, as the reports of the file show it.
+
+    Of token grids and patterns the first is drawn; model= and item= choose another, layer= and head= one head.
+    """
     from glassbox_dsl.report.paper import write_figure
 
     experiment, dot, name = measure.partition(".")

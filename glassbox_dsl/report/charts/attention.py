@@ -8,19 +8,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from glassbox_dsl.report import words
 from glassbox_dsl.report.chart import Chart
 from glassbox_dsl.report.colours import AMOUNT, SIGNED, Scale, scale_of
 from glassbox_dsl.report.grid import Bar, Drawn, Panel, colour_bar, draw, exact
 from glassbox_dsl.report.material import Material, text_literal
-from glassbox_dsl.report.page import Figure, Table
+from glassbox_dsl.report.page import Block, Figure, Table
 from glassbox_dsl.report.patterns import CONTEXT, Gathered, View, gathered, packed, source
-from glassbox_dsl.report.png import data_uri, png
+from glassbox_dsl.report.png import data_uri, enlarged, png
 from glassbox_dsl.report.spec import ItemSpec
 from glassbox_dsl.report.ticks import Mark, Ticks
+from glassbox_dsl.report.visible import printed
 
 POOLED = ("mean", "max")
 """What stands beside the heads of a layer: their mean, and of each cell the weight farthest from 0."""
 MOST_ROWS = 1000
+MOST_LARGE = 4
+"""Heads that stand large on paper; more are drawn small, all in one picture."""
+GRAIN = 8
+"""Pixels to the side of a cell on paper: programs that show PDF blur the borders of single ones."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +45,7 @@ def build(item: ItemSpec, material: Material, key: str) -> AttentionFigure:
     found = gathered(item, material)
     views = found.views
     other = [partner(view, views, source(item, "minus")) for view in views]
-    minus = None if other[0] is None else views[other[0]]
-    first = views[0].weights if minus is None else views[0].weights - minus.weights
-    scale = shared_scale(views) if minus is None else scale_of(first.astype(np.float64))
-    title = views[0].title + ("" if minus is None else f" − {minus.title}")
+    first, scale, bar = begins_with(views, other[0])
     name = ".".join(item.source) + (f" − {item.options['minus']}" if "minus" in item.options else "")
     return AttentionFigure(
         key=key,
@@ -51,17 +54,62 @@ def build(item: ItemSpec, material: Material, key: str) -> AttentionFigure:
         caption=caption(item, material),
         sql=statement(item, material.run_id),
         notes=notes(found, item),
-        tables=(strongest(replace(views[0], weights=first, title=title)),),
+        tables=(strongest(first),),
         data={
             "amount": AMOUNT, "signed": SIGNED, "exact": found.exact, "minus": other,
             "views": [packed(view, found.exact) for view in views],
         },
-        heads=small(first, views[0], scale),
-        bar=colour_bar(scale, "attention" if minus is None else "difference of attention"),
+        heads=small(first, scale),
+        bar=bar,
         views=tuple(view.title for view in views),
-        first=title,
+        first=first.title,
         weighed=any(view.sizes is not None for view in views),
     )  # fmt: skip
+
+
+def begins_with(views: tuple[View, ...], minus: int | None) -> tuple[View, Scale, Bar]:
+    """What a page shows before anything is chosen: the first view, less that of the record to subtract."""
+    view = views[0]
+    if minus is None:
+        scale = shared_scale(views)
+        return view, scale, colour_bar(scale, "attention")
+    other = views[minus]
+    gone = replace(view, weights=view.weights - other.weights, title=f"{view.title} − {other.title}")
+    scale = scale_of(gone.weights.astype(np.float64))
+    return gone, scale, colour_bar(scale, "difference of attention")
+
+
+def still(item: ItemSpec, material: Material) -> tuple[Block, ...]:
+    """The first view of one item for paper: all heads small, or a few of them large with their tokens.
+
+    Raises Findings (GB652, GB654, GB655).
+    """
+    views = gathered(item, material).views
+    view, scale, bar = begins_with(views, partner(views[0], views, source(item, "minus")))
+    colours = Block(260.0, 48.0, "named_ramp", bar, below=True)
+    places = list(np.ndindex(len(view.layers), len(view.heads)))
+    if len(places) > MOST_LARGE:
+        return part(replace(small(view, scale, GRAIN), title=view.title)), colours
+    parts = [part(large(view, at, scale, 260 if len(places) == 1 else 220)) for at in places]
+    return words.heading(view.title), replace(parts[0], below=True), *parts[1:], colours
+
+
+def part(panel: Drawn) -> Block:
+    """A matrix as a part of a figure."""
+    return Block(panel.total_width, panel.total_height, "cells", panel, panel.title)
+
+
+def large(view: View, at: tuple[int, ...], scale: Scale, target: float) -> Drawn:
+    """One head, about `target` pixels wide without its words, each row and column with its token."""
+    layer, head = (names[i] for names, i in zip((view.layers, view.heads), at, strict=True))
+    key = Ticks(
+        "key", tuple(str(i) for i in range(len(view.key))), tuple(Mark(printed(text)) for text in view.key)
+    )
+    query = Ticks("query", tuple(words.cut(printed(text)) for text in view.query))
+    weights = np.where(view.seen, view.weights[at], np.nan).astype(np.float64)
+    side = min(22.0, max(3.0, target / max(weights.shape)))
+    title = "" if layer == head == "–" else f"layer {layer}, head {head}"
+    return draw(Panel(title, key, query, weights), scale, (side, side), grain=GRAIN)
 
 
 def caption(item: ItemSpec, material: Material) -> str:
@@ -127,9 +175,9 @@ def shared_scale(views: tuple[View, ...]) -> Scale:
     return scale if scale.signed else Scale(min(0.0, scale.low), max(0.0, scale.high), False)
 
 
-def small(weights: NDArray[np.float32], view: View, scale: Scale) -> Drawn:
+def small(view: View, scale: Scale, grain: int = 1) -> Drawn:
     """All heads as one picture: heads across, then what they have in common; the last layer on top."""
-    masked = np.where(view.seen, weights, np.nan)
+    masked = np.where(view.seen, view.weights, np.nan)
     tiles = beside(masked) if len(view.heads) > 1 else masked
     layers, columns, n, m = tiles.shape
     steps = np.zeros((layers * (n + 1), columns * (m + 1)), dtype=np.uint8)  # a transparent line between
@@ -141,7 +189,9 @@ def small(weights: NDArray[np.float32], view: View, scale: Scale) -> Drawn:
     across = Ticks("head", (*view.heads, *("" for _ in pooled)), marks if pooled else ())
     panel = Panel("", across, Ticks("layer", view.layers[::-1]), np.zeros((layers, columns)))
     side = min(34.0, max(14.0, min(640 / layers, 460 / columns)))
-    return replace(draw(panel, scale, (side, side)), image=data_uri(png(steps, scale.palette())))
+    return replace(
+        draw(panel, scale, (side, side)), image=data_uri(png(enlarged(steps, grain), scale.palette()))
+    )
 
 
 def beside(weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -215,4 +265,4 @@ TEMPLATE = """
 </div>
 """
 
-CHART = Chart("attention", "recorded attention patterns, head by head", build, TEMPLATE)
+CHART = Chart("attention", "recorded attention patterns, head by head", build, TEMPLATE, still)

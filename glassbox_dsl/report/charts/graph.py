@@ -13,7 +13,7 @@ from glassbox_dsl.report import errors
 from glassbox_dsl.report.chart import Chart
 from glassbox_dsl.report.grid import exact
 from glassbox_dsl.report.material import Material
-from glassbox_dsl.report.page import Figure, Table
+from glassbox_dsl.report.page import Block, Figure, Table
 from glassbox_dsl.report.panels import heading
 from glassbox_dsl.report.select import Question, conditions
 from glassbox_dsl.report.spec import ItemSpec
@@ -111,6 +111,12 @@ def build(item: ItemSpec, material: Material, key: str) -> GraphFigure:
         caption=f"{name}: {LEGEND}",
         sql=sql, notes=notes(circuits), drawings=tuple(drawings[:MOST_DRAWINGS]), tables=(listed(own, rows),),
     )  # fmt: skip
+
+
+def still(item: ItemSpec, material: Material) -> tuple[Block, ...]:
+    """The circuits of one item for paper. Raises as `build` does."""
+    drawings = build(item, material, "still").drawings
+    return tuple(Block(d.width, d.height, "circuit", d, d.title) for d in drawings)
 
 
 def notes(circuits: dict[tuple[Any, ...], list[dict[str, Any]]]) -> tuple[str, ...]:
@@ -215,17 +221,15 @@ def listed(own: Sequence[str], rows: Sequence[dict[str, Any]]) -> Table:
 
 
 TEMPLATE = """
+{% import "parts.html" as parts %}
 {% for drawing in figure.drawings %}
 <div class="panel-box">
 {% if drawing.title %}<h3>{{ drawing.title }}</h3>{% endif %}
 <svg class="panel circuit" viewBox="0 0 {{ drawing.width }} {{ drawing.height }}" width="{{ drawing.width }}" height="{{ drawing.height }}" role="img" aria-label="{{ drawing.label }}">
-<g fill="none">
-{% for line in drawing.lines %}<path class="{{ 'falls' if line.falls else 'rises' }}" d="{{ line.path }}" stroke-width="{{ line.width }}"{% if line.falls %} stroke-dasharray="5 3"{% endif %}><title>{{ line.title }}</title></path>
-{% endfor %}</g>
-{% for node in drawing.nodes %}<g><rect class="node" x="{{ (node.x - 17)|round(1) }}" y="{{ (node.y - 8.5)|round(1) }}" width="34" height="17" rx="3"/><text x="{{ node.x|round(1) }}" y="{{ (node.y + 4)|round(1) }}" text-anchor="middle">{{ node.name }}</text></g>
-{% endfor %}</svg>
+{{ parts.circuit(drawing) }}
+</svg>
 </div>
 {% endfor %}
 """  # noqa: E501
 
-CHART = Chart("graph", "the edges of a circuit, drawn along the stream", build, TEMPLATE)
+CHART = Chart("graph", "the edges of a circuit, drawn along the stream", build, TEMPLATE, still)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from glassbox_dsl.diagnostics import Findings
-from glassbox_dsl.report import errors
+from glassbox_dsl.report import errors, words
 from glassbox_dsl.report.chart import Chart
 from glassbox_dsl.report.grid import exact
 from glassbox_dsl.report.material import Material
-from glassbox_dsl.report.page import Figure, Table
+from glassbox_dsl.report.page import Block, Figure, Table
 from glassbox_dsl.report.panels import heading
 from glassbox_dsl.report.select import Question
 from glassbox_dsl.report.select import conditions as conditions_of
@@ -83,6 +83,15 @@ def build(item: ItemSpec, material: Material, key: str) -> LensFigure:
         tints=tints,
         colour=colour,
     )
+
+
+def still(item: ItemSpec, material: Material) -> tuple[Block, ...]:
+    """The first grid of one item for paper, with what its colours stand for. Raises Findings (GB655)."""
+    figure = build(item, material, "still")
+    if figure.first is None:
+        return ()
+    tint = figure.tints[figure.colour]
+    return words.grid(figure.first, tint, figure.colour), words.key(tint)
 
 
 def caption(name: str, material: Material, beside: Sequence[MeasureRow]) -> str:
@@ -268,4 +277,4 @@ TEMPLATE = """
 {% endif %}
 """
 
-CHART = Chart("lens", "a grid of the most likely tokens", build, TEMPLATE)
+CHART = Chart("lens", "a grid of the most likely tokens", build, TEMPLATE, still)
