@@ -122,4 +122,4 @@ def _cell(cell: Any) -> str:
         return "true" if cell else "false"
     if isinstance(cell, float):
         return f"{cell:.6g}"
-    return visible(str(cell)).replace("\n", "\\n")
+    return visible(str(cell).replace("\n", "\\n").replace("\t", "\\t"))

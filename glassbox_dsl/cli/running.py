@@ -35,6 +35,7 @@ def run_and_tell(
     require_run_extra()  # the pipeline's later stages cannot even be imported without it
     from glassbox_dsl.cli.progress import watching
     from glassbox_dsl.pipeline import run_file
+    from glassbox_dsl.store.receive import is_broken
 
     try:
         with stopping_in_order(), watching(quiet) as progress:
@@ -47,7 +48,11 @@ def run_and_tell(
     if json:
         write_json(_document(outcome))
         raise typer.Exit(outcome.exit_code)
-    if not quiet:
+    if quiet:
+        for line in outcome.headlines:
+            if is_broken(line):
+                complain(line)
+    else:
         _tell(outcome)
     say(f"results: {outcome.db}")
     for page in outcome.reports:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -361,6 +361,9 @@ def command_line() -> str:
     return " ".join(["gbx", *sys.argv[1:]])
 
 
+BROKEN: Final = "BROKEN"
+
+
 def headlines(results: Results) -> Iterator[str]:
     """What became of each claim, in a line."""
     context = results.context
@@ -370,5 +373,10 @@ def headlines(results: Results) -> Iterator[str]:
             if claim.left is not None and claim.right is not None
             else ""
         )
-        state = "holds" if claim.holds else f"BROKEN in {claim.broken} of {claim.cells} cells"
+        state = "holds" if claim.holds else f"{BROKEN} in {claim.broken} of {claim.cells} cells"
         yield f"{context.experiment.name} on {context.model}: expect {claim.value.text}: {state}{sides}"
+
+
+def is_broken(headline: str) -> bool:
+    """Whether a line of `headlines` says that a claim does not hold."""
+    return f": {BROKEN} in " in headline

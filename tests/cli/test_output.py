@@ -24,6 +24,11 @@ def test_a_table_is_aligned_and_safe(capsys):
     ]
 
 
+def test_white_space_in_a_cell_does_not_move_the_columns(capsys):
+    write_table(["a", "b"], [("x\ty", 1)], Format.table)
+    assert capsys.readouterr().out.splitlines()[2] == "x\\ty  1"
+
+
 def test_csv_cells_are_exact(capsys):
     write_table(COLUMNS, ROWS, Format.csv)
     lines = list(csv.reader(io.StringIO(capsys.readouterr().out)))

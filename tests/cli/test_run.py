@@ -68,6 +68,14 @@ def test_quiet_leaves_stderr_empty(pipeline, capsys):
     assert pipeline.called == (Path("a.gbx"), Path("b.duckdb"), None)
 
 
+def test_quiet_still_says_which_claims_are_broken(pipeline, capsys):
+    holds, broken = "e on m: expect a > 0: holds", "e on m: expect a > 1: BROKEN in 2 of 3 cells (0.5 against 1)"
+    pipeline.outcome = Outcome(exit_code=1, headlines=(holds, broken))
+    assert answer(["run", "a.gbx", "--quiet"]) == 1
+    streams = capsys.readouterr()
+    assert streams.err == f"{broken}\n" and streams.out == "results: results.duckdb\n"
+
+
 @pytest.mark.parametrize("code", [1, 3, 130])
 def test_the_outcome_sets_the_exit_code_and_its_diagnostics_are_shown(pipeline, code, capsys):
     pipeline.outcome = Outcome(exit_code=code, diagnostics=(Diagnostic("GB530", "an expectation is broken"),))
