@@ -101,7 +101,7 @@ def caption(cells: Cells, intervals: bool = True) -> str:
     elif not counts:
         text = f"{name}{unit}: one value per cell, from all items together, not an average over items."
     else:
-        of = "ratio of means" if measure.kind == "ratio" else "mean"
+        of = "ratio of means (numerator by denominator)" if measure.kind == "ratio" else "mean"
         what = "items" if cells.over == ("item",) else "values (" + ", ".join(cells.over) + ")"
         text = f"{name}{unit}: {of} over n = {spread(counts)} {what}."
     text += f" {MEANING[measure.unit]}" if measure.unit in MEANING else ""

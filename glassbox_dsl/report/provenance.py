@@ -147,19 +147,22 @@ def receipts(material: Material) -> Section | None:
 
 
 def ledger(material: Material) -> Section | None:
-    """How many pieces of work were done, proven unnecessary, or failed."""
+    """How many cells of each run were done, proven unnecessary, or failed; what never occurs has no column."""
     counts: dict[tuple[str, ...], Counter[str]] = {}
     seconds: Counter[tuple[str, ...]] = Counter()
     for cell in material.reader.cells(material.run_id):
         key = (cell.experiment, cell.run, cell.model, cell.data)
-        counts.setdefault(key, Counter())[cell.status] += 1
+        counts.setdefault(key, Counter())[cell.status] += int(cell.cell.get("cells", 1))
         seconds[key] += cell.seconds  # type: ignore[assignment]
-    columns = ("experiment", "run", "model", "data", "done", "proven", "failed", "seconds")
+    states = [s for s in ("done", "proven", "failed") if s == "done" or any(c[s] for c in counts.values())]
+    timed = any(seconds.values())
+    columns = ("experiment", "run", "model", "data", *states, *(["seconds"] if timed else []))
     rows = [
-        (*key, count["done"], count["proven"], count["failed"], f"{seconds[key]:.2f}")
+        (*key, *(count[state] for state in states), *([f"{seconds[key]:.2f}"] if timed else []))
         for key, count in counts.items()
     ]
-    return Section("Work done", tables=(_cut(columns, rows, {7}),)) if rows else None
+    text = "Cells of each run: one for each value of what it sweeps."
+    return Section("Work done", text=text, tables=(_cut(columns, rows, {4 + len(states)}),)) if rows else None
 
 
 def diagnostics(material: Material) -> Section | None:

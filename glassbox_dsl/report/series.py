@@ -16,11 +16,15 @@ from glassbox_dsl.report.spec import ItemSpec
 from glassbox_dsl.report.ticks import position_marks, shown
 
 MOST_COLOURS = 8
+FAR = 30
 
 
 @dataclass(frozen=True)
 class Series:
-    """Rows with `x`, `y`, `low`, `high`, `color`, `panel`; `order[column]`: its values as they are drawn."""
+    """Rows with `x`, `y`, `low`, `high`, `color`, `panel`; `order[column]`: its values as they are drawn.
+
+    `log`: the numbers are ranks that a logarithmic axis spreads better.
+    """
 
     rows: tuple[dict[str, Any], ...]
     x: str
@@ -29,6 +33,7 @@ class Series:
     panel: str | None
     order: dict[str, list[Any]]
     y_title: str
+    log: bool = False
 
 
 def series(item: ItemSpec, cells: Cells, material: Material) -> Series:
@@ -72,7 +77,14 @@ def series(item: ItemSpec, cells: Cells, material: Material) -> Series:
         "panel" if panels else None,
         order,
         cells.measure.measure + unit,
+        cells.measure.unit == "rank" and _spread(rows),
     )
+
+
+def _spread(rows: list[dict[str, Any]]) -> bool:
+    """Whether all numbers are above 0, and the largest far above the smallest."""
+    numbers = [row[name] for row in rows for name in ("y", "low", "high") if row[name] is not None]
+    return bool(numbers) and min(numbers) > 0 and max(numbers) > FAR * min(numbers)
 
 
 def _across(item: ItemSpec, cells: Cells) -> str:

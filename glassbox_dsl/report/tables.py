@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from glassbox_dsl.report.visible import visible
 
 MOST_ROWS = 1000
 MOST_CELLS = 6000
+MOST_DIGITS = 12
 
 
 def matrix(panel: Panel) -> Table:
@@ -43,12 +45,15 @@ def long(cells: Cells, caption: str = "") -> Table:
     columns = [*cells.axes, "value" if not counted else "mean"]
     columns += ["n"] if counted else []
     columns += ["lo", "hi"] if cells.has_interval else []
-    rows = []
-    for cell in cells.cells[:MOST_ROWS]:
-        row = [*(shown(cell.at[axis]) for axis in cells.axes), exact(cell.value)]
-        row += ["–" if cell.n is None else str(cell.n)] if counted else []
-        row += [exact(cell.low), exact(cell.high)] if cells.has_interval else []
-        rows.append(tuple(row))
+    kept = cells.cells[:MOST_ROWS]
+    parts = [aligned([cell.value for cell in kept])]
+    parts += [["–" if cell.n is None else str(cell.n) for cell in kept]] if counted else []
+    if cells.has_interval:
+        parts += [aligned([cell.low for cell in kept]), aligned([cell.high for cell in kept])]
+    rows = [
+        (*(shown(cell.at[axis]) for axis in cells.axes), *numbers)
+        for cell, numbers in zip(kept, zip(*parts, strict=True), strict=True)
+    ]
     numeric = [cells.kind[axis] != "text" for axis in cells.axes]
     return Table(
         columns=tuple(columns),
@@ -57,6 +62,18 @@ def long(cells: Cells, caption: str = "") -> Table:
         caption=caption,
         left_out=max(0, len(cells.cells) - MOST_ROWS),
     )
+
+
+def aligned(values: Sequence[float]) -> list[str]:
+    """Numbers of a column with all their digits, and as many behind the point in each where that is readable."""
+    texts = [exact(value) for value in values]
+    before, behind = (max((len(t.partition(".")[i]) for t in texts), default=0) for i in (0, 2))
+    if not behind or before + behind > MOST_DIGITS or any("e" in text for text in texts):
+        return texts
+    return [
+        f"{value:.{behind}f}".replace("-", "−") if math.isfinite(value) else text
+        for value, text in zip(values, texts, strict=True)
+    ]
 
 
 def answer(

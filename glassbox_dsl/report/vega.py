@@ -28,6 +28,8 @@ INK = {"light": "#1f2328", "dark": "#e6e8eb"}
 SOFT = {"light": "#d5d9de", "dark": "#3a4048"}
 ROOM = 20
 """Pixels beside a legend: letters of the reader's font may be wider than those that were measured."""
+APART = 11
+"""Pixels between the numbers of an axis and its name, for the same reason."""
 INSTALL = "The picture needs the extra `charts` (pip install 'glassbox-dsl[charts]'); here are its numbers."
 
 
@@ -92,7 +94,7 @@ def themed(chart: Any, theme: str) -> Any:
         background="transparent",
         padding={"left": 5, "right": 5 + ROOM, "top": 5, "bottom": 5},
         view={"stroke": None},
-        axis={**words, "gridColor": soft, "domainColor": soft, "tickColor": soft},
+        axis={**words, "gridColor": soft, "domainColor": soft, "tickColor": soft, "titlePadding": APART},
         legend=words,
         header={**words, "labelFontWeight": "bold"},
         range={"category": list(HUES[theme])},

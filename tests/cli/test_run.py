@@ -69,7 +69,10 @@ def test_quiet_leaves_stderr_empty(pipeline, capsys):
 
 
 def test_quiet_still_says_which_claims_are_broken(pipeline, capsys):
-    holds, broken = "e on m: expect a > 0: holds", "e on m: expect a > 1: BROKEN in 2 of 3 cells (0.5 against 1)"
+    holds, broken = (
+        "e on m: expect a > 0: holds",
+        "e on m: expect a > 1: BROKEN in 2 of 3 cells (0.5 against 1)",
+    )
     pipeline.outcome = Outcome(exit_code=1, headlines=(holds, broken))
     assert answer(["run", "a.gbx", "--quiet"]) == 1
     streams = capsys.readouterr()

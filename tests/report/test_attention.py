@@ -76,7 +76,7 @@ def test_a_page_carries_the_stored_weights(shown):
     [packed] = figure.data["views"]
     assert figure.data["exact"] and packed["causal"] and packed["query"][1] == "␣w1"
     np.testing.assert_array_equal(np.nan_to_num(decoded(packed, True)), CLEAN)
-    assert figure.caption.endswith("One item at a time (n = 1); the run has 1.")
+    assert figure.caption.endswith("One item at a time (n = 1); the run has 1.") and figure.group == ""
 
 
 def test_what_does_not_fit_in_full_is_kept_to_three_digits(shown, monkeypatch):

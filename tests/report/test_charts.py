@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import math
 from pathlib import Path
 
 import pytest
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.report import charts as folder
-from glassbox_dsl.report import vega
+from glassbox_dsl.report import tables, vega
 from glassbox_dsl.report.chart import charts
 from glassbox_dsl.report.charts import bar, heatmap, lens, line, markdown, sql, table
+from glassbox_dsl.report.grid import exact
 from glassbox_dsl.report.render import body
+from glassbox_dsl.report.series import Series, _spread
 from glassbox_dsl.report.spec import ItemSpec
 from glassbox_dsl.store.query import query
 from tests.store import example as ex
@@ -105,6 +108,31 @@ def test_a_table_shows_value_interval_and_n(material, db: Path):
     assert figure.tables[0].columns == ("model", "data", "mean", "n", "lo", "hi")
     [(mean, n)] = query(db, "SELECT mean, n FROM patch_resid.baseline_summary WHERE model = 'gemma'").rows
     assert figure.tables[0].rows[1][2:4] == (f"{mean:.7g}", str(n)) and n == 7
+
+
+def test_numbers_of_a_column_stand_with_their_points_above_each_other():
+    assert tables.aligned([26.75934, -1935.5, math.nan]) == ["26.75934", "−1935.50000", "–"]
+    assert tables.aligned([1.0, 3.0]) == ["1", "3"]
+    for mixed in ([1e-9, 2.5], [0.1234567, 1234567.0], [math.inf, 1e20]):
+        assert tables.aligned(mixed) == [exact(value) for value in mixed]
+
+
+def test_ranks_far_apart_have_a_logarithmic_scale():
+    def drawn(log):
+        row = {"x": 0, "y": 2.0, "low": 1.0, "high": 3e5, "color": "", "panel": ""}
+        found = Series(
+            (row,), "layer", True, None, None, {"x": ["0"], "color": [], "panel": [""]}, "place", log
+        )
+        spec = line.chart(found).to_dict()
+        return [layer["encoding"]["y"]["scale"].get("type") for layer in spec["layer"]]
+
+    assert drawn(True) == ["log", "log"] and drawn(False) == [None, None]
+    rows = [{"y": 1.0, "low": 1.0, "high": 40.0}, {"y": 9.0, "low": None, "high": None}]
+    assert (
+        _spread(rows)
+        and not _spread(rows[1:])
+        and not _spread([*rows, {"y": 0.0, "low": None, "high": None}])
+    )
 
 
 def test_a_lens_shows_the_stored_tokens(material, db: Path):

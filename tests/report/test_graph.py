@@ -124,3 +124,28 @@ def test_a_circuit_on_paper_has_every_box_and_line(found):
     assert "<script" not in text and text.count("stroke-dasharray") == 2
     words = re.findall(r"<text[^>]*>([^<]*)</text>", text)
     assert words[0] == "Kept" and {node.name for node in block.content.nodes} <= set(words)
+
+
+def test_a_line_runs_around_the_boxes_between_its_ends():
+    score = {"score": 1.0}
+    chain = [
+        {"sender": "embed", "receiver": "mlp.in[0]", **score},
+        {"sender": "mlp.out[0]", "receiver": "mlp.in[1]", **score},
+        {"sender": "mlp.out[1]", "receiver": "mlp.in[2]", **score},
+        {"sender": "embed", "receiver": "mlp.in[2]", **score},
+        {"sender": "mlp.out[2]", "receiver": "resid_post[-1]", **score},
+        {"sender": "embed", "receiver": "resid_post[-1]", **score},
+    ]
+    drawn = graph.drawing("t", chain)
+    assert len({node.x for node in drawn.nodes}) == 1  # all boxes stand above each other
+    for line in drawn.lines:
+        points = np.array(re.findall(r"-?[\d.]+", line.path), float).reshape(4, 2)
+        at = np.linspace(0, 1, 200)[:, None]
+        on = (1 - at) ** 3 * points[0] + 3 * at * (1 - at) ** 2 * points[1]
+        on = on + 3 * at**2 * (1 - at) * points[2] + at**3 * points[3]
+        for node in drawn.nodes:
+            inside = (abs(on[:, 0] - node.x) < graph.WIDE / 2) & (
+                abs(on[:, 1] - node.y) < graph.HIGH / 2 - 0.2
+            )
+            assert not inside.any(), (line.title, node.name)
+        assert on[:, 0].min() >= 0 and on[:, 0].max() <= drawn.width

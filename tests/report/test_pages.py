@@ -10,6 +10,9 @@ import pytest
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.report import render_report
+from glassbox_dsl.report.provenance import ledger
+from glassbox_dsl.store.rows import CellRow
+from tests.report.conftest import opened
 from tests.store import example as ex
 
 REPORTS = (
@@ -268,3 +271,17 @@ def contrast(one: list[float], other: list[float]) -> float:
         for x in (one, other)
     )
     return (bright[1] + 0.05) / (bright[0] + 0.05)
+
+
+def test_cells_are_counted_by_run_and_what_never_happens_has_no_column(material, written):
+    first, *_ = ex.MODELS
+    done = [
+        CellRow(key=run, experiment="e", run=run, model=first.model, data="ioi", cell={"cells": cells})
+        for run, cells in (("base", 1), ("patched", 420))
+    ]
+    with opened(written(ex.Batch(models=(first,), cells=tuple(done)))) as found:
+        [table] = ledger(found).tables
+    assert table.columns == ("experiment", "run", "model", "data", "done")
+    assert [row[-1] for row in table.rows] == ["1", "420"]
+    columns = ledger(material).tables[0].columns  # of the example cells are proven, and took time
+    assert columns[-3:] == ("done", "proven", "seconds")

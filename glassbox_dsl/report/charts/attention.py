@@ -51,6 +51,7 @@ def build(item: ItemSpec, material: Material, key: str) -> AttentionFigure:
         key=key,
         kind="attention",
         title=str(item.options.get("title") or name),
+        group=next((m.title for m in material.measures if m.experiment == item.source[0]), ""),
         caption=caption(item, material),
         sql=statement(item, material.run_id),
         notes=notes(found, item),

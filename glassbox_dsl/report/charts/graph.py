@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.report import errors
 from glassbox_dsl.report.chart import Chart
@@ -20,6 +23,7 @@ from glassbox_dsl.report.spec import ItemSpec
 from glassbox_dsl.report.tables import MOST_ROWS
 from glassbox_dsl.report.ticks import shown
 
+Points = NDArray[np.float64]
 LEGEND = (
     "a box is a head (layer.head) or an MLP (m with its layer), a line an edge that is kept: the wider, the larger its "
     "score; dashed where the score is below 0. Lines that end left, middle and right on a head are read by its query, "
@@ -27,8 +31,12 @@ LEGEND = (
 )
 MOST_DRAWN = 300
 MOST_DRAWINGS = 6
-STEP, RISE, MARGIN = 46.0, 52.0, 30.0
+STEP, RISE, MARGIN = 46.0, 52.0, 20.0
 WIDE, HIGH = 34.0, 17.0
+ASIDE = tuple(side * far for far in (0, 35, 60, 90, 130) for side in ((1, -1) if far else (1,)))
+"""How far the middle of a line is drawn to the side, in the order in which it is tried."""
+PART = np.linspace(0, 1, 41)
+CURVE = np.stack([(1 - PART) ** 3, 3 * PART * (1 - PART) ** 2, 3 * PART**2 * (1 - PART), PART**3], axis=1)
 PORTS = ("q", "k", "v")
 HEAD = re.compile(r"attn\.(?:result|([qkv])_in)\[(\d+), (\d+)\]")
 MLP = re.compile(r"mlp\.(?:out|in)\[(\d+)\]")
@@ -178,32 +186,56 @@ def drawing(title: str, rows: Sequence[dict[str, Any]]) -> Drawing:
     places = sorted({p for (one, _), (other, _) in ends for p in (one, other)})
     levels = sorted({(p.layer, p.behind) for p in places})
     by_level = {level: [p for p in places if (p.layer, p.behind) == level] for level in levels}
-    width = 2 * MARGIN + WIDE + STEP * (max(map(len, by_level.values())) - 1)
     height = 2 * MARGIN + RISE * (len(levels) - 1)
-    at = {}
-    for row, level in enumerate(levels):
-        left = (width - STEP * (len(by_level[level]) - 1)) / 2
-        for number, one in enumerate(by_level[level]):
-            at[one] = Node(one.name, left + STEP * number, height - MARGIN - RISE * row)
+    at = {
+        one: np.array([STEP * (number - (len(by_level[level]) - 1) / 2), height - MARGIN - RISE * row])
+        for row, level in enumerate(levels)
+        for number, one in enumerate(by_level[level])
+    }
+    boxes = np.array(list(at.values()))
+    curves = [curve(at[sender], at[receiver], port, boxes) for (sender, _), (receiver, port) in ends]
+    reach = max((float(np.abs(CURVE @ points)[:, 0].max()) for points in curves), default=0.0)
+    middle = MARGIN + max(reach, float(np.abs(boxes[:, 0]).max()) + WIDE / 2)
+    nodes = tuple(Node(one.name, middle + float(x), float(y)) for one, (x, y) in at.items())
     top = max((abs(row["score"] or 0.0) for row in some), default=0.0) or 1.0
-    lines = [line(at[s], at[r], port, row, top) for row, ((s, _), (r, port)) in zip(some, ends, strict=True)]
+    lines = [line(points + (middle, 0.0), row, top) for points, row in zip(curves, some, strict=True)]
     label = f"{title}: {len(rows)} edges between {len(places)} nodes; they are listed in the table below"
-    return Drawing(
-        title, round(width, 1), round(height, 1), tuple(at.values()), tuple(reversed(lines)), label
-    )
+    return Drawing(title, round(2 * middle, 1), round(height, 1), nodes, tuple(reversed(lines)), label)
 
 
-def line(sender: Node, receiver: Node, port: int, row: dict[str, Any], top: float) -> Line:
-    """The curve of one edge: out of the top of its sender, into the bottom of its receiver."""
-    x, y = sender.x, sender.y - HIGH / 2
-    to = receiver.x + (0 if port < 0 else (port - 1) * WIDE / 3)
-    end = receiver.y + HIGH / 2
-    bend = max(14.0, (y - end) / 2)
-    path = f"M{x:.1f} {y:.1f}C{x:.1f} {y - bend:.1f} {to:.1f} {end + bend:.1f} {to:.1f} {end:.1f}"
+def line(points: Points, row: dict[str, Any], top: float) -> Line:
+    """An edge along a curve, the wider the nearer its score is to the largest."""
+    path = "M{:.1f} {:.1f}C{:.1f} {:.1f} {:.1f} {:.1f} {:.1f} {:.1f}".format(*points.ravel().tolist())
     score = float(row["score"] if row["score"] is not None else math.nan)
     share = 0.0 if math.isnan(score) else abs(score) / top
     title = f"{row['sender']} to {row['receiver']}: {exact(score)}"
     return Line(path, round(0.6 + 3.4 * math.sqrt(share), 2), score < 0, title)
+
+
+def curve(sender: Points, receiver: Points, port: int, boxes: Points) -> Points:
+    """The four points of a cubic curve: out of the top of its sender, into the bottom of its receiver, upwards at both.
+
+    Of those that are tried the one that is bent least to the side and meets the fewest other boxes.
+    """
+    between = boxes[(boxes[:, 1] < sender[1]) & (boxes[:, 1] > receiver[1])]
+    (x, y), (to, end) = (
+        sender - (0, HIGH / 2),
+        receiver + ((port - 1) * WIDE / 3 if port >= 0 else 0, HIGH / 2),
+    )
+    rise = max(14.0, (y - end) / 2)
+    found = []
+    for aside in ASIDE:
+        points = np.array([(x, y), (x + aside, y - rise), (to + aside, end + rise), (to, end)])
+        found.append((met(points, between), points))
+        if not found[-1][0]:
+            break
+    return min(found, key=lambda one: one[0])[1]
+
+
+def met(points: Points, boxes: Points) -> int:
+    """How many boxes a cubic curve runs through."""
+    apart = np.abs((CURVE @ points)[:, None] - boxes[None])
+    return int(((apart[..., 0] < WIDE / 2 + 2) & (apart[..., 1] < HIGH / 2)).any(0).sum())
 
 
 def listed(own: Sequence[str], rows: Sequence[dict[str, Any]]) -> Table:

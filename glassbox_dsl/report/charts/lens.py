@@ -98,7 +98,7 @@ def caption(name: str, material: Material, beside: Sequence[MeasureRow]) -> str:
     """What a cell says, and of how many items."""
     items = len({(item.data, item.item) for item in material.items if item.kept})
     what = f"{name}: the token that each cell makes most likely, the last layer on top. One item at a time (n = 1)"
-    colour = f", or {', '.join(other.measure for other in beside)}" if beside else ""
+    colour = f", or {' or '.join(other.measure for other in beside)}" if beside else ""
     return f"{what}; the run has {items}. The colour is the probability of the token{colour}."
 
 

@@ -23,7 +23,7 @@ def build(item: ItemSpec, material: Material, key: str) -> PictureFigure:
         kind="line",
         **heading(item, cells.measure),
         opened=not installed(),
-        caption=caption(cells),
+        caption=caption(cells) + (" The scale of ranks is logarithmic." if laid_out.log else ""),
         sql=cells.sql,
         notes=(*lacking(cells), *(() if installed() else (INSTALL,))),
         tables=(long(cells),),
@@ -45,10 +45,12 @@ def chart(found: Series) -> Any:
             "color:N", title=found.color, sort=found.order["color"], legend=alt.Legend(symbolOpacity=1)
         )
     base = alt.Chart(alt.InlineData(values=list(found.rows)))
-    title = alt.Y("low:Q", title=found.y_title).scale(zero=False)
-    band = base.mark_area(opacity=0.18).encode(y=title, y2="high:Q", **shared)
+    scale: dict[str, Any] = {"type": "log"} if found.log else {"zero": False}
+    axis = alt.Axis(format="~s", tickCount=6) if found.log else alt.Axis()
+    low = alt.Y("low:Q", title=found.y_title, axis=axis).scale(**scale)
+    band = base.mark_area(opacity=0.18).encode(y=low, y2="high:Q", **shared)
     line = base.mark_line(point={"size": 22}, strokeWidth=1.75).encode(
-        y=alt.Y("y:Q", title=found.y_title).scale(zero=False), **shared
+        y=alt.Y("y:Q", title=found.y_title, axis=axis).scale(**scale), **shared
     )
     layers = alt.layer(band, line).properties(width=300 if found.panel else 520, height=260)
     if not found.panel:

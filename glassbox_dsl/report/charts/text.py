@@ -93,7 +93,8 @@ def gathered(question: Question, rows: list[dict[str, Any]]) -> tuple[Sample, ..
         known.setdefault((one.data, one.item), one)
     several = len({row["data"] for row in rows}) > 1
     by_item: dict[tuple[str, Any], list[dict[str, Any]]] = {}
-    for row in rows:
+    models = [model.model for model in question.material.models]
+    for row in sorted(rows, key=lambda row: models.index(row["model"])):
         by_item.setdefault((row["data"], row.get("item")), []).append(row)
     found = []
     for (data, item), mine in by_item.items():
