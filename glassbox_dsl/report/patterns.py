@@ -42,7 +42,8 @@ class View:
 
     `weights` [layer, head, query, key], NaN where there is none; `sizes` [layer, head, key], what a weight is
     multiplied by to weigh it by its value, or None. `block` tokens share a row or column (1: none do), the first stands
-    alone. `summed`: a cell of blocks is a sum over its keys (and a mean over its queries), not a mean over both.
+    alone. `summed`: a cell of blocks is a sum over its keys (and a mean over its queries), not a mean over both. There
+    are no sizes of blocks, but `weighed`, blocks of the weights times their sizes.
     """
 
     source: tuple[str, str]
@@ -54,6 +55,7 @@ class View:
     key: tuple[str, ...]
     weights: Weights = field(repr=False)
     sizes: Weights | None = field(default=None, repr=False)
+    weighed: Weights | None = field(default=None, repr=False)
     block: int = 1
     summed: bool = True
 
@@ -97,7 +99,7 @@ def gathered(item: ItemSpec, material: Material) -> Gathered:
         if not made:
             continue
         total += len(made)
-        kept += sum(int(view.weights.size) for view in made) // 2
+        kept += sum(int(view.weights.size) * (1 if view.weighed is None else 2) for view in made) // 2
         if not views or made[0].place[2] == views[0].place[2] or kept * 2 <= ROUGH_BYTES:
             views += made
     if not views:
@@ -290,31 +292,44 @@ def sizes_of(item: ItemSpec, material: Material) -> dict[tuple[str, str, int | N
 def blocks(view: View) -> View:
     """The view with so many tokens in a row and column that it fits: one by one where that does."""
     layers, heads, n, m = view.weights.shape
-    side = min(float(MOST_TOKENS), math.sqrt(VIEW_BYTES / (layers * heads)))  # float16, half of each matrix
-    step = max(1, math.ceil(max(n, m) / side))
-    return view if step == 1 else pooled(view, step)
+
+    def step(bytes_: float) -> int:
+        side = min(float(MOST_TOKENS), math.sqrt(bytes_ / (layers * heads)))  # float16, half of each matrix
+        return max(1, math.ceil(max(n, m) / side))
+
+    if step(VIEW_BYTES) == 1:
+        return view
+    return pooled(view, step(VIEW_BYTES if view.sizes is None else VIEW_BYTES / 2))
 
 
 def pooled(view: View, step: int) -> View:
     """The view in blocks of `step` tokens, the first token by itself.
 
     Of a pattern (or a difference of two) a cell is the weight that its keys get together, a mean over its queries, so
-    that rows still sum to 1; of anything else it is the mean over the block. Masked cells do not count. Weights in
-    blocks cannot be weighed by their values any more.
+    that rows still sum to 1; of anything else it is the mean over the block. Masked cells do not count. Weights are
+    weighed by their values before they are put together.
     """
     n, m = view.weights.shape[-2:]
     rows, columns = (np.r_[0, np.arange(1, size, step)] for size in (n, m))
     there = np.isfinite(view.weights)
-    filled = np.where(there, view.weights, 0).astype(np.float64)
-    summed = bool(np.abs(filled).sum(-1).max(initial=0) <= 2.001)
-    total, count = (
-        np.add.reduceat(np.add.reduceat(a, rows, -2), columns, -1) for a in (filled, there.astype(np.int64))
-    )
+    summed = bool(np.abs(np.where(there, view.weights, 0)).sum(-1, dtype=np.float64).max(initial=0) <= 2.001)
     queries = np.diff(np.r_[rows, n])[:, None]
-    value = total / (queries if summed else np.maximum(count, 1))
+
+    def added(values: NDArray[Any]) -> NDArray[Any]:
+        return np.add.reduceat(np.add.reduceat(values, rows, -2), columns, -1)
+
+    count = added(there.astype(np.int64))
+
+    def together(weights: Weights) -> Weights:
+        value = added(np.where(there, weights, 0).astype(np.float64)) / (
+            queries if summed else np.maximum(count, 1)
+        )
+        return np.where(count > 0, value, np.nan).astype(np.float32)
+
     return replace(
         view,
-        weights=np.where(count > 0, value, np.nan).astype(np.float32),
+        weights=together(view.weights),
+        weighed=None if view.sizes is None else together(view.weights * view.sizes[:, :, None, :]),
         query=spans(view.query, rows),
         key=spans(view.key, columns),
         sizes=None,
@@ -336,8 +351,16 @@ def spans(tokens: Sequence[str], starts: NDArray[np.int64]) -> tuple[str, ...]:
 
 
 def packed(view: View, exact: bool) -> dict[str, Any]:
-    """A view for the script: the weights head by head as base64, float32 or float16."""
-    kept = view.weights[..., view.seen].astype("<f4" if exact else "<f2")
+    """A view for the script: the weights head by head as base64, float32 or float16.
+
+    Weighed ones are divided by the largest, which float16 may not reach.
+    """
+
+    largest = 1.0 if view.weighed is None else float(np.nanmax(np.abs(view.weighed), initial=0)) or 1.0
+
+    def coded(weights: Weights) -> str:
+        return b64encode(weights[..., view.seen].astype("<f4" if exact else "<f2").tobytes()).decode()
+
     return {
         "title": view.title,
         "model": view.place[0],
@@ -346,6 +369,8 @@ def packed(view: View, exact: bool) -> dict[str, Any]:
         "query": view.query,
         "key": view.key,
         "causal": view.causal,
-        "weights": b64encode(kept.tobytes()).decode(),
+        "weights": coded(view.weights),
+        "weighed": None if view.weighed is None else coded(view.weighed / np.float32(largest)),
+        "largest": largest,
         "sizes": None if view.sizes is None else [float(f"{v:.7g}") for v in view.sizes.ravel().tolist()],
     }

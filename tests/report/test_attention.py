@@ -162,6 +162,24 @@ def test_many_tokens_share_blocks_and_rows_still_sum_to_one(shown):
     assert got[50, 0] == pytest.approx(long[0, 0, 148:151, 0].mean(), rel=1e-3)
 
 
+def blocked(weights: np.ndarray) -> np.ndarray:
+    """What blocks of two tokens (0, 1-2, 3-4, 5) hold of causal rows: summed over keys, averaged over queries."""
+    parts = [slice(0, 1), slice(1, 3), slice(3, 5), slice(5, 6)]
+    out = np.array([[weights[..., q, k].sum(-1).mean(-1) for k in parts] for q in parts])
+    return np.moveaxis(out, (0, 1), (-2, -1)) + np.where(np.tril(np.ones((4, 4))) > 0, 0, np.nan)
+
+
+def test_blocks_are_weighed_token_by_token_before_they_are_put_together(shown, monkeypatch):
+    monkeypatch.setattr(patterns, "MOST_TOKENS", 3)
+    figure = shown(value="lengths")
+    packed = figure.data["views"][0]
+    assert figure.weighed and packed["sizes"] is None and len(packed["query"]) == 4
+    raw = np.frombuffer(b64decode(packed["weighed"]), "<f2").reshape(LAYERS, HEADS, -1).astype(float)
+    expected = blocked(CLEAN * LENGTHS[:, [0, 0, 1, 1], None])[..., np.tril(np.ones((4, 4))) > 0]
+    np.testing.assert_allclose(raw * packed["largest"], expected, rtol=2e-3)
+    assert np.abs(raw).max() == 1.0 and packed["largest"] == pytest.approx(expected.max(), rel=1e-6)
+
+
 def test_heads_have_a_mean_and_a_farthest(shown):
     weights = np.array([[[[0.5]], [[-0.75]], [[np.nan]]]], dtype=np.float32)
     np.testing.assert_allclose(attention.beside(weights)[0, 3:, 0, 0], [-0.125, -0.75])
@@ -224,6 +242,30 @@ def test_the_viewer_computes_what_it_says(browser: Browser, page: Path):
         seen = browser.open(page, fragment=f"#figure-1-{link}")
         assert seen.problems == [] and weights(browser) == strongest(expected), link
         assert browser.run("document.querySelector('.link').getAttribute('href')") == f"#figure-1-{link}"
+
+
+def test_the_viewer_weighs_blocks(browser: Browser, written, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(patterns, "MOST_TOKENS", 3)
+    items = [
+        {"kind": "attention", "source": ["e", "clean"], "options": {"minus": "corrupt", "value": "lengths"}}
+    ]
+    report = {"name": "p", "title": None, "items": items}
+    [path] = render_report(
+        written(ex.Batch(models=(MODEL,), tensors=RECORDS), reports=(report,)), tmp_path / "out"
+    )
+    size = LENGTHS[:, [0, 0, 1, 1], None]
+    cases = {
+        "L1H2-m-weigh": blocked(CLEAN * size)[1, 2],
+        "L2H3-weigh": (blocked(CLEAN * size) - blocked(CORRUPT * size))[2, 3],
+        "L2H3-m": blocked(CLEAN)[2, 3],
+    }
+    for link, expected in cases.items():
+        seen = browser.open(path, fragment=f"#figure-1-{link}")
+        flat = expected[np.isfinite(expected)]
+        largest = flat[np.argsort(-np.abs(flat))][:8]
+        assert seen.problems == [] and weights(browser) == pytest.approx(
+            largest.tolist(), rel=5e-3, abs=2e-3
+        ), link
 
 
 def test_a_query_is_kept_and_let_go(browser: Browser, page: Path):

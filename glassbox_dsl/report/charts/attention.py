@@ -54,7 +54,7 @@ def build(item: ItemSpec, material: Material, key: str) -> AttentionFigure:
         group=next((m.title for m in material.measures if m.experiment == item.source[0]), ""),
         caption=caption(item, material),
         sql=statement(item, material.run_id),
-        notes=notes(found, item),
+        notes=notes(found),
         tables=(strongest(first),),
         data={
             "amount": AMOUNT, "signed": SIGNED, "exact": found.exact, "minus": other,
@@ -64,7 +64,7 @@ def build(item: ItemSpec, material: Material, key: str) -> AttentionFigure:
         bar=bar,
         views=tuple(view.title for view in views),
         first=first.title,
-        weighed=any(view.sizes is not None for view in views),
+        weighed=any(view.sizes is not None or view.weighed is not None for view in views),
     )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def caption(item: ItemSpec, material: Material) -> str:
     return f"{what}. One item at a time (n = 1); the run has {len(items)}." if items else f"{what}."
 
 
-def notes(found: Gathered, item: ItemSpec) -> tuple[str, ...]:
+def notes(found: Gathered) -> tuple[str, ...]:
     """What a reader must know: rounded numbers, tokens in blocks, patterns that are left out."""
     said = []
     if not found.exact:
@@ -139,7 +139,6 @@ def notes(found: Gathered, item: ItemSpec) -> tuple[str, ...]:
             f"Long prompts are shown in blocks of {steps} tokens, the first token by itself; a cell is {cell}."
             " The table lists the strongest blocks; the query gives every weight."
         )
-        said += ["Weights in blocks cannot be weighed by their values."] if item.options.get("value") else []
     if found.left_out:
         count = len(found.views)
         said.append(f"{count} of {count + found.left_out} patterns are in this page, to keep it small.")

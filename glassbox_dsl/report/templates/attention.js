@@ -22,22 +22,26 @@ for (const root of document.querySelectorAll(".attention")) {
   function unpacked(index) {
     const packed = figure.views[index];
     if (packed.at) return packed;
-    const raw = Uint8Array.from(atob(packed.weights), (c) => c.charCodeAt(0));
-    const numbers = figure.exact ? new Float32Array(raw.buffer) : Float32Array.from(new Uint16Array(raw.buffer), (bits) => halves[bits] ?? (halves[bits] = half(bits)));
-    const n = packed.query.length, m = packed.key.length, heads = packed.heads.length, size = packed.causal ? (n * (n + 1)) / 2 : n * m;
-    packed.weights = null;
-    packed.at = (layer, head, q, k) => {
-      if (packed.causal && k > q) return NaN;
-      return numbers[(layer * heads + head) * size + (packed.causal ? (q * (q + 1)) / 2 + k : q * m + k)];
-    };
+    packed.at = reader(packed, packed.weights);
+    packed.heavy = packed.weighed && reader(packed, packed.weighed, packed.largest);
+    packed.weights = packed.weighed = null;
     return packed;
   }
+  function reader(packed, text, unit = 1) {
+    const raw = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const numbers = figure.exact ? new Float32Array(raw.buffer) : Float32Array.from(new Uint16Array(raw.buffer), (bits) => halves[bits] ?? (halves[bits] = half(bits)));
+    const n = packed.query.length, m = packed.key.length, heads = packed.heads.length, size = packed.causal ? (n * (n + 1)) / 2 : n * m;
+    return (layer, head, q, k) => {
+      if (packed.causal && k > q) return NaN;
+      return unit * numbers[(layer * heads + head) * size + (packed.causal ? (q * (q + 1)) / 2 + k : q * m + k)];
+    };
+  }
   function weights(one, layer, head) {
-    const n = one.query.length, m = one.key.length, out = new Float32Array(n * m);
+    const n = one.query.length, m = one.key.length, out = new Float32Array(n * m), read = (on("weigh") && one.heavy) || one.at;
     for (let q = 0; q < n; q++) {
       let sum = 0;
       for (let k = 0; k < m; k++) {
-        let weight = on("hide") && k === 0 ? NaN : one.at(layer, head, q, k);
+        let weight = on("hide") && k === 0 ? NaN : read(layer, head, q, k);
         if (on("weigh") && one.sizes) weight *= one.sizes[(layer * one.heads.length + head) * m + k];
         out[q * m + k] = weight;
         if (weight === weight) sum += weight;
