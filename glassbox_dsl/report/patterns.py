@@ -295,7 +295,8 @@ def blocks(view: View) -> View:
 
     def step(bytes_: float) -> int:
         side = min(float(MOST_TOKENS), math.sqrt(bytes_ / (layers * heads)))  # float16, half of each matrix
-        return max(1, math.ceil(max(n, m) / side))
+        count: int = max(1, math.ceil(max(n, m) / side))
+        return count
 
     if step(VIEW_BYTES) == 1:
         return view

@@ -44,6 +44,18 @@ def test_it_runs_clean_and_finds_runs(browser: Browser, index: Path):
     )
 
 
+@pytest.mark.parametrize("width", [380, 800, 1400])
+def test_no_width_of_a_window_cuts_it_off(browser: Browser, index: Path, width: int):
+    assert browser.open(index, width=width).problems == []
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    tall = "Math.max(...[...document.querySelectorAll('tbody tr')].map(r => r.getBoundingClientRect().height))"
+    assert browser.run(tall) < 250
+    browser.run("document.querySelector('input').value = 'no such run'")
+    browser.run("document.querySelector('input').dispatchEvent(new Event('input'))")
+    seen = "[...document.querySelectorAll('tbody tr')].some(r => r.getBoundingClientRect().height)"
+    assert browser.run(seen) is False
+
+
 def test_its_links_lead_to_pages(index: Path):
     import re
 
