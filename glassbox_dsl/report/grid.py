@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from glassbox_dsl.report.ticks import Mark, Ticks
 
 CHARACTER = 6.3  # width of a character at the size of tick labels, in pixels
 MOST_INTERVALS, MOST_NUMBERS = 12_000, 60_000  # cells of a figure whose numbers the page carries
-MARK_RISE = math.sin(math.radians(55))
+MARK_RISE, MARK_RUN = math.sin(math.radians(55)), math.cos(math.radians(55))
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,13 @@ def draw(panel: Panel, scale: Scale, cell: tuple[float, float], top: float = 4.0
     """
     ny, nx = panel.values.shape
     cell_width, cell_height = cell
-    left = 26 + CHARACTER * max((len(label) for label in panel.y.labels), default=1)
-    width, height = cell_width * nx, cell_height * ny
+    panel = replace(panel, x=leaning(panel.x, cell_width))
     longest = max((len(mark.text[:16]) for mark in panel.x.marks), default=0)
-    below = 16 + (MARK_RISE * CHARACTER * longest + 6 if longest else 0)
+    beside = 26 + CHARACTER * max((len(label) for label in panel.y.labels), default=1)
+    left = max(beside, MARK_RUN * CHARACTER * longest - cell_width / 2)
+    width, height = cell_width * nx, cell_height * ny
+    numbered = 16 if any(panel.x.labels) or not longest else 3
+    below = numbered + (MARK_RISE * CHARACTER * longest + 6 if longest else 0)
     return Drawn(
         title=panel.title,
         image=data_uri(png(enlarged(scale.steps(panel.values), grain), scale.palette())),
@@ -110,14 +113,25 @@ def draw(panel: Panel, scale: Scale, cell: tuple[float, float], top: float = 4.0
         top=top,
         width=width,
         height=height,
-        total_width=max(left + width + 14, left + CHARACTER * len(panel.x.name) + 10),
+        total_width=max(left + width + 14, left + CHARACTER * len(panel.x.title) + 10),
         total_height=top + height + below + 16,
-        x_name=panel.x.name,
-        y_name=panel.y.name,
-        x_texts=across(panel.x, left, top + height + 13, cell_width),
+        x_name=panel.x.title,
+        y_name=panel.y.title,
+        x_texts=across(panel.x, left, top + height + 13, cell_width) if any(panel.x.labels) else (),
         y_texts=down(panel.y, left - 5, top, cell_height),
-        marks=slanted(panel.x, left, top + height + 25, cell_width),
+        marks=slanted(panel.x, left, top + height + 9 + numbered, cell_width),
         name_y=top + height + below + 11,
+    )
+
+
+def leaning(axis: Ticks, cell: float) -> Ticks:
+    """Names that are wider than their cells as marks, which lean; numbers stay, and some are left out."""
+    widest = CHARACTER * max((len(label) for label in axis.labels), default=1) + 4
+    numbers = all(label.lstrip("-").replace(".", "").rstrip("%").isdigit() for label in axis.labels)
+    if axis.marks or numbers or widest <= cell:
+        return axis
+    return replace(
+        axis, labels=("",) * len(axis.labels), marks=tuple(Mark(label, True) for label in axis.labels)
     )
 
 

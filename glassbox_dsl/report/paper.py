@@ -215,8 +215,8 @@ def _rectangles(panel: Panel, colour: Any) -> Any:
     ]
     base = alt.Chart(alt.InlineData(values=rows), title=panel.title or alt.Undefined)
     width, height = (min(most, max(8, most / n)) * n for n, most in ((len(xs), 360), (len(ys), 260)))
-    x = alt.X("x:N", title=panel.x.name, scale=alt.Scale(domain=xs), axis=_axis(slanted=bool(panel.x.marks)))
-    y = alt.Y("y:N", title=panel.y.name, scale=alt.Scale(domain=ys), axis=_axis(slanted=False))
+    x = alt.X("x:N", title=panel.x.title, scale=alt.Scale(domain=xs), axis=_axis(slanted=bool(panel.x.marks)))
+    y = alt.Y("y:N", title=panel.y.title, scale=alt.Scale(domain=ys), axis=_axis(slanted=False))
     drawn = base.mark_rect().encode(x=x, y=y, color=colour)
     return drawn.properties(width=min(width, 420), height=min(height, 300))
 

@@ -63,6 +63,10 @@ class Cells:
         """Whether some cell has an interval over items."""
         return any(math.isfinite(cell.low) for cell in self.cells)
 
+    def axis_of(self, name: str) -> str:
+        """The axis that a variable of the measure is on; nothing for what is no variable."""
+        return next((v.axis or "" for v in self.measure.variables if v.name == name), "")
+
 
 @dataclass(frozen=True)
 class Question:

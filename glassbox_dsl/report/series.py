@@ -13,7 +13,7 @@ from glassbox_dsl.report import errors
 from glassbox_dsl.report.material import Material
 from glassbox_dsl.report.select import DEPTH, Cells
 from glassbox_dsl.report.spec import ItemSpec
-from glassbox_dsl.report.ticks import position_marks, shown
+from glassbox_dsl.report.ticks import position_marks, shown, titled
 
 MOST_COLOURS = 8
 FAR = 30
@@ -71,9 +71,9 @@ def series(item: ItemSpec, cells: Cells, material: Material) -> Series:
     unit = f" ({cells.measure.unit})" if cells.measure.unit else ""
     return Series(
         tuple(rows),
-        "depth (% of the layers)" if x == DEPTH and numeric else x,
+        "depth (% of the layers)" if x == DEPTH and numeric else titled(x, cells.axis_of(x)),
         numeric,
-        color,
+        titled(color, cells.axis_of(color)) if color else None,
         "panel" if panels else None,
         order,
         cells.measure.measure + unit,

@@ -26,13 +26,19 @@ class Mark:
 class Ticks:
     """One axis of a grid. `labels` has one entry per cell, and so have `marks` and `notes` unless there are none.
 
-    A note is said of a cell, and not drawn.
+    A note is said of a cell, and not drawn. `axis`: the axis of a variable that has a name of its own.
     """
 
     name: str
     labels: tuple[str, ...]
     marks: tuple[Mark, ...] = ()
     notes: tuple[str, ...] = ()
+    axis: str = ""
+
+    @property
+    def title(self) -> str:
+        """What is drawn beside the axis: `l (layer)`."""
+        return titled(self.name, self.axis)
 
     def spoken(self) -> tuple[str, ...]:
         """Each cell's place in words: `pos 9 (s2)`."""
@@ -47,11 +53,17 @@ def ticks(material: Material, cells: Cells, axis: str, values: Iterable[Any], he
     if axis == DEPTH and cells.kind[axis] == "number":
         return Ticks(axis, tuple(f"{value:.0f}%" for value in values), notes=_layers(material, values, held))
     labels = tuple(shown(value) for value in values)
+    of = cells.axis_of(axis)
     if cells.kind[axis] != "position":
-        return Ticks(axis, labels)
+        return Ticks(axis, labels, axis=of)
     known = position_marks(material, held.get("model"), held.get("data"))
     marks = tuple(known.get(value, Mark()) for value in values)
-    return Ticks(axis, labels, marks if any(mark.text for mark in marks) else ())
+    return Ticks(axis, labels, marks if any(mark.text for mark in marks) else (), axis=of)
+
+
+def titled(name: str, axis: str) -> str:
+    """The name of a variable, and the axis that it is on where the name does not say."""
+    return f"{name} ({axis})" if axis and axis != name else name
 
 
 def _layers(material: Material, depths: tuple[float, ...], held: dict[str, Any]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from glassbox_dsl.report.grid import exact
 from glassbox_dsl.report.render import body
 from glassbox_dsl.report.series import Series, _spread
 from glassbox_dsl.report.spec import ItemSpec
+from glassbox_dsl.report.ticks import titled
 from glassbox_dsl.store.query import query
 from tests.store import example as ex
 
@@ -115,6 +116,14 @@ def test_numbers_of_a_column_stand_with_their_points_above_each_other():
     assert tables.aligned([1.0, 3.0]) == ["1", "3"]
     for mixed in ([1e-9, 2.5], [0.1234567, 1234567.0], [math.inf, 1e20]):
         assert tables.aligned(mixed) == [exact(value) for value in mixed]
+
+
+def test_a_variable_says_which_axis_it_is_on():
+    assert (
+        titled("l", "layer") == "l (layer)"
+        and titled("layer", "layer") == "layer"
+        and titled("alpha", "") == "alpha"
+    )
 
 
 def test_ranks_far_apart_have_a_logarithmic_scale():

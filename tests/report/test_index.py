@@ -48,7 +48,9 @@ def test_it_runs_clean_and_finds_runs(browser: Browser, index: Path):
 def test_no_width_of_a_window_cuts_it_off(browser: Browser, index: Path, width: int):
     assert browser.open(index, width=width).problems == []
     assert browser.run("document.documentElement.scrollWidth") <= width
-    tall = "Math.max(...[...document.querySelectorAll('tbody tr')].map(r => r.getBoundingClientRect().height))"
+    tall = (
+        "Math.max(...[...document.querySelectorAll('tbody tr')].map(r => r.getBoundingClientRect().height))"
+    )
     assert browser.run(tall) < 340
     browser.run("document.querySelector('input').value = 'no such run'")
     browser.run("document.querySelector('input').dispatchEvent(new Event('input'))")

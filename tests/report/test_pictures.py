@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import math
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,10 @@ import pytest
 from glassbox_dsl.report import patterns
 from glassbox_dsl.report.charts import attention, heatmap
 from glassbox_dsl.report.colours import Scale, scale_of
-from glassbox_dsl.report.grid import stride
+from glassbox_dsl.report.grid import Panel, draw, leaning, stride
 from glassbox_dsl.report.png import data_uri, png
 from glassbox_dsl.report.spec import ItemSpec
-from glassbox_dsl.report.ticks import Mark, position_marks
+from glassbox_dsl.report.ticks import Mark, Ticks, position_marks
 from glassbox_dsl.store.query import query
 from glassbox_dsl.store.reader import array
 
@@ -151,6 +153,21 @@ def test_attention_keeps_rough_weights_when_exact_ones_are_too_large(material, m
     stored = array(material.reader.tensor("order", "patterns", model="smol", item=0))
     raw = np.frombuffer(base64.b64decode(figure.data["views"][0]["weights"]), "<f2").reshape(4, 2, 105)
     np.testing.assert_allclose(raw[2, 1], stored[2, 1][np.tril_indices(14)], rtol=5e-4)
+
+
+def test_names_that_are_wider_than_their_cells_lean_and_none_is_left_out():
+    names = ("here_country", "there_country", "asked", "last")
+    panel = Panel("", Ticks("pos", names), Ticks("l", ("1", "0"), axis="layer"), np.zeros((2, 4)))
+    drawn = draw(panel, Scale(0, 1, False), (20.0, 20.0))
+    assert (
+        [t.text for t in drawn.marks] == list(names) and drawn.x_texts == () and drawn.y_name == "l (layer)"
+    )
+    first = drawn.marks[0]
+    assert first.x - 6.3 * len(first.text) * math.cos(math.radians(55)) >= 0  # inside the picture
+    assert drawn.name_y > drawn.marks[1].y + 6.3 * len(names[1]) * math.sin(math.radians(55))
+    numbers = replace(panel, x=Ticks("pos", ("0", "100", "2000", "30000")))
+    assert [t.text for t in draw(numbers, Scale(0, 1, False), (20.0, 20.0)).x_texts] == ["0", "2000"]
+    assert leaning(Ticks("depth", ("0%", "50%")), 5.0).marks == ()
 
 
 def test_strides_are_round():
