@@ -54,6 +54,20 @@ def test_an_experiment_fits_on_a_screen_and_names_its_paper(gallery):
         assert gallery.questions(text) and "bundled(" in text or "tiny(" in text, path.stem
 
 
+def test_every_shared_data_set_is_read_by_an_experiment(gallery):
+    shared = {
+        name
+        for path in (ROOT / "specs" / "data").glob("*.gbx")
+        for name in re.findall(r"^data (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(shared) > 20
+    read = set()
+    for path in gallery.experiments():
+        program, _ = read_program(path)
+        read |= {name for experiment in program.experiments if experiment.wanted for name in experiment.data}
+    assert shared - read == set()
+
+
 def test_a_change_in_an_imported_file_is_noticed_and_a_comment_is_not(gallery, tmp_path):
     (tmp_path / "a.gbx").write_text('gbx 1\nimport "b.gbx"\n', encoding="utf-8")
     seen = []
