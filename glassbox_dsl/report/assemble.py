@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from glassbox_dsl.diagnostics import Findings, render
@@ -41,7 +42,7 @@ def page(spec: PageSpec, material: Material, run: RunInfo, manifest: RunManifest
     return Page(
         name=spec.name,
         title=spec.title or _title(spec, material),
-        subtitle=f"{manifest.sources[0].path}, run of {started}, on {models}",
+        subtitle=f"{PurePath(manifest.sources[0].path).name}, run of {started}, on {models}",
         status=run.status,
         facts=headlines(material, run, experiments),
         alarms=alarms(material, run, manifest, figures, claims),

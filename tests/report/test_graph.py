@@ -102,6 +102,8 @@ def test_each_size_has_a_drawing_of_its_own_and_the_page_shows_them(found):
         7,
     ]
     assert suited(CIRCUIT) == "graph"
+    kept = {(i.data, i.item) for i in found.items if i.kept and i.model == found.models[0].model}
+    assert figure.caption.startswith(f"found.c, from n = {len(kept)} items: a box is")
 
 
 def test_a_circuit_that_keeps_nothing_says_so(found):

@@ -55,10 +55,12 @@ def test_measures_of_the_same_cells_can_colour_a_grid(figure):
     found = figure()
     assert [tint.name for tint in found.tints] == ["probability", *UNITS] and found.colour == 0
     assert found.tints[1].log and found.tints[3].signed and found.tints[2].unit == "nats"
-    assert found.caption.endswith("The colour is the probability of the token, or place, spread, gap.")
+    rest = "place or spread or gap can be chosen in its place."
+    assert found.caption.endswith(f"The colour is the probability of the token; {rest}")
     square = found.first.squares[0][4]  # layer 2, position 4, item 0
     assert square.others == pytest.approx((5, 4.25, 1)) and found.step(square) == "p5"
     chosen = figure(color="place")
+    assert "The colour is place; the probability of the token or spread or gap can be" in chosen.caption
     assert chosen.colour == 1 and chosen.tints[1].high == 104
     assert chosen.step(square) == f"p{math.floor(10 * (1 - math.log(5) / math.log(104)) + 0.5)}"
     assert figure(color="gap").step(found.first.squares[2][0]) == "m10"

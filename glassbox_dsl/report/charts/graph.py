@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +117,7 @@ def build(item: ItemSpec, material: Material, key: str) -> GraphFigure:
     drawings = [drawing(titled(own, held, circuits), some) for held, some in circuits.items()]
     return GraphFigure(
         key=key, kind="graph", **heading(item, measure),
-        caption=f"{name}: {LEGEND}",
+        caption=f"{name}, from {counted(material, rows)}: {LEGEND}",
         sql=sql, notes=notes(circuits), drawings=tuple(drawings[:MOST_DRAWINGS]), tables=(listed(own, rows),),
     )  # fmt: skip
 
@@ -125,6 +126,14 @@ def still(item: ItemSpec, material: Material) -> tuple[Block, ...]:
     """The circuits of one item for paper. Raises as `build` does."""
     drawings = build(item, material, "still").drawings
     return tuple(Block(d.width, d.height, "circuit", d, d.title) for d in drawings)
+
+
+def counted(material: Material, rows: Sequence[dict[str, Any]]) -> str:
+    """How many items the circuits rest on: `n = 16 items`."""
+    wanted = {(row["model"], row["data"]) for row in rows}
+    kept = Counter((item.model, item.data) for item in material.items if item.kept)
+    found = sorted({kept[context] for context in wanted}) or [0]
+    return f"n = {found[0]} items" if len(found) == 1 else f"n = {found[0]} to {found[-1]} items"
 
 
 def notes(circuits: dict[tuple[Any, ...], list[dict[str, Any]]]) -> tuple[str, ...]:

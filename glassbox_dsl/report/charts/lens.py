@@ -73,7 +73,7 @@ def build(item: ItemSpec, material: Material, key: str) -> LensFigure:
         key=key,
         kind="lens",
         **heading(item, measure),
-        caption=caption(name, material, beside),
+        caption=caption(name, material, tints, colour),
         sql=";\n\n".join((sql, *queries)),
         notes=tuple(notes),
         tables=(listing(kept[0]),) if kept else (),
@@ -94,12 +94,14 @@ def still(item: ItemSpec, material: Material) -> tuple[Block, ...]:
     return words.grid(figure.first, tint, figure.colour), words.key(tint)
 
 
-def caption(name: str, material: Material, beside: Sequence[MeasureRow]) -> str:
-    """What a cell says, and of how many items."""
+def caption(name: str, material: Material, tints: Sequence[Tint], colour: int) -> str:
+    """What a cell says, and of how many items; what it is coloured by, and could be."""
     items = len({(item.data, item.item) for item in material.items if item.kept})
     what = f"{name}: the token that each cell makes most likely, the last layer on top. One item at a time (n = 1)"
-    colour = f", or {' or '.join(other.measure for other in beside)}" if beside else ""
-    return f"{what}; the run has {items}. The colour is the probability of the token{colour}."
+    names = ["the probability of the token", *(tint.name for tint in tints[1:])]
+    chosen = names.pop(colour)
+    rest = f"; {' or '.join(names)} can be chosen in its place" if names else ""
+    return f"{what}; the run has {items}. The colour is {chosen}{rest}."
 
 
 def others(measure: MeasureRow, material: Material) -> tuple[MeasureRow, ...]:
