@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from glassbox_dsl.diagnostics import Findings
-from glassbox_dsl.report.charts import histogram, scatter, text
+from glassbox_dsl.report.charts import histogram, scatter, table, text
 from glassbox_dsl.report.render import body
 from glassbox_dsl.report.spec import ItemSpec, suited
 from glassbox_dsl.store.query import query
@@ -224,6 +224,12 @@ def test_texts_of_one_cell_are_chosen_by_its_axis_and_too_many_are_left_out(text
     with pytest.raises(Findings) as found:
         text.build(item("text", ("say", "words"), alpha=3), texts, "f")
     assert [d.code for d in found.value.diagnostics] == ["GB654"]
+
+
+def test_a_table_of_texts_has_no_column_of_numbers(texts):
+    figure = table.build(item("table", ("say", "words")), texts, "f")
+    assert figure.tables[0].columns == ("model", "data", "item", "alpha", "text")
+    assert len(figure.tables[0].rows) == 32
 
 
 def test_numbers_are_no_texts(texts, material):

@@ -32,7 +32,8 @@ def build(item: ItemSpec, material: Material, key: str) -> Figure:
 def _rows(item: ItemSpec, material: Material, key: str) -> Figure:
     """The rows of a measure that has no numbers to average."""
     measure = material.measure(item.source)
-    sql = f"SELECT * EXCLUDE (run_id)\nFROM {material.table(measure, summary=False)}"
+    none = {"text": "run_id, value"}.get(measure.kind, "run_id")  # a text has no number
+    sql = f"SELECT * EXCLUDE ({none})\nFROM {material.table(measure, summary=False)}"
     found = material.ask(sql)
     left_out = max(0, len(found.rows) - MOST_ROWS)
     table = answer(found.columns, found.rows[:MOST_ROWS], left_out=left_out)
