@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from pathlib import Path
+from xml.etree.ElementTree import fromstring
 
 import pytest
 
@@ -116,6 +117,19 @@ def test_numbers_of_a_column_stand_with_their_points_above_each_other():
     assert tables.aligned([1.0, 3.0]) == ["1", "3"]
     for mixed in ([1e-9, 2.5], [0.1234567, 1234567.0], [math.inf, 1e20]):
         assert tables.aligned(mixed) == [exact(value) for value in mixed]
+
+
+def test_a_picture_in_a_page_is_lean_and_looks_the_same():
+    text = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><g role="graphics-symbol" aria-label="x: 1">'
+        '<path transform="translate(1.23456,-7.1e-7)" d="M2.5,0A2.555555,1" fill="#fff"/><text aria-hidden="true">'
+        "role &lt;b&gt; aria-x=&quot;1&quot; 3.14159</text></g></svg>"
+    )
+    found = vega.lean(text)
+    assert "aria-label" not in found and "graphics" not in found and 'fill="#fff"' in found
+    assert 'd="M2.5,0A2.56,1"' in found and "translate(1.23,-0.00)" in found
+    assert fromstring(found).find(".//{*}text").text == 'role <b> aria-x="1" 3.14159'
+    assert found.startswith("<svg") and vega.size(found) == (9, 9)
 
 
 def test_a_variable_says_which_axis_it_is_on():

@@ -272,6 +272,7 @@ def _panel(found: Scatter, title: str, pairs: tuple[Pair, ...], ends: Any, side:
     ]  # fmt: skip
     rows = [{k: v for k, v in row.items() if not isinstance(v, float) or math.isfinite(v)} for row in rows]
     base = alt.Chart(alt.InlineData(values=rows))
+    named = alt.Chart(alt.InlineData(values=[row for row in rows if row["before"] or row["behind"]]))
     scales = [alt.Scale(domain=list(end), nice=False, zero=False) for end in ends]
     x = alt.X("x:Q", title=_axis_title(found.across), scale=scales[0])
     y = alt.Y("y:Q", title=_axis_title(found.up), scale=scales[1])
@@ -284,7 +285,7 @@ def _panel(found: Scatter, title: str, pairs: tuple[Pair, ...], ends: Any, side:
     layers.append(base.mark_circle(size=26, opacity=0.6).encode(x=x, y=y, **tint))
     sides: tuple[tuple[str, Any, int], ...] = (("before", "right", -5), ("behind", "left", 5))
     for text, align, dx in sides:
-        letters = base.mark_text(align=align, dx=dx, dy=-4, fontSize=LETTERS, color=INK[theme])
+        letters = named.mark_text(align=align, dx=dx, dy=-4, fontSize=LETTERS, color=INK[theme])
         layers.append(letters.encode(x=x, y=y, text=f"{text}:N"))
     return alt.layer(*layers).properties(
         width=side, height=side, title=alt.TitleParams(headline(title, pairs), color=INK[theme], fontSize=12)
