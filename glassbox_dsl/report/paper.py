@@ -36,6 +36,7 @@ from glassbox_dsl.store.reader import open_reader
 FORMATS: Final = ("svg", "pdf", "png")
 THEME: Final = "light"
 PNG_SCALE: Final = 3.0  # 216 pixels to the inch
+MOST_SLANTED: Final = 32
 FONT: Final = "Helvetica, Arial, sans-serif"
 
 
@@ -215,16 +216,25 @@ def _rectangles(panel: Panel, colour: Any) -> Any:
     ]
     base = alt.Chart(alt.InlineData(values=rows), title=panel.title or alt.Undefined)
     width, height = (min(most, max(8, most / n)) * n for n, most in ((len(xs), 360), (len(ys), 260)))
-    x = alt.X("x:N", title=panel.x.title, scale=alt.Scale(domain=xs), axis=_axis(slanted=bool(panel.x.marks)))
-    y = alt.Y("y:N", title=panel.y.title, scale=alt.Scale(domain=ys), axis=_axis(slanted=False))
+    x = alt.X(
+        "x:N", title=panel.x.title, scale=alt.Scale(domain=xs), axis=_axis(len(xs) if panel.x.marks else 0)
+    )
+    y = alt.Y("y:N", title=panel.y.title, scale=alt.Scale(domain=ys), axis=_axis())
     drawn = base.mark_rect().encode(x=x, y=y, color=colour)
     return drawn.properties(width=min(width, 420), height=min(height, 300))
 
 
-def _axis(slanted: bool) -> Any:
+def _axis(slanted: int = 0) -> Any:
+    """An axis without a line; of `slanted` labels all are drawn where they have room beside each other."""
     import altair as alt
 
-    return alt.Axis(labelAngle=-50 if slanted else 0, labelOverlap="greedy", ticks=False, domain=False)
+    crowded = not 0 < slanted <= MOST_SLANTED
+    return alt.Axis(
+        labelAngle=-50 if slanted else 0,
+        labelOverlap="greedy" if crowded else False,
+        ticks=False,
+        domain=False,
+    )
 
 
 def _names(labels: tuple[str, ...], marks: tuple[Any, ...]) -> list[str]:

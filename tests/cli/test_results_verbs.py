@@ -153,6 +153,7 @@ def test_a_matrix_shows_each_cell_with_its_number(
     assert len(cells) == len(rows.rows) == 56
     shown = sorted(float(c.rsplit("recovered: ", 1)[1].replace("−", "-")) for c in cells)
     assert shown == pytest.approx(sorted(rows.column("mean")), rel=1e-6)
+    assert {"9 s2", "10 _gave", "13 last"} <= {e.text for e in root.iter() if e.tag.endswith("text")}
     assert "Where it is" in text and "http" not in text.replace("http://www.w3.org", "")
 
 
