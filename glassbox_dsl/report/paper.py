@@ -87,8 +87,12 @@ def _content(item: ItemSpec, material: Material, form: str) -> bytes:
 
 def _item(material: Material, source: tuple[str, str], options: Mapping[str, Any]) -> ItemSpec:
     """The item to draw: what is asked for, over what the reports of the file say of the source."""
-    patterns = any((r.experiment, r.record) == source for r in material.records)
-    usual = "attention" if patterns else suited(material.measure(source))
+    measures = {(m.experiment, m.measure): m for m in material.measures}
+    records = {(r.experiment, r.record) for r in material.records}
+    if source not in measures and source not in records:
+        known = [".".join(name) for name in (*measures, *sorted(records))]
+        raise Findings([errors.no_source("measure", ".".join(source), known)])
+    usual = suited(measures[source]) if source in measures else "attention"
     asked = {name: value for name, value in options.items() if name != "kind"}
     kind = options.get("kind")
     for page in page_specs(material.reader.manifest(material.run_id), material):

@@ -161,6 +161,12 @@ def test_kinds_that_have_no_picture_are_refused(db, capsys):
     assert "GB651" in said and "lens" in paper.drawable() and "table" not in paper.drawable()
 
 
+def test_a_slip_in_the_name_of_a_record_is_seen(db, capsys):
+    assert answer(["figure", str(db), "order.patern"]) == 1
+    said = capsys.readouterr().err
+    assert "GB652" in said and "`order.patterns`" in said
+
+
 def test_the_first_grid_is_what_a_page_shows_without_a_script(material):
     item = ItemSpec(kind="lens", source=("lens", "shown"))
     figure, (grid, key) = lens.build(item, material, "f"), lens.still(item, material)
