@@ -7,8 +7,9 @@ gradients (Hanna et al. 2024, arXiv:2403.17806) slopes are averaged on the way b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -111,27 +112,28 @@ class Circuits:
     def _scored(self, expr: Found) -> NDArray[np.float64]:
         if expr.kind == "eap":
             self._check(expr.metric)
-        edges = self.edges
+        gradients, edges = Gradients(self.evaluator), self.edges
+        gradients.check(expr.metric)
+        wanted = gradients.wanted(expr.metric, expr.clean.run)
+        known = gradients.known(wanted)
         table = torch.zeros(edges.n_receivers, edges.n_senders, dtype=torch.float64)
-        made = self.context.results[expr.clean.run, None].made
-        for step in range(expr.steps):
-            shifts = self._shifts(expr, (step + 0.5) / expr.steps) if expr.kind == "eap_ig" else None
-            batches = Gradients(self.evaluator).slopes(
-                expr.metric, expr.clean.run, edges.inputs, shifts, tokens=self.tokens
-            )
-            for rows, gradient in batches:
-                sent = self.sent(expr, rows)
-                for key in edges.inputs:
-                    part = contracted(gradient.slopes[key], sent[:, : edges.reach_of(key)])
-                    table[edges.read_at(key), : edges.reach_of(key)] += part / expr.steps
-        found: NDArray[np.float64] = table.numpy()[edges.there] / max(int(made.sum()), 1)
+        for rows in gradients.batches(wanted, tokens=self.tokens):
+            clean, corrupt = self.both(expr, rows, watched(self.context.instrument, edges))
+            sent, way = self._sent(clean, corrupt), corrupt[EMBED] - clean[EMBED]
+            del clean, corrupt
+            slopes = Slopes.of(edges, sent)
+            for step in range(expr.steps):
+                shift = {} if expr.kind == "eap" else {EMBED: _along(way, (step + 0.5) / expr.steps)}
+                gradients.batch(expr.metric, wanted, rows, (), shift, known, slopes.noted())
+            slopes.add_scores(sent, table)
+        n_items = max(int(self.context.results[expr.clean.run, None].made.sum()), 1)
+        found: NDArray[np.float64] = table.numpy()[edges.there] / expr.steps / n_items
         if not np.isfinite(found).all():
             raise Findings([errors.no_gradient(expr.span, "an edge moves a value by infinity")])
         return found
 
-    def sent(self, expr: Found, rows: Rows) -> Tensor:
+    def _sent(self, clean: Outputs, corrupt: Outputs) -> Tensor:
         """How far what each sender adds to the stream moves when it is the other run's: [row, sender, pos, dim]."""
-        clean, corrupt = self.both(expr, rows, watched(self.context.instrument, self.edges))
         parts = [self._moved(key, clean, corrupt) for key in self.edges.outputs]
         return torch.cat(parts, 1)
 
@@ -153,15 +155,6 @@ class Circuits:
         clean, corrupt = (outputs(self.context, use, env, keys) for use in (expr.clean, expr.corrupt))
         return clean, corrupt
 
-    def _shifts(self, expr: Found, share: float) -> Mapping[SiteKey, Shift]:
-        """Embeddings moved from those of the clean run to those of the other by a share of the way."""
-
-        def shift(rows: Rows) -> Tensor:
-            clean, corrupt = self.both(expr, rows, [EMBED])
-            return share * (corrupt[EMBED] - clean[EMBED])
-
-        return {EMBED: shift}
-
     def _check(self, metric: Expr) -> None:
         """A divergence is expanded away from its minimum."""
         for call in nodes.everything(metric):
@@ -172,11 +165,42 @@ class Circuits:
                     raise Findings([errors.no_gradient(call.span, why)])
 
 
-def contracted(slopes: Tensor, sent: Tensor) -> Tensor:
-    """Slopes [row, (head,) pos, dim] times what is sent [row, sender, pos, dim]: [head or 1, sender], float64."""
-    slopes = slopes if slopes.ndim == 4 else slopes[:, None]
-    per_row = torch.matmul(slopes.flatten(2), sent.to(slopes).flatten(2).transpose(1, 2))
-    return per_row.double().sum(0).cpu()
+def _along(way: Tensor, share: float) -> Shift:
+    """Embeddings moved from those of the clean run to those of the other by a share of the way."""
+    return lambda _: share * way
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """The slopes of a metric in what every receiver reads, [row, receiver, pos, dim]: a sum over passes."""
+
+    edges: Edges
+    data: Tensor
+
+    @classmethod
+    def of(cls, edges: Edges, sent: Tensor) -> Slopes:
+        """None yet, for rows of which `sent` [row, sender, pos, dim] is known."""
+        rows, _, length, width = sent.shape
+        return cls(edges, sent.new_zeros(rows, edges.n_receivers, length, width))
+
+    def noted(self) -> dict[SiteKey, Callable[[Tensor], None]]:
+        """What adds the slope at each site where receivers read."""
+        return {key: self._adding(self.data[:, self.edges.read_at(key)]) for key in self.edges.inputs}
+
+    @staticmethod
+    def _adding(here: Tensor) -> Callable[[Tensor], None]:
+        def add(slope: Tensor) -> None:
+            here.add_(slope if slope.ndim == 4 else slope[:, None])
+
+        return add
+
+    def add_scores(self, sent: Tensor, table: Tensor) -> None:
+        """Add slopes times what is sent, summed over rows, positions and channels, to a table [receiver, sender]."""
+        for reach, same in groupby(self.edges.inputs, self.edges.reach_of):
+            places = [self.edges.read_at(key) for key in same]
+            here = slice(places[0].start, places[-1].stop)
+            flat = self.data[:, here].flatten(2), sent[:, :reach].to(self.data).flatten(2)
+            table[here, :reach] += torch.matmul(flat[0], flat[1].transpose(1, 2)).double().sum(0).cpu()
 
 
 def largest(scores: NDArray[np.float64], k: int, *, signed: bool) -> Mask:

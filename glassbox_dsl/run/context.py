@@ -20,6 +20,7 @@ from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.named import Named
+from glassbox_dsl.vocabulary.keys import SiteKey
 
 if TYPE_CHECKING:
     from glassbox_dsl.run.fits import Fitted
@@ -55,7 +56,8 @@ class Context(Setting):
     """A setting with its model and what was run. `other` gives the same experiment's context elsewhere.
 
     `usable`: whether enough items of a data set are kept for a model. `direct`: metrics of two runs are made from the
-    logits of both. `make` makes a run by name, where runs are made when they are first read.
+    logits of both. `make` makes a run by name, where runs are made when they are first read. `sent` is what the run that kept
+    circuits heard last put out.
     """
 
     instrument: Instrument
@@ -70,6 +72,7 @@ class Context(Setting):
     generated: dict[str, dict[tuple[int, int], tuple[int, ...]]] = field(default_factory=dict)
     gradients: dict[object, Gradient] = field(default_factory=dict)
     scores: dict[object, NDArray[np.float64]] = field(default_factory=dict)
+    sent: tuple[object, dict[SiteKey, Tensor]] | None = None
 
     def home(self, experiment: str) -> Context:
         """The context of an experiment on the same model and data."""

@@ -102,6 +102,7 @@ class RunMaker:
             self._pass(wanted, results, rows, extension)
             if extension is None:
                 self.progress.advance(len(rows.cells))
+        self.context.sent = None
         self.keeping.fill(results, left_out, instead)
         self.keeping.finish(results, wanted)
 

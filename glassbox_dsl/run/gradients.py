@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -57,6 +57,22 @@ class Gradient:
 Write = Callable[[Tensor], Tensor]
 Shift = Callable[[Rows], Tensor]
 """What is added to a site in the rows of a batch, [row, the site's axes, feature]."""
+
+
+class Noted(torch.autograd.Function):
+    """A value as it is; the way back shows its slope, so that no leaf has to be added to it and no slope kept."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, note: Callable[[Tensor], None]) -> Tensor:
+        """`note` is given the slope when it is known."""
+        ctx.note = note
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        """The slope, noted."""
+        ctx.note(slope)
+        return slope, None
 
 
 @dataclass(frozen=True)
@@ -142,11 +158,11 @@ class Gradients:
         tokens: int = GRADIENT_TOKENS,
     ) -> Iterator[tuple[Rows, Gradient]]:
         """The same batch by batch, of about so many tokens: [row, the site's axes, feature], where the pass made it."""
-        self._check(scalar)
+        self.check(scalar)
         wanted = self.wanted(scalar, run)
         known = self.known(wanted)
         for rows in self.batches(wanted, only, tokens):
-            yield rows, self._batch(scalar, wanted, rows, keys, shifts or {}, known)
+            yield rows, self.batch(scalar, wanted, rows, keys, shifts or {}, known)
 
     def wanted(self, scalar: Expr, run: str) -> Wanted:
         """What a number reads of a run."""
@@ -156,7 +172,7 @@ class Gradients:
         wanted.taps = [tap for tap in wanted.taps if tap.other is None]
         return wanted
 
-    def _check(self, scalar: Expr) -> None:
+    def check(self, scalar: Expr) -> None:
         """No answer is scored in passes of its own, one for each of its tokens."""
         counts = self.context.data.token_counts
         for node in nodes.everything(scalar):
@@ -180,7 +196,7 @@ class Gradients:
                 )
         return found
 
-    def _batch(
+    def batch(
         self,
         scalar: Expr,
         wanted: Wanted,
@@ -188,14 +204,15 @@ class Gradients:
         keys: Sequence[SiteKey],
         shifts: Mapping[SiteKey, Shift],
         known: RunResults,
+        noted: Mapping[SiteKey, Callable[[Tensor], None]] | None = None,
     ) -> Gradient:
-        """One pass and its gradient."""
+        """One pass and its gradient; `noted` are shown the slopes of more sites."""
         results, found = copied(known), Gradient()
         with torch.enable_grad():
-            leaves, values = self.opened_pass(wanted, rows, keys, shifts, results)
+            leaves, values = self.opened_pass(wanted, rows, keys, shifts, results, noted or {})
             number = self.number(scalar, wanted.run, results)
             found.numbers = self._numbers(number, wanted, rows, known)
-            if not keys:
+            if not leaves:
                 return found
             data = number.data if number.present is None else number.data[number.full_presence()]
             whole = data.sum()
@@ -243,8 +260,10 @@ class Gradients:
         keys: Sequence[SiteKey],
         shifts: Mapping[SiteKey, Shift],
         results: RunResults,
+        noted: Mapping[SiteKey, Callable[[Tensor], None]] | None = None,
     ) -> tuple[dict[SiteKey, Tensor], dict[SiteKey, Tensor]]:
         """A pass whose results carry graphs: the leaves at the sites, and the sites' values without them."""
+        noted = noted or {}
         leaves: dict[SiteKey, Tensor] = {}
         values: dict[SiteKey, Tensor] = {}
         # What shifts come to may take passes, and none runs inside another.
@@ -255,6 +274,11 @@ class Gradients:
                 value = value if edited is None else edited(value)
                 if key in ways:
                     value = value + ways[key][tuple(slice(0, n) for n in value.shape)].to(value)
+                if key in noted:
+                    if not value.requires_grad:  # what is noted behind it may not depend on anything else
+                        leaves[key] = values[key] = value.new_zeros((), requires_grad=True)
+                        value = value + leaves[key]
+                    return Noted.apply(value, noted[key])  # type: ignore[no-any-return, no-untyped-call]
                 if key not in keys:
                     return value
                 leaves[key], values[key] = torch.zeros_like(value, requires_grad=True), value
@@ -263,7 +287,7 @@ class Gradients:
             return write
 
         def around(edits: Mapping[SiteKey, Write]) -> dict[SiteKey, Write]:
-            return {key: opened(key, edits.get(key)) for key in (*edits, *ways, *keys)}
+            return {key: opened(key, edits.get(key)) for key in (*edits, *ways, *keys, *noted)}
 
         self.passed(wanted, rows, results, around, gradients=True)
         return leaves, values

@@ -6,7 +6,7 @@ and normed projections and rotary positions are the model's own. Nothing is comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,31 +26,43 @@ Divisor = tuple[torch.Tensor, torch.Tensor]
 class Followed(torch.autograd.Function):
     """Queries, keys or values of all heads as made of their own copies, with the gradient of these alone.
 
-    What is made is known already: only in the way back each head's part of the layer is run again, on its copy.
+    What is made is known already: only in the way back the layer is run again on the copies, once where all heads read
+    the same.
     """
 
     @staticmethod
-    def forward(ctx: Any, copies: torch.Tensor, made: torch.Tensor, of_head: OfHead) -> torch.Tensor:
+    def forward(ctx: Any, copies: torch.Tensor, made: torch.Tensor, made_of: MadeOf) -> torch.Tensor:
         """`made` [batch, head, pos, d_head], of `copies` [batch, head, pos, dim]."""
         ctx.save_for_backward(copies)
-        ctx.of_head = of_head
+        ctx.made_of = made_of
         return made.clone()
 
     @staticmethod
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """The slope of the copies, head by head."""
+        """The slope of the copies, each through its own head alone."""
         [copies] = ctx.saved_tensors
         found = torch.zeros_like(copies)
-        for head in range(copies.shape[1]):
-            if bool(slope[:, head].any()):
-                with torch.enable_grad():
-                    rows = copies[:, head].detach().requires_grad_()
-                    made = ctx.of_head(head)(rows)
-                [found[:, head]] = torch.autograd.grad(made, rows, slope[:, head])
+        heads = [head for head in range(copies.shape[1]) if bool(slope[:, head].any())]
+        for some in [heads] if bool((copies == copies[:, :1]).all()) else [[head] for head in heads]:
+            if some:
+                found[:, some] = _slopes(ctx.made_of, copies[:, some[0]], slope, some)
         return found, None, None
 
 
-OfHead = Callable[[int], Callable[[torch.Tensor], torch.Tensor]]
+MadeOf = Callable[[torch.Tensor], torch.Tensor]
+"""What all heads make of the same rows: [batch, pos, dim] to [batch, head, pos, d_head]."""
+
+
+def _slopes(made_of: MadeOf, rows: torch.Tensor, slope: torch.Tensor, heads: list[int]) -> torch.Tensor:
+    """How rows [batch, pos, dim] move a number through each of some heads alone: [batch, of `heads`, pos, dim]."""
+    with torch.enable_grad():
+        rows = rows.detach().requires_grad_()
+        made = made_of(rows)[:, heads]
+    apart = made.new_zeros(len(heads), *made.shape)
+    for place, head in enumerate(heads):
+        apart[place, :, place] = slope[:, head]
+    [found] = torch.autograd.grad(made, rows, apart, is_grads_batched=True)
+    return found.transpose(0, 1)
 
 
 @dataclass
@@ -63,6 +75,7 @@ class HeadCopies:
     followed: dict[str, torch.Tensor] = field(default_factory=dict)
     call: Call | None = None
     divisor: Divisor | None = None
+    made: dict[str, torch.Tensor] | None = None
 
     def shown(self, stream: torch.Tensor) -> torch.Tensor:
         """The stream [batch, pos, dim] as every head reads it: [batch, head, pos, dim], without copying."""
@@ -107,7 +120,11 @@ class HeadCopies:
         """What `shared` does, for q and k before rotary positions."""
         args, kwargs = self._recorded()[0]
         own = replace(
-            self, written={**self.written}, followed={**self.followed}, call=unturned_call(args, kwargs)
+            self,
+            written={**self.written},
+            followed={**self.followed},
+            call=unturned_call(args, kwargs),
+            made=None,
         )
         return own.shared(made)
 
@@ -122,25 +139,23 @@ class HeadCopies:
         """Queries, keys or values [batch, head, pos, d_head] with those of the written copies."""
         if site in self.followed:
             copies = self.followed.pop(site)
-            made = self._exchanged(site, now.detach())
-            return Followed.apply(copies, made, lambda head: self._of_head(site, head, *self._recorded()))  # type: ignore[no-any-return, no-untyped-call]
+            made, (call, divisor) = self._exchanged(site, now.detach()), self._recorded()
+            return Followed.apply(copies, made, lambda rows: self._made(site, rows, call, divisor))  # type: ignore[no-any-return, no-untyped-call]
         return self._exchanged(site, now)
 
     def _exchanged(self, site: str, now: torch.Tensor) -> torch.Tensor:
         """The same with those of the copies that changed alone."""
         if site not in self.written:
             return now
+        if self.made is None:
+            self.made = self._made_together()
         copies, moved = self.written.pop(site)
-        now, several = now.clone(), int(moved.sum(1).max())
-        alike = same_copies(copies, moved) if several > 1 else []
-        if 0 < len(alike) < several:
-            for heads in alike:
-                made = self._made(site, copies[:, heads[0]], *self._recorded())
-                now[:, heads] = torch.where(moved[:, heads, :, None], made[:, heads], now[:, heads])
-            return now
+        if site in self.made:
+            return torch.where(moved[..., None], self.made.pop(site), now)
         # The n-th changed head of every row at once: a sweep over heads changes one in each row.
+        now = now.clone()
         order = moved.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
-        for place in range(several):
+        for place in range(_several(moved)):
             head = order[:, place, None, :, None]
             made = self._made(site, _at(copies, head)[:, 0], *self._recorded())
             there = moved.gather(1, head[..., 0])[..., None]
@@ -148,24 +163,39 @@ class HeadCopies:
             now.scatter_(1, head.expand_as(own), own)
         return now
 
+    def _made_together(self) -> dict[str, torch.Tensor]:
+        """By site [batch, head, pos, d_head], where it takes fewer calls to make equal copies of all sites together."""
+        found: dict[str, torch.Tensor] = {}
+        groups, apart = same_copies(self.written), sum(_several(moved) for _, moved in self.written.values())
+        if len(groups) >= apart:
+            return found
+        for group in groups:
+            site, head = group[0]
+            every = self._all_made(self.written[site][0][:, head], *self._recorded())
+            for site in dict.fromkeys(site for site, _ in group):
+                heads, made = [head for own, head in group if own == site], every[COPIES.index(site)]
+                made = repeat_heads(made, self.n_heads // made.shape[1])
+                if site not in found:
+                    found[site] = torch.zeros_like(made)
+                found[site][:, heads] = made[:, heads]
+        return found
+
     def _recorded(self) -> tuple[Call, Divisor | None]:
         """What the layer was called with, and its written divisor: what it makes of a copy depends on them."""
         if self.call is None:
             raise InternalError("a layer met its attention before it was called")
         return self.call, self.divisor
 
-    def _of_head(
-        self, site: str, head: int, call: Call, divisor: Divisor | None
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """What one head makes of its own copy: rows [batch, pos, dim] to [batch, pos, d_head]."""
-        return lambda rows: self._made(site, rows, call, divisor)[:, head]
-
     def _made(self, site: str, rows: torch.Tensor, call: Call, divisor: Divisor | None) -> torch.Tensor:
         """What the layer makes of rows [batch, pos, dim] where attention would begin: [batch, head, pos, d_head]."""
+        made = self._all_made(rows, call, divisor)[COPIES.index(site)]
+        return repeat_heads(made, self.n_heads // made.shape[1])
+
+    def _all_made(self, rows: torch.Tensor, call: Call, divisor: Divisor | None) -> Made:
+        """The same for queries, keys and values, with one for each group of heads."""
         args, kwargs = call
         with self._frozen_norm(divisor):
-            made = stopped_at_attention(lambda: self.layer.layer(rows, *args, **kwargs))[COPIES.index(site)]
-        return repeat_heads(made, self.n_heads // made.shape[1])
+            return stopped_at_attention(lambda: self.layer.layer(rows, *args, **kwargs))
 
     @contextmanager
     def _frozen_norm(self, divisor: Divisor | None) -> Iterator[None]:
@@ -196,16 +226,29 @@ def recorded_by(copies: Iterable[HeadCopies]) -> Iterator[None]:
         yield
 
 
-def same_copies(copies: torch.Tensor, moved: torch.Tensor) -> list[list[int]]:
-    """Heads with a changed copy, those together that read the same: copies [batch, head, pos, dim]."""
-    groups: list[list[int]] = []
-    for head in moved.any(0).any(-1).nonzero()[:, 0].tolist():
-        own = next((g for g in groups if torch.equal(copies[:, g[0]], copies[:, head])), None)
-        if own is None:
-            groups.append([head])
-        else:
-            own.append(head)
-    return groups
+Written = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+"""By site: copies [batch, head, pos, dim], and which of them changed [batch, head, pos]."""
+
+
+def same_copies(written: Written) -> list[list[tuple[str, int]]]:
+    """Sites and heads with a changed copy, those together that read the same in every row."""
+    groups: dict[float, list[list[tuple[str, int]]]] = {}
+    for site, (copies, moved) in written.items():
+        sums = copies.sum((0, 2, 3)).tolist()  # what is equal has one sum: only then is it compared
+        for head in moved.any(0).any(-1).nonzero()[:, 0].tolist():
+            near = groups.setdefault(sums[head], [])
+            first = ((g, written[g[0][0]][0][:, g[0][1]]) for g in near)
+            own = next((g for g, copy in first if torch.equal(copy, copies[:, head])), None)
+            if own is None:
+                near.append([(site, head)])
+            else:
+                own.append((site, head))
+    return [group for near in groups.values() for group in near]
+
+
+def _several(moved: torch.Tensor) -> int:
+    """How many heads changed in one row at most, of [batch, head, pos]."""
+    return int(moved.sum(1).max())
 
 
 def _at(heads: torch.Tensor, head: torch.Tensor) -> torch.Tensor:

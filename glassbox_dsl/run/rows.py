@@ -94,7 +94,9 @@ class Batches:
         keys = np.stack([variants, lengths, starts], 1)
         for key in np.unique(keys, axis=0).tolist():
             mine = np.flatnonzero((keys == key).all(1))
-            for part in portions(mine, self._batch_rows(wanted, key[1])):
+            size = self._batch_rows(wanted, key[1])
+            # What edges carry is made once for some items, and rows of one cell miss the same edges.
+            for part in apart(mine, cells, items, size) if by_full_passes(run) else portions(mine, size):
                 yield Rows(cells[part], items[part], key[0], key[1], key[2])
 
     def _batch_rows(self, wanted: Wanted, length: int) -> int:
@@ -129,3 +131,12 @@ class Batches:
 def portions(rows: Integers, size: int) -> list[Integers]:
     """Rows in pieces of at most a size."""
     return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+def apart(rows: Integers, cells: Integers, items: Integers, size: int) -> list[Integers]:
+    """Rows of one cell each in pieces of at most a size, those of some items one after the other."""
+    found = []
+    for block in portions(np.unique(items[rows]), size):
+        mine = rows[np.isin(items[rows], block)]
+        found += [mine[cells[mine] == cell] for cell in np.unique(cells[mine])]
+    return found
