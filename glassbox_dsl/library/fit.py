@@ -31,11 +31,14 @@ class Solution:
 class Judge(Protocol):
     """What the model makes of vectors put in the place of those of some examples."""
 
-    def __call__(self, vectors: Floats, rows: Integers) -> tuple[Floats, Floats]:
-        """The loss of each vector [n, dim] in nats [n], and the slope of its loss [n, dim].
+    def slopes(self, vectors: Floats, rows: Integers) -> Floats:
+        """The slope of the loss, in nats, of each vector [n, dim] in that vector.
 
         `rows` [n] says which of the examples each vector belongs to.
         """
+
+    def losses(self, vectors: Floats) -> Floats:
+        """The loss of a vector for each example [n, dim], in nats: [n]."""
 
     def right(self, vectors: Floats) -> Floats:
         """Whether the model gives the answer with a vector for each example [n, dim]: 1 or 0, [n]."""

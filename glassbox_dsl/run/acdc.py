@@ -23,12 +23,12 @@ from glassbox_dsl.plan.demand import Wanted
 from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.run.context import RunResults
-from glassbox_dsl.run.gradients import Gradients, Write, copied
+from glassbox_dsl.run.gradients import Entered, Gradients, Write, copied
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.kept_edges import Outputs, Rest, watched
 from glassbox_dsl.run.rows import BATCH_SENT, Rows
-from glassbox_dsl.run.steps import boundary
-from glassbox_dsl.vocabulary.keys import HEAD, STREAM, SiteKey
+from glassbox_dsl.run.steps import behind
+from glassbox_dsl.vocabulary.keys import SiteKey
 
 if TYPE_CHECKING:
     from glassbox_dsl.run.circuits import Circuits
@@ -180,7 +180,7 @@ class Removal:
         )  # fmt: skip
 
         def around(edits: Mapping[SiteKey, Write]) -> dict[SiteKey, Write]:
-            found = {key: edits[key] for key in edits if behind(key, start)}
+            found = {**edits}
             for key in self.edges.inputs:
                 if behind(key, start) or key.site == "resid_post":
                     found[key] = rest.changing(key, found.get(key))
@@ -189,19 +189,10 @@ class Removal:
                     found[key] = rest.watching(key, found.get(key))
             return found
 
-        entered = None if start == 0 else (start, _times(batch.streams[start], n))
-        self.gradients.passed(self.wanted, tried, results, around, gradients=False, start=entered)
+        entered = Entered() if start == 0 else Entered(start, _times(batch.streams[start], n))
+        self.gradients.passed(self.wanted, tried, results, around, gradients=False, entered=entered)
 
 
 def _times(value: Tensor, n: int) -> Tensor:
     """A batch of rows n times over."""
     return value.repeat(n, *[1] * (value.ndim - 1))
-
-
-def behind(key: SiteKey, start: int) -> bool:
-    """Whether a pass that begins with the stream that enters a layer comes by a site behind that stream."""
-    if start == 0 or key.site in HEAD:
-        return True
-    if key.site in STREAM:
-        return boundary(key) > start
-    return key.layer is not None and key.layer >= start

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,26 +12,36 @@ import torch
 from torch import Tensor
 
 from glassbox_dsl.diagnostics import InternalError
-from glassbox_dsl.language.program import SiteRead
+from glassbox_dsl.language.program import MetricCall, Run, SiteRead
 from glassbox_dsl.language.technique_nodes import Fit, FitVariant
 from glassbox_dsl.library.coordinates import Floats, Integers
 from glassbox_dsl.library.fit import fit_kinds
+from glassbox_dsl.plan.copies import by_full_passes
+from glassbox_dsl.plan.demand import Wanted
 from glassbox_dsl.plan.indexing import narrowed
 from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.named import tensor
 from glassbox_dsl.run.read_places import axis_length, places_of
+from glassbox_dsl.run.rows import portions
 from glassbox_dsl.run.slopes import MeanSlope
+from glassbox_dsl.run.steps import boundary
 from glassbox_dsl.vocabulary.axes import ITEM
-from glassbox_dsl.vocabulary.keys import SiteKey
+from glassbox_dsl.vocabulary.keys import STREAM, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
 if TYPE_CHECKING:
+    from glassbox_dsl.run.context import RunResults
     from glassbox_dsl.run.fits import Fits
+    from glassbox_dsl.run.gradients import Entered, Gradient, Gradients
     from glassbox_dsl.run.rows import Rows
 
 LOGITS = 2**25
 """At most about so many logits are made at once, a few copies of each (128 MiB a copy)."""
+TOKENS = 512
+"""At most about so many tokens pass together with their graph."""
+DISTRIBUTIONS = 2**27
+"""At most about so many probabilities (512 MiB) are kept while a lens is trained."""
 Cell = tuple[int, ...]
 
 
@@ -52,39 +62,89 @@ def asked_of(
 
 @dataclass(frozen=True)
 class Readout:
-    """Judges states of the stream by what the model's end makes of them; `final` [n, dim]: what it is given itself."""
+    """Judges states of the stream by what the model's end makes of them; `final` [n, dim]: what it is given itself.
+
+    The loss is KL(final || state). Its slope in the logits is the difference of both distributions, so that what the
+    end makes of the final states is made once.
+    """
 
     instrument: Instrument
     final: Floats
 
-    def __call__(self, vectors: Floats, rows: Integers) -> tuple[Floats, Floats]:
-        """KL(final || vectors) of each [n], and its slope [n, dim]."""
-        size = max(1, LOGITS // self.instrument.facts.vocab_size)
-        parts = [self._some(vectors[i : i + size], rows[i : i + size]) for i in range(0, len(rows), size)]
-        losses, slopes = zip(*parts, strict=True)
-        return np.concatenate(losses), np.concatenate(slopes)
+    @cached_property
+    def wanted(self) -> Tensor | None:
+        """The model's own distributions [n, vocab], if there is room for them."""
+        if len(self.final) * self.instrument.facts.vocab_size > DISTRIBUTIONS:
+            return None
+        return torch.cat([self._given(rows) for rows in self._portions(np.arange(len(self.final)))])
 
-    def _some(self, vectors: Floats, rows: Integers) -> tuple[Floats, Floats]:
-        wanted = self._log_probs(torch.from_numpy(self.final[rows]).float())
-        with torch.enable_grad():
-            x = torch.from_numpy(vectors).float().requires_grad_()
-            losses = (wanted.exp() * (wanted - self._log_probs(x))).sum(-1)
-            [slopes] = torch.autograd.grad(losses.sum(), [x])
-        return losses.detach().double().cpu().numpy(), slopes.double().cpu().numpy()
+    def slopes(self, vectors: Floats, rows: Integers) -> Floats:
+        """The slope of the loss of each [n, dim]."""
+        parts = self._portions(np.arange(len(rows)))
+        return np.concatenate([self._slopes(vectors[part], rows[part]) for part in parts])
 
-    def _log_probs(self, x: Tensor) -> Tensor:
-        return self.instrument.unembed(x).float().log_softmax(-1)
+    def losses(self, vectors: Floats) -> Floats:
+        """The loss of a vector for each final state [n]."""
+        parts = self._portions(np.arange(len(self.final)))
+        return np.concatenate([self._losses(vectors[part], self.final[part]) for part in parts])
 
     def right(self, vectors: Floats) -> Floats:
         """No answer is asked for."""
         raise InternalError("a lens has no answer")
+
+    def _portions(self, rows: Integers) -> list[Integers]:
+        return portions(rows, max(1, LOGITS // self.instrument.facts.vocab_size))
+
+    def _given(self, rows: Integers) -> Tensor:
+        return self.instrument.unembed(torch.from_numpy(self.final[rows]).float()).float().softmax(-1)
+
+    def _slopes(self, vectors: Floats, rows: Integers) -> Floats:
+        with torch.enable_grad():
+            x = torch.from_numpy(vectors).float().requires_grad_()
+            logits = self.instrument.unembed(x)
+        wanted = self._given(rows) if self.wanted is None else self.wanted[tensor(rows).to(logits.device)]
+        off = logits.detach().float().softmax(-1).sub_(wanted)
+        [slopes] = torch.autograd.grad(logits, [x], off.to(logits))
+        return slopes.double().cpu().numpy()
+
+    def _losses(self, vectors: Floats, final: Floats) -> Floats:
+        found, wanted = (
+            self.instrument.unembed(torch.from_numpy(x).float()).float().log_softmax(-1)
+            for x in (vectors, final)
+        )
+        return (wanted.exp() * (wanted - found)).sum(-1).double().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Vectors of a fit that pass together: `mine` [n] says which of them, `index` [n] where they stand in the rows.
+
+    `shape` is that of the site in these rows; `entered` what their passes have in common.
+    """
+
+    rows: Rows
+    mine: Integers
+    index: tuple[Tensor, ...]
+    shape: tuple[int, ...]
+    entered: Entered
+
+    @property
+    def row(self) -> Tensor:
+        """The row of each vector [n]."""
+        return self.index[0]
+
+    def behind_first(self) -> tuple[Tensor, ...]:
+        """Where the vectors stand in passes that begin at their first position."""
+        row, *rest = self.index
+        return (row, *rest[:-1], rest[-1] - self.entered.first)
 
 
 @dataclass(frozen=True)
 class Interchange:
     """Judges vectors in the place of those of a run, one for each item of `mask`, by the answer that it gives then.
 
-    `x` [n, dim] is what the run has there itself, after its own edits.
+    `x` [n, dim] is what the run has there itself, after its own edits. Only what changes is run again: the layers from
+    that of the vectors on, at the positions from the first of theirs on.
     """
 
     fits: Fits
@@ -93,6 +153,7 @@ class Interchange:
     cell: Cell
     mask: Mask
     x: Floats
+    asked: dict[str, tuple[Wanted, RunResults]] = field(default_factory=dict)
 
     @cached_property
     def read(self) -> SiteRead:
@@ -118,41 +179,96 @@ class Interchange:
         return SiteKey(self.read.site, layer)
 
     @cached_property
-    def index(self) -> tuple[Tensor, ...]:
-        """The places of the vectors among [cell of the run, item, axes without the layer]."""
-        return tuple(tensor(places) for name, places in self.where.items() if name != "layer")
+    def gradients(self) -> Gradients:
+        """What takes the slopes."""
+        from glassbox_dsl.run.gradients import Gradients  # its passes evaluate edits, which evaluate values
 
-    def __call__(self, vectors: Floats, rows: Integers) -> tuple[Floats, Floats]:
-        """-log p(answer) of each [n], and its slope [n, dim]."""
-        found = self._made(vectors, "logprob", (self.key,))
-        numbers, slopes = found.numbers, found.slopes[self.key]
-        assert numbers is not None
-        losses = -numbers[self.index[:2]].double().numpy()
-        return losses[rows], -slopes[self.index].double().numpy()[rows]
+        return Gradients(self.fits.evaluator)
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """The vectors in batches of passes."""
+        wanted, known = self._asked("logprob")
+        only = np.zeros_like(known.made)
+        only[self.where["run"], self.where["item"]] = True
+        first, layer = self._begun(wanted.run)
+        longest = self.fits.context.data.longest
+        tokens = TOKENS * min(8, longest // max(1, longest - first))
+        return [
+            self._part(wanted, rows, layer, min(first, rows.length - 1))
+            for rows in self.gradients.batches(wanted, only, tokens)
+        ]
+
+    def _begun(self, run: Run) -> tuple[int, int]:
+        """The first position and the layer that passes begin at."""
+        if by_full_passes(run):
+            return 0, 0
+        layer = boundary(self.key) - 1 if self.key.site in STREAM else self.key.layer or 0
+        return int(self.where["pos"].min()), max(0, layer)
+
+    def _part(self, wanted: Wanted, rows: Rows, layer: int, first: int) -> Part:
+        context = self.fits.context
+        row_of = np.full(context.results[wanted.run.name, None].made.shape, -1)
+        row_of[rows.cells, rows.items] = np.arange(len(rows.cells))
+        row = row_of[self.where["run"], self.where["item"]]
+        mine = np.flatnonzero(row >= 0)
+        axes = [a for a in sites()[self.read.site].axes if a != "layer"]
+        shape = (len(rows.cells), *(axis_length(context, a, self.read.site) for a in axes))
+        index = (tensor(row[mine]), *(tensor(self.where[a][mine]) for a in axes))
+        return Part(rows, mine, index, shape, self.gradients.entered(wanted, rows, layer, first))
+
+    def slopes(self, vectors: Floats, rows: Integers) -> Floats:
+        """The slope of -log p(answer) of each [n, dim]."""
+        found = np.zeros_like(vectors)
+        for part, gradient in self._passed(vectors, "logprob", (self.key,)):
+            slopes = gradient.slopes[self.key][part.behind_first()]
+            found[part.mine] = -slopes.double().cpu().numpy()
+        return found[rows]
+
+    def losses(self, vectors: Floats) -> Floats:
+        """-log p(answer) of each [n]."""
+        return -self._numbers(vectors, "logprob")
 
     def right(self, vectors: Floats) -> Floats:
         """Whether the run's prediction is the answer."""
-        numbers = self._made(vectors, "correct", ()).numbers
-        assert numbers is not None
-        found: Floats = numbers[self.index[:2]].double().numpy()
+        return self._numbers(vectors, "correct")
+
+    def _numbers(self, vectors: Floats, metric: str) -> Floats:
+        found = np.zeros(len(vectors))
+        for part, gradient in self._passed(vectors, metric, ()):
+            assert gradient.numbers is not None
+            found[part.mine] = gradient.numbers[part.row].double().numpy()
         return found
 
-    def _made(self, vectors: Floats, metric: str, keys: tuple[SiteKey, ...]) -> Any:
-        from glassbox_dsl.run.gradients import Gradients  # its passes evaluate edits, which evaluate values
+    def _passed(
+        self, vectors: Floats, metric: str, keys: tuple[SiteKey, ...]
+    ) -> Iterator[tuple[Part, Gradient]]:
+        """Passes with the vectors in their places."""
+        wanted, known = self._asked(metric)
+        for part in self.parts:
+            change = torch.zeros(*part.shape, vectors.shape[1])
+            change[part.index] = torch.from_numpy(vectors[part.mine] - self.x[part.mine]).float()
+            shift = {self.key: partial(_same, change)}
+            yield (
+                part,
+                self.gradients.batch(
+                    self._scored(metric), wanted, part.rows, keys, shift, known, entered=part.entered
+                ),
+            )
 
-        context, scored = self.fits.context, self.variant.scored
-        assert scored is not None
-        made = context.results[self.read.run.run, None].made
-        axes = [a for a in sites()[self.read.site].axes if a != "layer"]
-        sizes = [axis_length(context, a, self.read.site) for a in axes]
-        change = torch.zeros(*made.shape, *sizes, vectors.shape[1])
-        change[self.index] = torch.from_numpy(vectors - self.x).float()
-        only = np.zeros_like(made)
-        only[self.where["run"], self.where["item"]] = True
+    def _scored(self, metric: str) -> MetricCall:
+        assert self.variant.scored is not None
+        return self.variant.scored.changed(metric=metric)
 
-        def shift(rows: Rows) -> Tensor:
-            return change[rows.places]
+    def _asked(self, metric: str) -> tuple[Wanted, RunResults]:
+        """What a metric reads of the run, and what of it is known."""
+        if metric not in self.asked:
+            call = self._scored(metric)
+            self.gradients.check(call)
+            wanted = self.gradients.wanted(call, self.read.run.run)
+            self.asked[metric] = wanted, self.gradients.known(wanted)
+        return self.asked[metric]
 
-        call = scored.changed(metric=metric)
-        gradients = Gradients(self.fits.evaluator)
-        return gradients.of(call, self.read.run.run, keys, {self.key: shift}, only)
+
+def _same(change: Tensor, _: Rows) -> Tensor:
+    return change

@@ -56,8 +56,8 @@ class Context(Setting):
     """A setting with its model and what was run. `other` gives the same experiment's context elsewhere.
 
     `usable`: whether enough items of a data set are kept for a model. `direct`: metrics of two runs are made from the
-    logits of both. `make` makes a run by name, where runs are made when they are first read. `sent` is what the run that kept
-    circuits heard last put out.
+    logits of both. `make` makes a run by name, where runs are made when they are first read. `sent` is what
+    the run that kept circuits heard last put out.
     """
 
     instrument: Instrument

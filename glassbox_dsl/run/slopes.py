@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,13 +22,17 @@ from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import RunResults
 from glassbox_dsl.run.named import tensor
 from glassbox_dsl.run.read_places import Places, places_of
+from glassbox_dsl.run.rows import portions
 from glassbox_dsl.vocabulary.axes import ITEM
+from glassbox_dsl.vocabulary.keys import COPIES
 
 if TYPE_CHECKING:
     from glassbox_dsl.run.fits import Fits
     from glassbox_dsl.run.gradients import Gradients
     from glassbox_dsl.run.rows import Rows
 
+TOGETHER = 4096
+"""About so many positions go back together, those of each coordinate counted."""
 Leaves = dict[int, Tensor]
 """By layer (0 for a site without): zeros [row, axes, feature] that are added to a site."""
 
@@ -43,7 +47,7 @@ class MeanSlope:
     train: Mask
 
     def made(self) -> Floats:
-        """[the fit's cells, dim of y, dim of x]: one pass a batch, and back once for each coordinate of y."""
+        """[the fit's cells, dim of y, dim of x]: one pass a batch, and back for each coordinate of y, many together."""
         from glassbox_dsl.run.gradients import Gradients  # its passes evaluate edits, which evaluate values
 
         if not self.train.any():
@@ -139,16 +143,32 @@ class MeanSlope:
             return
         where: Any = (*cell[: self.item], slice(None), *cell[self.item :])
         one = y[where]
-        for k in range(y.shape[-1]):
-            back = torch.autograd.grad(
-                one[..., k].sum(), list(leaves.values()), retain_graph=True, allow_unused=True
-            )
-            for layer, slope in zip(leaves, back, strict=True):
+        for some in portions(np.arange(y.shape[-1]), self._at_once(leaves)):
+            for layer, slope in zip(leaves, self._back(one, some, leaves), strict=True):
                 if slope is not None:
                     mine = np.flatnonzero(examples.layers == layer)
-                    part = slope[tuple(i[mine] for i in examples.index)].double().cpu().numpy()
-                    cells = total["slopes"].reshape(-1, y.shape[-1], part.shape[1])
-                    np.add.at(cells[:, k], examples.owners[mine], part)
+                    where = (slice(None), *(i[mine] for i in examples.index))
+                    part = slope[where].double().cpu().numpy().swapaxes(0, 1)
+                    cells = total["slopes"].reshape(-1, y.shape[-1], part.shape[2])
+                    np.add.at(cells, (examples.owners[mine][:, None], some[None]), part)
+
+    def _at_once(self, leaves: Leaves) -> int:
+        """How many coordinates go back together. Copies that heads read are followed one coordinate at a time."""
+        variants = self.fits.context.run(self.read.run.run).variants
+        if set(COPIES) & {self.read.site, *(edit.site for variant in variants for edit in variant.edits)}:
+            return 1
+        one = next(iter(leaves.values()))
+        return max(1, TOGETHER // (one.shape[0] * int(np.prod(one.shape[1:-1]))))
+
+    @staticmethod
+    def _back(y: Tensor, some: Integers, leaves: Leaves) -> Sequence[Tensor | None]:
+        """Slopes of the sums over examples of some coordinates [n] of y [example, dim]: [n, a leaf's axes]."""
+        ways = y.new_zeros(len(some), *y.shape)
+        ways[np.arange(len(some)), :, some] = 1
+        back = partial(torch.autograd.grad, y, list(leaves.values()), retain_graph=True, allow_unused=True)
+        if len(some) > 1:
+            return back(ways, is_grads_batched=True)
+        return [None if slope is None else slope[None] for slope in back(ways[0])]
 
 
 @dataclass(frozen=True)

@@ -458,3 +458,83 @@ def test_what_a_map_is_not(llama, gbx, value, said):
     assert any(said in f"{d.headline} {d.label}" for d in refused.value.diagnostics), (
         refused.value.diagnostics
     )
+
+
+def test_a_subspace_in_the_middle_of_a_prompt_of_an_edited_run(fam, gbx):
+    """Edits left of the vectors, below and above them hold in every step, though only what changes is run again."""
+    found = gbx(PROBED.text + """experiment e {
+  run base = forward(clean) {
+    mlp.out[0, first] *= 2
+    resid_post[0, a] *= 1.5
+    resid_post[1] *= 0.5
+    mlp.out[1, b] *= 3
+  }
+  fit das = das(base: base.resid_post[0, a], source: other.resid_post[0, a], answer: other_one, dim: 2, steps: 5,
+    rate: 0.05, test: 0.4)
+  measure inside = norm(project(other.resid_post[0, a], das))
+  measure iia = score(das)
+}""", fam)  # fmt: skip
+    items = PROBED.items(fam)
+    held = split_of(found, "inside", fam)
+    train, _ = indices(held)
+    added = "post_feedforward_layernorm" if fam.name == "gemma3_text" else "mlp"
+
+    def scaled(place, factor):
+        """A hook on what an MLP adds at a place."""
+
+        def run(module, args, out):
+            here = torch.ones(out.shape[-2], 1)
+            here[place] = factor
+            return out * here
+
+        return run
+
+    def passed(i, delta):
+        ids = items[i].clean
+        place = torch.zeros(len(ids), 1)
+        place[ids.last("a")] = 1
+        with ExitStack() as stack:
+            for layer, hook in ((0, scaled(0, 2)), (1, scaled(ids.last("b"), 3))):
+                module = layers(fam)[layer].get_submodule(added)
+                stack.callback(module.register_forward_hook(hook).remove)
+            return states(fam, ids, {0: lambda x: x * (1 + place / 2) + place * delta, 1: lambda x: x * 0.5})
+
+    inside, hits = subspace(fam, items, train.tolist(), held, passed, 5, 0.05)
+    same(found, "inside", {(fam.name, i): n for i, n in inside.items()}, 5e-3)
+    assert found.values["iia"][(fam.name,)] == pytest.approx(sum(hits.values()) / len(hits))
+
+
+def subspace(fam, items, train, held, passed, steps, rate):
+    """The basis of two directions at the span `a` by torch's Adam, and what it does to the items held out."""
+    import numpy as np
+
+    zero = torch.zeros(fam.plain.config.get_text_config().hidden_size)
+    own = [passed(i, zero)[0][0][items[i].clean.last("a")] for i in range(len(items))]
+    from_ = [states(fam, i.other)[0][0][i.other.last("a")] for i in items]
+    start = torch.from_numpy(np.random.default_rng(0).standard_normal((2, len(zero))))
+
+    def polar(rows):
+        rows = rows / torch.linalg.matrix_norm(rows.detach(), 2)
+        for _ in range(30):
+            rows = 1.5 * rows - 0.5 * rows @ rows.T @ rows
+        return rows
+
+    def logits(i, rows):
+        return passed(i, ((from_[i] - own[i]).double() @ rows.T @ rows).float())[1][-1]
+
+    def answer(i):
+        return fam.speak.one(" " + items[i].row["b"])
+
+    basis = polar(start).requires_grad_()
+    optimiser = torch.optim.Adam([basis], lr=rate)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        (sum(-logits(i, polar(basis)).log_softmax(-1)[answer(i)] for i in train) / len(train)).backward()
+        optimiser.step()
+        with torch.no_grad():
+            basis.copy_(polar(basis))
+    basis = basis.detach()
+    return (
+        {i: (basis @ from_[i].double()).norm() for i in held},
+        {i: float(logits(i, basis).argmax() == answer(i)) for i in held},
+    )

@@ -28,7 +28,7 @@ def compute(x: Floats, y: Floats, options: Mapping[str, Any], judge: Judge) -> S
     mean, square = np.zeros_like(basis), np.zeros_like(basis)
     for step in range(1, steps + 1):
         inside = change @ basis.T
-        _, slopes = judge(x + inside @ basis, rows)
+        slopes = judge.slopes(x + inside @ basis, rows)
         slope = tangent(basis, (inside.T @ slopes + (slopes @ basis.T).T @ change) / len(x))
         mean = FIRST * mean + (1 - FIRST) * slope
         square = SECOND * square + (1 - SECOND) * slope * slope

@@ -30,8 +30,7 @@ def compute(x: Floats, y: Floats, options: Mapping[str, Any], judge: Judge) -> S
     for step in range(steps):
         rows = next(batches)
         wide = np.concatenate([x[rows], np.ones((len(rows), 1))], 1)
-        _, slopes = judge(x[rows] + wide @ found, rows)
-        slope = wide.T @ slopes / len(rows)
+        slope = wide.T @ judge.slopes(x[rows] + wide @ found, rows) / len(rows)
         slope *= min(1.0, LARGEST / (float(np.linalg.norm(slope)) + 1e-6))
         slope += DECAY * found
         speed = MOMENTUM * speed + slope
@@ -49,10 +48,8 @@ def drawn(n: int, seed: int) -> Iterator[Integers]:
 
 def score(solution: Solution, x: Floats, y: Floats, judge: Judge) -> float:
     """The share of the logit lens's divergence from the final prediction that the map takes away."""
-    rows = np.arange(len(x))
-    tuned, _ = judge(x @ solution.directions.T + solution.offsets, rows)
-    plain, _ = judge(x, rows)
-    return explained(float(tuned.sum()), float(plain.sum()))
+    tuned = judge.losses(x @ solution.directions.T + solution.offsets)
+    return explained(float(tuned.sum()), float(judge.losses(x).sum()))
 
 
 FIT = FitKind(
