@@ -75,15 +75,11 @@ def measured(path: Path, results: Path) -> list[Claim]:
     import duckdb
 
     from glassbox_dsl.pipeline import run_file
-
-    class Quiet:
-        def stage(self, *_: object) -> None: ...
-        def advance(self, *_: object) -> None: ...
-        def say(self, *_: object) -> None: ...
+    from glassbox_dsl.plan.progress import Silent
 
     results.mkdir(parents=True, exist_ok=True)
     db = results / f"{path.stem}.duckdb"
-    done = run_file(path, db, None, Quiet())  # type: ignore[arg-type]
+    done = run_file(path, db, None, Silent())
     columns = ("experiment", "text", "model", "data", "holds", "left", "right", "cells")
     names = ", ".join(f'"{c}"' for c in columns)
     with duckdb.connect(str(db), read_only=True) as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,14 @@ class LineProgress:
             self.told = now
             complain(self._line(now - self.began))
 
+    @contextmanager
+    def within(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Lines of their own for the stage inside."""
+        inner = LineProgress(self.every_seconds)
+        inner.stage(name, total)
+        yield inner.advance
+        inner.close()
+
     def say(self, line: str) -> None:
         """Write the line."""
         complain(line)
@@ -94,6 +102,15 @@ class BarProgress:
         """Move the open bar."""
         if self.task is not None:
             self.bars.advance(self.task, n)
+
+    @contextmanager
+    def within(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar below the open one, as long as the stage inside goes on."""
+        task = self.bars.add_task(visible(name), total=total)
+        try:
+            yield lambda n: self.bars.advance(task, n)
+        finally:
+            self.bars.remove_task(task)
 
     def say(self, line: str) -> None:
         """Print the line above the bars."""

@@ -57,7 +57,8 @@ class FitKind:
     `asks` says what `compute` and `score` get of the model besides: a `Judge` of vectors that are read out by its end
     in the place of y [n, dim] (`readout`), or of vectors put in the place of x (`interchange`); or the mean slope
     [dim of y, dim of x] of y with respect to x (`slope`). `score(solution, x, y, asked)` rates such a fit on the
-    examples that were held out. `values` names the values it is made from; without them it takes one, x.
+    examples that were held out. `values` names the values it is made from; without them it takes one, x. `at_once`: at
+    most so many examples are in one step (None: all).
     """
 
     name: str
@@ -70,6 +71,7 @@ class FitKind:
     asks: Literal["", "readout", "interchange", "slope"] = ""
     score: Callable[[Solution, Floats, Floats, Any], float] | None = None
     values: tuple[str, ...] = ()
+    at_once: int | None = None
 
 
 @cache

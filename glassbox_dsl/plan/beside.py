@@ -7,13 +7,14 @@ attention twice (weights have no gradients).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
 from glassbox_dsl.language.gradients import swept_edits
-from glassbox_dsl.language.program import Expr, Reference, Run, Scrubbed, ScrubNode
-from glassbox_dsl.language.technique_nodes import Expansion, FitUse, GeneratedText, Grad
+from glassbox_dsl.language.program import Expr, Reference, Run, Scrubbed, ScrubNode, Value
+from glassbox_dsl.language.set_nodes import SetReference
+from glassbox_dsl.language.technique_nodes import Expansion, Fit, FitUse, GeneratedText, Grad
 from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.demand import Demand, Wanted, demand, want_both_logits
 from glassbox_dsl.plan.edit_cells import touched_layers
@@ -22,6 +23,7 @@ from glassbox_dsl.plan.jobs import Job
 from glassbox_dsl.plan.named import Integers, Mask, along, scalar
 from glassbox_dsl.plan.reads import reads_of_a_cell
 from glassbox_dsl.plan.rows import RowMaker
+from glassbox_dsl.plan.searching import Searching, Work, lengths_of
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.syntax.nodes import Node, everything
 from glassbox_dsl.vocabulary.sites import sites
@@ -61,7 +63,15 @@ def beside(setting: Setting, read: Demand, values: list[Node], cost: ModelCost) 
     told = dict.fromkeys(node.run.run for node in nodes if isinstance(node, GeneratedText))
     found += [counter.generated(setting.run(name)) for name in told]
     found += [counter.scrubbed(wanted) for wanted in read.ordered() if _claims(wanted.run)]
-    return found
+    return [*found, *(counter.searched(work) for work in _searched(setting, read, nodes, cost))]
+
+
+def _searched(setting: Setting, read: Demand, reached: list[Node], cost: ModelCost) -> Iterator[Work]:
+    """What searches for circuits, the runs that keep them, and fits need."""
+    searching = Searching(setting, cost)
+    for node in dict.fromkeys(node for node in reached if isinstance(node, Value | Fit)):
+        yield from searching.fit(node) if isinstance(node, Fit) else searching.circuit(node)
+    yield from filter(None, (searching.kept(wanted.run) for wanted in read.ordered()))
 
 
 def _reached(setting: Setting, read: Demand, values: list[Node]) -> Iterator[Node]:
@@ -71,15 +81,15 @@ def _reached(setting: Setting, read: Demand, values: list[Node]) -> Iterator[Nod
     while waiting:
         for node in everything(waiting.pop(0)):
             yield node
-            key = (
-                (node.kind, node.name) if isinstance(node, Reference) else ("fit", getattr(node, "fit", None))
-            )
+            key = ("fit", getattr(node, "fit", None))
+            if isinstance(node, Reference | SetReference):
+                key = (node.kind, node.name)
             if key in seen or key[1] is None:
                 continue
             seen.add(key)
             if isinstance(node, FitUse):
                 waiting.append(setting.experiment.fit(node.fit))
-            elif isinstance(node, Reference) and node.experiment == setting.experiment.name:
+            elif isinstance(node, Reference | SetReference) and node.experiment == setting.experiment.name:
                 waiting.append(setting.experiment.value(node.kind, node.name))
 
 
@@ -93,14 +103,6 @@ class _Counter:
 
     setting: Setting
     cost: ModelCost
-
-    def _lengths(self, run: Run) -> tuple[Integers, Integers]:
-        """Tokens of prompts [n], and how many cells of a run stand on each [n]."""
-        rows, setting = RowMaker(self.setting), self.setting
-        made, variants = rows.made(run, None), setting.cell_variants(run).reshape(-1)
-        lengths = rows.lengths(run, None)
-        times = np.stack([made[variants == number].sum(0) for number in range(len(run.variants))])
-        return lengths.reshape(-1), times.reshape(-1)
 
     def _back(self, lengths: Integers, times: Integers) -> int:
         """FLOPs of passes back through all layers."""
@@ -118,7 +120,7 @@ class _Counter:
         want_both_logits(scalar, asked)
         wanted = asked.steps.get(run, Wanted(setting.run(run)))
         wanted = replace(wanted, taps=[tap for tap in wanted.taps if tap.other is None])
-        lengths, cells = self._lengths(wanted.run)
+        lengths, cells = lengths_of(setting, wanted.run)
         forward = times * (2 if wanted.layers else 1)
         places, everywhere = reads_of_a_cell(Job(setting, wanted, None, 0))
         tokens, n = int((lengths * cells).sum()), int(cells.sum())
@@ -160,7 +162,7 @@ class _Counter:
         """The prompt in one pass and each new token but the last in one, with a cache."""
         assert run.generation is not None
         new = run.generation.max_new_tokens
-        lengths, cells = self._lengths(run)
+        lengths, cells = lengths_of(self.setting, run)
         n, whole = int(cells.sum()), lengths + new - 1
         flops = self.cost.pass_flops(whole, cells) + self.cost.logit_flops(n * new)
         layers = int((whole * cells).sum()) * self.cost.facts.n_layers
@@ -172,6 +174,12 @@ class _Counter:
         return Beside(
             setting.experiment.name, name, setting.data_name, reason, passes, 0, token_layers, flops
         )
+
+    def searched(self, work: Work) -> Beside:
+        """What a search, a kept circuit or a fit needs."""
+        name, reason, passes, back, layers, flops = astuple(work)
+        setting = self.setting
+        return Beside(setting.experiment.name, name, setting.data_name, reason, passes, back, layers, flops)
 
     # ------------------------------------------------------------ scrubbing
 

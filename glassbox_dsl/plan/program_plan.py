@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from glassbox_dsl.diagnostics import Findings
-from glassbox_dsl.language.circuit_nodes import Found
 from glassbox_dsl.language.data.spec import FEWEST_ITEMS
-from glassbox_dsl.language.program import Experiment, Program, Value
-from glassbox_dsl.library.fit import fit_kinds
+from glassbox_dsl.language.program import Experiment, Program
 from glassbox_dsl.plan import errors
 from glassbox_dsl.plan.asked import demand_of, experiment_groups, values_read
 from glassbox_dsl.plan.beside import Beside, beside
@@ -141,7 +139,7 @@ def plan_program(
             )
     filtered = [e.name.removeprefix(CONDITIONS) for e in program.experiments if e.name.startswith(CONDITIONS)]
     notes = [f"all items of `{name}` are counted: the model decides which are kept" for name in filtered]
-    notes += [*([SUPPOSED] if unsure else []), *left_out, *uncounted(program)]
+    notes += [*([SUPPOSED] if unsure else []), *left_out]
     return ProgramPlan(plans, budget, memory is not None, tuple(notes))
 
 
@@ -252,31 +250,6 @@ class _Planner:
             plan.exact = False
             noops = {job: round(n * wanted[job] / max(covered[job], 1)) for job, n in noops.items()}
         return noops
-
-
-def uncounted(program: Program) -> list[str]:
-    """What is made by passes with plain hooks that are not counted: circuits, and fits that the model takes part in."""
-    circuits = [
-        (f"`{e.name}.{v.name}`", v) for e in program.experiments for v in e.values if v.kind == "circuit"
-    ]
-    fits = [
-        f"`{e.name}.{f.name}`"
-        for e in program.experiments
-        for f in e.fits
-        if any(v.kind in fit_kinds() and fit_kinds()[v.kind].asks for v in f.variants)
-    ]
-    return [
-        *(f"{name} {_searched(value)}" for name, value in circuits),
-        *(f"{name} runs the model while it is fitted: passes with plain hooks, not counted" for name in fits),
-    ]
-
-
-def _searched(value: Value) -> str:
-    """How a circuit is found."""
-    kinds = {v.value.kind for v in value.variants if isinstance(v.value, Found)}
-    if "acdc" in kinds:
-        return "tries every edge of a model in turn: up to as many passes with plain hooks, which are not counted"
-    return "takes gradients: full passes with plain hooks, forward and back, which are not counted"
 
 
 def _prompts(job: Job) -> list[bytes]:

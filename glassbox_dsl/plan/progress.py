@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -18,6 +20,9 @@ class Progress(Protocol):
     def advance(self, n: int = 1) -> None:
         """Count `n` more steps of the open stage."""
 
+    def within(self, name: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """A stage of `total` steps inside of the open one, which goes on behind it; what is given counts its steps."""
+
     def say(self, line: str) -> None:
         """Show one line that is worth keeping, such as a warning or where a file was written."""
 
@@ -30,6 +35,11 @@ class Silent:
 
     def advance(self, n: int = 1) -> None:
         """Ignore it."""
+
+    @contextmanager
+    def within(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Ignore it."""
+        yield lambda n: None
 
     def say(self, line: str) -> None:
         """Ignore it."""

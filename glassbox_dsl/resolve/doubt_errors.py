@@ -1,4 +1,4 @@
-"""The wording of what is likely a mistake although it can be run (GBW701-GBW707)."""
+"""The wording of what is likely a mistake although it can be run (GBW701-GBW708)."""
 
 from __future__ import annotations
 
@@ -68,5 +68,14 @@ def coarse(span: Span | None, name: str, dtype: str) -> Diagnostic:
         "GBW707", f"effects on `{name}` are differences of numbers in {dtype}", span,
         "its logits differ from those in float32 by 0.2 to 0.4: smaller effects cannot be told from rounding",
         "use `dtype: float32` where it fits, or measure an edit that writes back what is there beside the effects",
+        severity="warning",
+    )  # fmt: skip
+
+
+def many_edges(span: Span, model: str, edges: int) -> Diagnostic:
+    """A search that tries the edges of a large model one by one."""
+    return Diagnostic(
+        "GBW708", f"`{model}` has {edges:,} edges", span, "each is tried in turn, by a pass for every item",
+        "score them all at once with `eap_ig`, or search on few items; `gbx explain` says what it may take",
         severity="warning",
     )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from glassbox_dsl.diagnostics import Diagnostic
+from glassbox_dsl.language.circuit_nodes import Found
 from glassbox_dsl.language.program import (
     AllCells,
     At,
@@ -36,6 +37,8 @@ from glassbox_dsl.syntax.nodes import Node, everything
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 from glassbox_dsl.vocabulary.sites import sites
 
+MANY_EDGES = 50_000
+"""GPT-2 small, on which such searches were published, has 32,491."""
 TURNED = frozenset({"attn.q", "attn.k"})
 GROUPED = frozenset({"attn.k", "attn.v", "attn.k_pre"})
 NO_SINK = frozenset({"embed", "pos_embed"})
@@ -56,6 +59,8 @@ def doubts(program: Program, facts: Mapping[str, ModelFacts]) -> Iterator[Diagno
                 yield from _flat_gradients(node, experiment)
             elif isinstance(node, Edit) and node.site in TURNED:
                 yield from _turned(node, models)
+            elif isinstance(node, Found) and node.threshold is not None:
+                yield from _many_edges(node, models)
             if isinstance(node, Edit | SiteRead) and node.site in GROUPED:
                 yield from _shared_heads(node, models)
         for value in experiment.values:
@@ -88,6 +93,16 @@ def _on_positions(dimension: Dimension) -> bool:
 def _every(index: Index, swept: set[str]) -> bool:
     """Whether an index takes every position, the first too."""
     return isinstance(index, AllCells) or (isinstance(index, Swept) and index.variable in swept)
+
+
+# ---------------------------------------------------------------- circuits
+
+
+def _many_edges(search: Found, models: Mapping[str, ModelFacts]) -> Iterator[Diagnostic]:
+    """Edges tried one by one on a model that has very many."""
+    for name, facts in models.items():
+        if facts.n_edges > MANY_EDGES:
+            yield errors.many_edges(search.span, name, facts.n_edges)
 
 
 # ---------------------------------------------------------------- queries, keys, values

@@ -32,6 +32,7 @@ from glassbox_dsl.language.program import (
 )
 from glassbox_dsl.language.prompts_read import prompts_read
 from glassbox_dsl.language.set_nodes import Largest, SetExpr, SetIndex, SetReference, Where
+from glassbox_dsl.language.technique_nodes import Expansion, FitVariant, Grad
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.resolve.data import DataNeeds
 from glassbox_dsl.syntax import nodes
@@ -92,20 +93,24 @@ def _roots(experiment: Experiment, data: str, reads: _Reads) -> Iterator[tuple[n
             yield from ((node, []) for node in run.dimensions)
 
 
-def _answers(node: nodes.Node, around: list[str], reads: _Reads) -> Iterator[tuple[str, list[str], bool]]:
+def _answers(
+    node: nodes.Node, around: list[str], reads: _Reads, sloped: bool = False
+) -> Iterator[tuple[str, list[str], bool]]:
     """(answer, prompts it follows, whether it must be one token) of every metric call and direction below a node.
 
     An answer is what it adds to a prompt: to those that the metric reads, through lets and measures too, or where it
-    reads none, to those of the value `around` it.
+    reads none, to those of the value `around` it. Where slopes are taken (`sloped`) it has to be one token.
     """
     if isinstance(node, MetricCall) and node.answer is not None:
         at_end = isinstance(node.at, Position) and node.at.label is None and node.at.part == "last"
         one = not metrics()[node.metric].several_tokens or node.run is None or not at_end
-        yield node.answer.name, reads(node) or around, one
+        yield node.answer.name, reads(node) or around, one or sloped
     if isinstance(node, Direction):
         yield node.answer.name, around, True
+    sloped = sloped or isinstance(node, Found | Grad | Expansion)
     for child in nodes.children(node):
-        yield from _answers(child, around, reads)
+        trained = isinstance(node, FitVariant) and child is node.scored
+        yield from _answers(child, around, reads, sloped or trained)
 
 
 # ---------------------------------------------------------------- prompts compared position by position

@@ -9,7 +9,7 @@ on they are tried again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,11 @@ from glassbox_dsl.plan.demand import Wanted
 from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.run.context import RunResults
-from glassbox_dsl.run.gradients import Entered, Gradients, Write, copied
+from glassbox_dsl.run.entered import Entered, behind
+from glassbox_dsl.run.gradients import Gradients, Write, copied
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.kept_edges import Outputs, Rest, watched
 from glassbox_dsl.run.rows import BATCH_SENT, Rows
-from glassbox_dsl.run.steps import behind
 from glassbox_dsl.vocabulary.keys import SiteKey
 
 if TYPE_CHECKING:
@@ -97,6 +97,13 @@ class Removal:
         """The edges [edge] that stay, and by how much each changed the metric when it was gone (NaN: not tried)."""
         self.outside[:] = False
         found = np.full(self.edges.there.shape, np.nan)
+        with self.context.progress.within("edges taken away", self.edges.n_edges) as advance:
+            for n in self._tried(threshold, found):
+                advance(n)
+        return ~self.outside.numpy()[self.edges.there], found[self.edges.there]
+
+    def _tried(self, threshold: float, found: NDArray[np.float64]) -> Iterator[int]:
+        """Edge by edge, changes noted in `found` [receiver, sender]: how many edges were settled by each pass."""
         end = self.edges.n_receivers - 1
         [current] = self.metrics(self.edges.inputs[-1], end, [None])
         at_once = 1
@@ -106,6 +113,7 @@ class Removal:
                 left = list(reversed(range(self.edges.reach_of(key))))
                 if not self._heard(receiver):
                     self.outside[receiver, left] = True
+                    yield len(left)
                     continue
                 while left:
                     some = left[: self._most(at_once)]
@@ -115,9 +123,10 @@ class Removal:
                         if (change if self.expr.signed else abs(change)) >= threshold:
                             break
                         self.outside[receiver, sender], current, gone = True, new, gone + 1
-                    left = left[gone + (gone < len(some)) :]
+                    settled = gone + (gone < len(some))
+                    left = left[settled:]
                     at_once = 2 * len(some) if gone == len(some) else gone + 1
-        return ~self.outside.numpy()[self.edges.there], found[self.edges.there]
+                    yield settled
 
     def _most(self, at_once: int) -> int:
         """How many edges may be tried in one pass."""

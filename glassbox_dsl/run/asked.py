@@ -32,8 +32,9 @@ from glassbox_dsl.vocabulary.sites import sites
 
 if TYPE_CHECKING:
     from glassbox_dsl.run.context import RunResults
+    from glassbox_dsl.run.entered import Entered
     from glassbox_dsl.run.fits import Fits
-    from glassbox_dsl.run.gradients import Entered, Gradient, Gradients
+    from glassbox_dsl.run.gradients import Gradient, Gradients
     from glassbox_dsl.run.rows import Rows
 
 LOGITS = 2**25
@@ -191,22 +192,20 @@ class Interchange:
         wanted, known = self._asked("logprob")
         only = np.zeros_like(known.made)
         only[self.where["run"], self.where["item"]] = True
-        first, layer = self._begun(wanted.run)
-        longest = self.fits.context.data.longest
+        longest, first = self.fits.context.data.longest, int(self.where["pos"].min())
         tokens = TOKENS * min(8, longest // max(1, longest - first))
-        return [
-            self._part(wanted, rows, layer, min(first, rows.length - 1))
-            for rows in self.gradients.batches(wanted, only, tokens)
-        ]
+        return [self._part(wanted, rows) for rows in self.gradients.batches(wanted, only, tokens)]
 
-    def _begun(self, run: Run) -> tuple[int, int]:
-        """The first position and the layer that passes begin at."""
+    def _begun(self, run: Run, positions: Integers) -> tuple[int, int]:
+        """The layer and the first position that passes begin at which put vectors at some positions."""
         if by_full_passes(run):
             return 0, 0
         layer = boundary(self.key) - 1 if self.key.site in STREAM else self.key.layer or 0
-        return int(self.where["pos"].min()), max(0, layer)
+        return max(0, layer), int(positions.min())
 
-    def _part(self, wanted: Wanted, rows: Rows, layer: int, first: int) -> Part:
+    def _part(self, wanted: Wanted, rows: Rows) -> Part:
+        from glassbox_dsl.run.entered import entered  # edits are evaluated there, too
+
         context = self.fits.context
         row_of = np.full(context.results[wanted.run.name, None].made.shape, -1)
         row_of[rows.cells, rows.items] = np.arange(len(rows.cells))
@@ -215,7 +214,8 @@ class Interchange:
         axes = [a for a in sites()[self.read.site].axes if a != "layer"]
         shape = (len(rows.cells), *(axis_length(context, a, self.read.site) for a in axes))
         index = (tensor(row[mine]), *(tensor(self.where[a][mine]) for a in axes))
-        return Part(rows, mine, index, shape, self.gradients.entered(wanted, rows, layer, first))
+        layer, first = self._begun(wanted.run, self.where["pos"][mine])
+        return Part(rows, mine, index, shape, entered(context, wanted.run, rows, layer, first))
 
     def slopes(self, vectors: Floats, rows: Integers) -> Floats:
         """The slope of -log p(answer) of each [n, dim]."""

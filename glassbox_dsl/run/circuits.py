@@ -117,15 +117,18 @@ class Circuits:
         wanted = gradients.wanted(expr.metric, expr.clean.run)
         known = gradients.known(wanted)
         table = torch.zeros(edges.n_receivers, edges.n_senders, dtype=torch.float64)
-        for rows in gradients.batches(wanted, tokens=self.tokens):
-            clean, corrupt = self.both(expr, rows, watched(self.context.instrument, edges))
-            sent, way = self._sent(clean, corrupt), corrupt[EMBED] - clean[EMBED]
-            del clean, corrupt
-            slopes = Slopes.of(edges, sent)
-            for step in range(expr.steps):
-                shift = {} if expr.kind == "eap" else {EMBED: _along(way, (step + 0.5) / expr.steps)}
-                gradients.batch(expr.metric, wanted, rows, (), shift, known, slopes.noted())
-            slopes.add_scores(sent, table)
+        batches = gradients.batches(wanted, tokens=self.tokens)
+        with self.context.progress.within("edges scored", len(batches) * expr.steps) as advance:
+            for rows in batches:
+                clean, corrupt = self.both(expr, rows, watched(self.context.instrument, edges))
+                sent, way = self._sent(clean, corrupt), corrupt[EMBED] - clean[EMBED]
+                del clean, corrupt
+                slopes = Slopes.of(edges, sent)
+                for step in range(expr.steps):
+                    shift = {} if expr.kind == "eap" else {EMBED: _along(way, (step + 0.5) / expr.steps)}
+                    gradients.batch(expr.metric, wanted, rows, (), shift, known, slopes.noted())
+                    advance(1)
+                slopes.add_scores(sent, table)
         n_items = max(int(self.context.results[expr.clean.run, None].made.sum()), 1)
         found: NDArray[np.float64] = table.numpy()[edges.there] / expr.steps / n_items
         if not np.isfinite(found).all():

@@ -15,6 +15,7 @@ from glassbox_dsl.language.program import Index, Run
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.plan.places import items_elsewhere
+from glassbox_dsl.plan.progress import Progress, Silent
 from glassbox_dsl.plan.setting import Extension, Setting
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run import errors
@@ -72,6 +73,7 @@ class Context(Setting):
     generated: dict[str, dict[tuple[int, int], tuple[int, ...]]] = field(default_factory=dict)
     gradients: dict[object, Gradient] = field(default_factory=dict)
     scores: dict[object, NDArray[np.float64]] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Silent)
     sent: tuple[object, dict[SiteKey, Tensor]] | None = None
 
     def home(self, experiment: str) -> Context:

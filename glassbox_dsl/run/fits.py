@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -16,17 +17,18 @@ from torch import Tensor
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.program import Dimension, Expr, Run
 from glassbox_dsl.language.technique_nodes import Auroc, Fit, FitValue, FitVariant
-from glassbox_dsl.library.coordinates import explained
 from glassbox_dsl.library.fit import Solution, Unfit, fit_kinds
 from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.data_arrays import value_of
 from glassbox_dsl.plan.fits_read import fits_read
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.named import Mask
+from glassbox_dsl.plan.progress import Silent
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.asked import asked_of
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.fit_labels import Labels, Numbers, classes, numbers
+from glassbox_dsl.run.fit_scores import area, rated
 from glassbox_dsl.run.named import Named, both, combine, take, tensor
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import ITEM
@@ -200,16 +202,25 @@ class Fits:
             test = np.broadcast_to(held_out.reshape(-1, *[1] * len(fit.examples)), there.shape[len(shape) :])
             known = there & np.isfinite(x).all(-1) & ~np.isnan(y.reshape(*there.shape, -1)).any(-1)
             asked = asked_of(self, fit, variant, x, y, known & ~test)
-            for cell in mine:
-                found[cell] = self.one(
-                    fit, variant, x[cell], y[cell], known[cell], test, partial(asked, cell)
-                )
+            with self._told(fit, variant, len(mine)) as advance:
+                for cell in mine:
+                    found[cell] = self.one(
+                        fit, variant, x[cell], y[cell], known[cell], test, partial(asked, cell)
+                    )
+                    advance(1)
         cells = [found[c] for c in product(*map(range, shape))]
         width = max(s.directions.shape[1] for s, _, _ in cells)
         rows = [np.pad(s.directions, ((0, 0), (0, width - s.directions.shape[1]))) for s, _, _ in cells]
         columns = rows, [s.offsets for s, _, _ in cells], [a for _, a, _ in cells], [s for _, _, s in cells]
         directions, offsets, accuracy, score = (torch.from_numpy(np.array(c)).float() for c in columns)
         return Fitted(directions, offsets, accuracy, score, held_out)
+
+    def _told(
+        self, fit: Fit, variant: FitVariant, cells: int
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        """Progress of a fit that takes long: one that the model takes part in."""
+        progress = self.context.progress if fit_kinds()[variant.kind].asks else Silent()
+        return progress.within(f"{fit.name} fitted", cells)
 
     def one(
         self, fit: Fit, variant: FitVariant, x: Numbers, y: Numbers, known: Mask, test: Mask,
@@ -328,30 +339,6 @@ class Fits:
 
 def _hash(seed: int, what: str, key: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {what} {key}".encode()).digest()[:8], "little")
-
-
-def rated(gives: str, solution: Solution, x: Numbers, y: Numbers, mean: Numbers) -> tuple[float, float]:
-    """Accuracy and score of held-out examples: the share right; R squared; the share of variance in a basis."""
-    if not len(x):
-        return np.nan, np.nan
-    found = x @ solution.directions.T + solution.offsets
-    if gives == "classes":
-        right = float(((found[:, 0] > 0) == (y > 0.5)).mean())
-        return right, right
-    if gives == "number":
-        return np.nan, explained(np.square(found[:, 0] - y).sum(), np.square(y - y.mean()).sum())
-    rest = (x - mean) - ((x - mean) @ solution.directions.T) @ solution.directions
-    return np.nan, explained(np.square(rest).sum(), np.square(x - mean).sum())
-
-
-def area(numbers: Numbers, y: Numbers) -> float:
-    """The area under the receiver operating characteristic, by ranks; NaN with one label only."""
-    positive, negative = numbers[y == 1], numbers[y == 0]
-    if not len(positive) or not len(negative):
-        return np.nan
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, "left") + np.searchsorted(ordered, positive, "right")
-    return float(below.sum() / 2 / len(positive) / len(negative))
 
 
 def at_cells(value: Named, cell: indices.Named, n: int, make: Callable[[Tensor, int], Tensor]) -> Named:

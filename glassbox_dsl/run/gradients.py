@@ -7,14 +7,11 @@ results that carry the graph of the pass, and its gradient is taken with respect
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.program import Expr, MetricCall, Run
@@ -28,11 +25,11 @@ from glassbox_dsl.plan.setting import Extension
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context, RunResults, Stored, own_context
 from glassbox_dsl.run.edits import EditBatch, Receipt
+from glassbox_dsl.run.entered import WHOLE, Entered, behind, part_of
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.named import Named, tensor
 from glassbox_dsl.run.rows import Batches, Pass, Rows
 from glassbox_dsl.run.site_values import SiteValues
-from glassbox_dsl.run.steps import behind
 from glassbox_dsl.run.take_taps import TapTaker
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import ITEM
@@ -42,36 +39,8 @@ from glassbox_dsl.vocabulary.sites import sites
 if TYPE_CHECKING:
     from glassbox_dsl.run.evaluate import Evaluator
 
-LOGITS = SiteKey("logits")
 GRADIENT_TOKENS = 512
 """At most about this many tokens in one pass: the graph of every layer is kept until its gradient is taken."""
-
-
-@dataclass(frozen=True)
-class Entered:
-    """Where passes over the same rows go on from: nothing changes below `layer`, nor left of the position `first`.
-
-    `stream` [row, pos, dim] enters the layer at the positions from `first` on (None: at layer 0, the embeddings);
-    `cache` holds the keys and values of all layers left of them.
-    """
-
-    layer: int = 0
-    stream: Tensor | None = None
-    first: int = 0
-    cache: Any = None
-
-    @property
-    def start(self) -> tuple[int, Tensor] | None:
-        """The layer with its stream, as a pass takes it."""
-        return None if self.stream is None else (self.layer, self.stream)
-
-    def own_cache(self) -> Any:
-        """The cache for one pass, which adds to it: layers put what they hold together anew, so it is not copied."""
-        if self.cache is None:
-            return None
-        found = copy(self.cache)
-        found.layers = [copy(layer) for layer in self.cache.layers]
-        return found
 
 
 @dataclass
@@ -86,7 +55,6 @@ class Gradient:
     numbers: Tensor | None = None
 
 
-WHOLE = Entered()
 Write = Callable[[Tensor], Tensor]
 Shift = Callable[[Rows], Tensor]
 """What is added to a site in the rows of a batch, [row, the site's axes, feature]."""
@@ -308,7 +276,7 @@ class Gradients:
             def write(value: Tensor) -> Tensor:
                 value = value if edited is None else edited(value)
                 if key in ways:
-                    value = value + _part(key, ways[key], value, entered.first)
+                    value = value + part_of(key, ways[key], value, entered.first)
                 if key in noted:
                     if not value.requires_grad:  # what is noted behind it may not depend on anything else
                         leaves[key] = values[key] = value.new_zeros((), requires_grad=True)
@@ -373,42 +341,6 @@ class Gradients:
         keeping.keep(results, done)
         taker.take(wanted.taps, results, done)
         keeping.finish(results, wanted)
-
-    def entered(self, wanted: Wanted, rows: Rows, layer: int, first: int) -> Entered:
-        """What passes over some rows have in common that change nothing below a layer, nor left of a position."""
-        context, maker = self.context, RowMaker(self.context)
-        variant = wanted.run.variants[rows.variant]
-        env = maker.env(wanted.run, rows.cells, rows.items, None)
-        ids = tensor(maker.ids(variant.prompt, rows.items, rows.length, None))
-        receipts = {e: Receipt(e) for e in variant.edits}
-        cache, stream = None, None
-        # `gradients`: values made without them in mind could not stand in a graph.
-        passed = partial(context.instrument.forward, gradients=True)
-        if first:
-            cache = DynamicCache(config=context.instrument.model.config)
-            edits = EditBatch(context, variant, env, receipts, [first - 1], range(first)).writes()
-            passed(ids[:, :first], reads={LOGITS}, logit_positions=[first - 1], writes=edits, cache=cache)
-            first = first if _holds(cache, first) else 0
-        if layer:
-            key = SiteKey("resid_pre", layer)
-            writes = EditBatch(context, variant, env, receipts).writes()
-            below = {k: w for k, w in writes.items() if not behind(k, layer)}
-            stream = passed(ids, reads={key}, writes=below)[key][:, first:]
-        return Entered(layer, stream, first, cache if first else None)
-
-
-def _holds(cache: Any, length: int) -> bool:
-    """Whether a cache holds the keys of so many positions in every layer: windows and recurrent states do not."""
-    keys = [getattr(layer, "keys", None) for layer in cache.layers]
-    return all(isinstance(k, Tensor) and k.ndim == 4 and k.shape[2] == length for k in keys)
-
-
-def _part(key: SiteKey, way: Tensor, value: Tensor, first: int) -> Tensor:
-    """What is added to a value that begins at a position, of what is known for all positions."""
-    axes = ["", *(a for a in sites()[key.site].axes if a != "layer")]
-    begin = [first if axis in ("pos", "query") else 0 for axis in axes]
-    begin += [0] * (value.ndim - len(begin))
-    return way[tuple(slice(b, b + n) for b, n in zip(begin, value.shape, strict=True))].to(value)
 
 
 def copied(known: RunResults) -> RunResults:

@@ -175,6 +175,7 @@ class Session:
                 experiment, model, data, arrays,
                 Sizes(self.facts[model], arrays.n_items, arrays.longest, model, experiment.latents),
                 instrument=self.instrument(model), other=self.context, usable=lambda d, m: bool(self.items(d, m)),
+                progress=self.progress,
             )  # fmt: skip
             context.sets.values = RunValues(Evaluator(context))
             self.contexts[(name, model, data)] = context

@@ -395,12 +395,3 @@ def in_order(keys: Collection[SiteKey]) -> list[SiteKey]:
 def boundary(key: SiteKey) -> int:
     """Stream sites by the layer whose input they are (n_layers: the final norm's)."""
     return (key.layer or 0) + (key.site == "resid_post")
-
-
-def behind(key: SiteKey, start: int) -> bool:
-    """Whether a pass that begins with the stream that enters a layer comes by a site behind that stream."""
-    if start == 0 or key.site in HEAD:
-        return True
-    if key.site in STREAM:
-        return boundary(key) > start
-    return key.layer is not None and key.layer >= start

@@ -168,3 +168,12 @@ def test_doubts_end_a_check_well(tmp_path, capsys):
     assert answer(["check", str(tmp_path / "e.gbx")]) == 0
     said = capsys.readouterr().err
     assert "warning[GBW701]" in said and "0 errors, 1 warning" in said
+
+
+@pytest.mark.parametrize(("layers", "warned"), [(2, False), (40, True)])
+def test_edges_of_a_large_model_are_not_tried_one_by_one_without_a_word(said, layers, warned):
+    search = "acdc(ld, clean: clean, corrupt: corrupt, threshold: 0.1)"
+    found = said(f"circuit c = {search}\nmeasure n = size(c)", f'tiny("llama", layers: {layers})')
+    assert found == ([("GBW708", search)] if warned else [])
+    scored = "circuit c = eap(ld, clean: clean, corrupt: corrupt, edges: 3)\nmeasure n = size(c)"
+    assert said(scored, f'tiny("llama", layers: {layers})') == []

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.language.file import has_errors, read_program
+from glassbox_dsl.plan.progress import Silent
 from glassbox_dsl.resolve.families import family
 from glassbox_dsl.resolve.program import resolve_facts, resolve_items
 from glassbox_dsl.resolve.sources import tiny_config
@@ -30,14 +31,6 @@ WORDS = (
     *("Anna", "Bob", "Carla", "Dan", "Eve", "store", "park", "school", "drink", "ball", "book", "cat", "dog"),
     *("red", "blue", "green", "the", "a", "to", "gave", "went", "and", "When", "said"),
 )
-
-
-class Quiet:
-    """Progress that nobody watches."""
-
-    def stage(self, *_): ...
-    def advance(self, *_): ...
-    def say(self, *_): ...
 
 
 @dataclass
@@ -162,7 +155,7 @@ def outcome(path: Path) -> Found:
     tables = resolve_items(resolved, files=resolved.files)
     if has_errors(tables.diagnostics):
         raise Findings(tables.diagnostics)
-    session = sessions.Session(program, resolved.facts, resolved.files, dict(tables.tables), Quiet())
+    session = sessions.Session(program, resolved.facts, resolved.files, dict(tables.tables), Silent())
     # A patched class does not change what its dataclass was made with.
     session.executor = sessions.Session.executor
     found = Found(diagnostics=[*diagnostics, *resolved.diagnostics, *tables.diagnostics])

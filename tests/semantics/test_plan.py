@@ -6,10 +6,10 @@ from glassbox_dsl.language.file import read_program
 from glassbox_dsl.plan.actual import COUNTS, against_plan, came_to, planned
 from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.program_plan import plan_program
+from glassbox_dsl.plan.progress import Silent
 from glassbox_dsl.plan.room import SPARE_SHARE
 from glassbox_dsl.resolve.program import resolve_facts, resolve_items
 from glassbox_dsl.run import session as sessions
-from tests.semantics.conftest import Quiet
 
 DATA = """
 data words {
@@ -51,7 +51,7 @@ def test_planned_is_actual(text, budget, llama, tmp_path, monkeypatch):
         room += int(rows / (1 - SPARE_SHARE)) + 1
         plan = plan_program(program, resolved.facts, tables, memory=room, exact_packs=1000)
         assert 20 <= plan.models[0].budget_rows <= 25 and plan.planned.packs > free.planned.packs
-    session = sessions.Session(program, resolved.facts, resolved.files, dict(tables), Quiet(), plan)
+    session = sessions.Session(program, resolved.facts, resolved.files, dict(tables), Silent(), plan)
     assert list(session.results())
     assert plan.models[0].exact
     wanted, done = planned(plan), came_to(session.tallies)
@@ -72,7 +72,7 @@ def test_passes_of_the_hooked_executor_are_counted(llama, tmp_path, monkeypatch)
     program, _ = read_program(path)
     resolved = resolve_facts(program)
     tables = resolve_items(resolved).tables
-    session = sessions.Session(program, resolved.facts, resolved.files, dict(tables), Quiet())
+    session = sessions.Session(program, resolved.facts, resolved.files, dict(tables), Silent())
     session.executor = "hooked"
     assert list(session.results())
     done, facts = session.tallies["llama"], resolved.facts["llama"]

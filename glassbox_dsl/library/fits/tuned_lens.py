@@ -62,4 +62,5 @@ FIT = FitKind(
     options=(("steps", 250),),
     asks="readout",
     score=score,
+    at_once=BATCH,
 )
