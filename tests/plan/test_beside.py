@@ -68,6 +68,64 @@ def test_scrubbing_costs_the_items_and_a_layer_for_each_instance(beside):
     assert one.flops == ITEMS * FORWARD + 6 * FORWARD // LAYERS
 
 
+HEADS = 6
+REACHES = [
+    (layer, 1 + layer * (HEADS + 1) + (HEADS if port == "mlp" else 0))
+    for layer in range(LAYERS) for port in ("q", "k", "v", "mlp") for _ in range(1 if port == "mlp" else HEADS)
+] + [(LAYERS, 1 + LAYERS * (HEADS + 1))]  # fmt: skip
+"""Of everything that reads the stream: its layer, and how many senders come before it."""
+EDGES = sum(reach for _, reach in REACHES)
+
+
+def test_edges_are_scored_once_however_many_circuits_are_kept(beside):
+    text = """circuit c[k in [3, 5]] = eap_ig(ld, clean: clean, corrupt: corrupt, edges: k, steps: 4)
+    run kept[k in [3, 5]] = forward(clean) { keep c, else corrupt }
+    measure m = logit(kept, target)"""
+    (scored, kept), _ = beside(text, DATA + "metric ld(r) = logit(r, target)")
+    assert scored.name == "circuit `c`" and f"{EDGES:,} edges" in scored.reason
+    assert (scored.passes, scored.back) == ((2 + 4) * ITEMS, 4 * ITEMS)
+    assert scored.token_layers == (2 + 2 * 4) * ITEMS * TOKENS * LAYERS
+    assert scored.flops > ITEMS * (2 * FORWARD + 4 * (FORWARD + BACK))
+    # The other run is made once for both circuits.
+    assert (kept.name, kept.passes, kept.token_layers) == ("edges of `kept`", ITEMS, ITEMS * TOKENS * LAYERS)
+
+
+def test_edges_tried_one_by_one_take_a_pass_from_their_layer_on_for_every_item(beside):
+    text = """circuit c[t in [0.1, 0.2]] = acdc(ld, clean: clean, corrupt: corrupt, threshold: t)
+    measure n = size(c)"""
+    (one,), _ = beside(text, DATA + "metric ld(r) = logit(r, target)")
+    assert (one.passes, one.back) == (2 * EDGES * ITEMS, 0)
+    climbed = sum(reach * (LAYERS - layer) for layer, reach in REACHES)
+    assert one.token_layers == 2 * climbed * ITEMS * TOKENS
+
+
+def test_a_lens_is_trained_on_the_models_end_alone(beside):
+    text = """fit lens[layer] = tuned_lens(clean.resid_post[layer], steps: 7)
+    measure m = score(lens)"""
+    (one,), logits = beside(text)
+    states, train = ITEMS * TOKENS, round(0.7 * ITEMS * TOKENS)
+    assert (one.passes, one.back, one.token_layers) == (0, 0, 0)
+    assert one.flops == LAYERS * logits * (2 * 7 * train + 5 * states)
+
+
+def test_a_subspace_is_trained_from_its_layer_and_position_on(beside):
+    text = """fit axis[layer in {0, 2}] = das(base: clean.resid_post[layer, a], source: corrupt.resid_post[layer, b],
+      answer: target, dim: 1, steps: 9, test: 0.5)
+    measure m = score(axis)"""
+    (one,), _ = beside(text)
+    train = 1
+    assert one.back == 2 * 9 * train and one.passes == 2 * (9 * train + 3 * ITEMS - train)
+    assert one.token_layers == 2 * 9 * train * (LAYERS + (LAYERS - 2)) * (TOKENS - 1)
+
+
+def test_a_jacobian_goes_back_from_every_coordinate(beside):
+    text = """fit map = jacobian(from: clean.resid_post[1, last], to: clean.resid_post[-1, last], test: 0.5)
+    measure m = score(map)"""
+    (one,), _ = beside(text)
+    assert (one.passes, one.back) == (2, D_MODEL)
+    assert one.token_layers == TOKENS * (2 * LAYERS + D_MODEL * (LAYERS - 1))
+
+
 def test_plain_sweeps_have_nothing_beside_the_packs(beside, tmp_path):
     found, _ = explain_file(write(tmp_path, DATA + "experiment e { measure m = logit(clean, target) }"))
     assert found.models[0].beside == []

@@ -418,7 +418,7 @@ def test_a_subspace_of_all_directions_exchanges_everything(llama, gbx):
         ("das(base: clean.resid_post[1, last], source: other.resid_post[1, last], answer: given, dim: 99)", "1 to"),
         ("das(base: clean.resid_post[1, last], source: other.attn.z[1, 0, last], answer: given, dim: 1)", "width 8"),
         ("das(base: clean.resid_post[1, last], source: other.resid_post[1, last], answer: [\" Anna went\"], dim: 1)",
-         "several tokens"),
+         "one token"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_trained(llama, gbx, fit, said):
