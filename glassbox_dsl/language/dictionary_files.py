@@ -1,7 +1,7 @@
 """What the files of a sparse dictionary say of it: `cfg.json` and the header of `sae_weights.safetensors`.
 
 The layout is that of SAELens: W_enc [dim, latent], b_enc [latent], W_dec [latent, dim], b_dec [dim], and threshold
-[latent] where the code has one.
+[latent] where the code has one. A gated dictionary has b_gate, r_mag and b_mag [latent] in the place of b_enc.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from glassbox_dsl.language.tensors import header
 from glassbox_dsl.syntax import nodes
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
-ARCHITECTURES = ("standard", "jumprelu", "topk")
+ARCHITECTURES = ("standard", "jumprelu", "topk", "gated")
 HOOKS = {
     "hook_resid_pre": "resid_pre", "hook_resid_mid": "resid_mid", "hook_resid_post": "resid_post",
     "hook_attn_out": "attn.out", "hook_mlp_out": "mlp.out",
@@ -39,9 +39,9 @@ def read(folder: Path, node: nodes.String, place: tuple[str, int]) -> dict[str, 
         if known is not None and config.get(key) not in known:
             raise _unfit(node, f"`{key}: {config[key]!r}` is not built")
     _check_place(config, node, place)
-    shapes = {"W_enc": [width, latents], "b_enc": [latents], "W_dec": [latents, width], "b_dec": [width]}
-    if architecture == "jumprelu":
-        shapes["threshold"] = [latents]
+    shapes = {"W_enc": [width, latents], "W_dec": [latents, width], "b_dec": [width]}
+    own = {"gated": ("b_gate", "r_mag", "b_mag"), "jumprelu": ("b_enc", "threshold")}
+    shapes |= dict.fromkeys(own.get(architecture, ("b_enc",)), [latents])
     found = header(folder / WEIGHTS, node)
     for key, shape in shapes.items():
         entry = found.get(key)

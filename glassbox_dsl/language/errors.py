@@ -348,7 +348,7 @@ def text_alone(span: Span) -> Diagnostic:
 
 def bad_dictionary(span: Span, path: str, why: str) -> Diagnostic:
     """A sparse dictionary whose files do not fit."""
-    help_ = "give the folder of a standard, jumprelu or topk dictionary, and the site that it was trained at"
+    help_ = "give the folder of a standard, jumprelu, topk or gated dictionary, and the site that it was trained at"
     return Diagnostic("GB256", f"the dictionary in `{path}` cannot be used", span, why, help_)
 
 

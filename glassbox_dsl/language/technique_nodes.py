@@ -117,7 +117,8 @@ class Dictionary(Node):
     """A sparse autoencoder at a site of a layer, from the files in the folder `path`.
 
     The code of a vector x [dim] is f((x - b_dec if `centred` else x) W_enc + b_enc) [latent], f by `architecture`:
-    `standard` (ReLU), `jumprelu` (0 up to a threshold), `topk` (ReLU of the `k` largest). The error is
+    `standard` (ReLU), `jumprelu` (0 up to a threshold), `topk` (ReLU of the `k` largest); a `gated` one is
+    ReLU(x (W_enc exp(r_mag)) + b_mag) where x W_enc + b_gate > 0, and 0 elsewhere. The error is
     x - (code W_dec + b_dec), so that code and error give x back.
     """
 

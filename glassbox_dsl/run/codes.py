@@ -1,7 +1,7 @@
 """Sparse dictionaries at work: codes and errors of a site's values, and what edits of them change there.
 
 Bricken et al. 2023, transformer-circuits.pub/2023/monosemantic-features; jump ReLU: Rajamanoharan et al. 2024,
-arXiv:2407.14435; top k: Gao et al. 2024, arXiv:2406.04093.
+arXiv:2407.14435; top k: Gao et al. 2024, arXiv:2406.04093; gated: Rajamanoharan et al. 2024, arXiv:2404.16014.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ class Weights:
     def encode(self, x: Tensor) -> Tensor:
         """The code [.., latent] of vectors [.., dim]."""
         w = self.tensors
-        before = (x - w["b_dec"] if self.about.centred else x) @ w["W_enc"] + w["b_enc"]
+        entering = x - w["b_dec"] if self.about.centred else x
+        if self.about.architecture == "gated":
+            before = entering @ w["W_enc"]
+            return (before * w["r_mag"].exp() + w["b_mag"]).relu() * (before + w["b_gate"] > 0)
+        before = entering @ w["W_enc"] + w["b_enc"]
         if self.about.architecture == "topk":
             kept = before.topk(self.about.k, -1)
             return torch.zeros_like(before).scatter(-1, kept.indices, kept.values.relu())

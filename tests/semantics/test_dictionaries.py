@@ -19,6 +19,7 @@ KINDS = {
     "jumprelu": {"architecture": "jumprelu", "metadata": {"hook_name": "blocks.0.hook_resid_post"}},
     "topk": {"architecture": "standard", "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4},
              "hook_name": "blocks.1.hook_resid_pre", "normalize_activations": "none"},
+    "gated": {"architecture": "gated", "activation_fn": "relu", "apply_b_dec_to_input": True},
 }  # fmt: skip
 
 
@@ -32,6 +33,9 @@ def written(folder, kind, width, seed=0, **more_config):
     }  # fmt: skip
     if kind == "jumprelu":
         tensors["threshold"] = torch.rand(LATENTS)
+    if kind == "gated":
+        tensors |= {name: torch.randn(LATENTS) / 4 for name in ("b_gate", "r_mag", "b_mag")}
+        del tensors["b_enc"]
     save_file(tensors, folder / "sae_weights.safetensors")
     config = {"d_in": width, "d_sae": LATENTS, **KINDS[kind], **more_config}
     (folder / "cfg.json").write_text(json.dumps(config))
@@ -45,6 +49,10 @@ def encoded(w, kind, x):
     if kind == "jumprelu":
         before = x @ w["W_enc"] + w["b_enc"]
         return torch.where((before > w["threshold"]) & (before > 0), before, 0.0)
+    if kind == "gated":
+        entering = x - w["b_dec"]
+        size = entering @ (w["W_enc"] * w["r_mag"].exp()) + w["b_mag"]
+        return torch.where((entering @ w["W_enc"] + w["b_gate"] > 0) & (size > 0), size, 0.0)
     before = (x - w["b_dec"]) @ w["W_enc"] + w["b_enc"]
     code = torch.zeros_like(before)
     for row, values in zip(code, before, strict=True):
@@ -213,7 +221,8 @@ def test_an_edit_that_changes_no_code_changes_nothing_at_all(llama, gbx, tmp_pat
     [
         ({}, "resid_post[1]", "norm(clean.f.error[pos: last])", "GB256"),  # trained at layer 0
         ({"hook_name": "blocks.0.mlp.hook_post"}, "resid_post[0]", "norm(clean.f.error[pos: last])", "GB256"),
-        ({"architecture": "gated"}, "resid_post[0]", "norm(clean.f.error[pos: last])", "GB256"),
+        ({"architecture": "gated"}, "resid_post[0]", "norm(clean.f.error[pos: last])", "GB256"),  # lacks its tensors
+        ({"architecture": "transcoder"}, "resid_post[0]", "norm(clean.f.error[pos: last])", "GB256"),
         ({"normalize_activations": "layer_norm"}, "resid_post[0]", "norm(clean.f.error[pos: last])", "GB256"),
         ({"d_in": 25}, "resid_post[0]", "norm(clean.f.error[pos: last])", "GB256"),
         ({"d_sae": None}, "resid_post[0]", "norm(clean.f.error[pos: last])", "GB256"),

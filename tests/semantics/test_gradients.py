@@ -270,7 +270,7 @@ def test_the_swept_run_itself_is_not_run(llama, gbx):
         ("estimate(norm(patched.resid_post[0, last]), method: gradient)", "no metric of the edited run"),
         ("estimate(logit(cut, yes), method: gradient)", "no first order"),
         ("estimate(kl(patched, corrupt), method: gradient)", "`kl` is 0"),
-        ("estimate(prob(patched, long), method: gradient)", "several tokens"),
+        ("estimate(prob(patched, long), method: gradient)", "one token"),
     ],
 )
 def test_what_has_no_gradient(llama, gbx, value, said):
