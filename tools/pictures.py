@@ -64,7 +64,9 @@ def picture(page: Path, to: Path) -> None:
     """Photograph the head of a page, light, and no further than to where it says what it comes from."""
     with Browser() as browser:
         browser.open(page, width=WIDTH)
-        height = min(HEIGHT, browser.run("document.querySelector('footer').getBoundingClientRect().top + scrollY"))
+        height = min(
+            HEIGHT, browser.run("document.querySelector('footer').getBoundingClientRect().top + scrollY")
+        )
         to.parent.mkdir(parents=True, exist_ok=True)
         browser.picture(to, clip=(0, 0, WIDTH, height), scale=SCALE)
         to.write_bytes(few_colours(pixels(browser, to.read_bytes())))

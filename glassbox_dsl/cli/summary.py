@@ -82,11 +82,12 @@ def _lines(reader: Reader, measure: MeasureRow, run_id: str) -> Iterator[Line]:
     for (model, data), rows in parts.items():
         most = max(rows, key=lambda row: row["mean"])
         at = {
-            p.variable.name: (most[p.shown_label] if p.shown_label else None) or most[p.shown] for p in placed
+            p.variable.name: (most[p.beside_label] if p.beside_label else None) or most[p.beside]
+            for p in placed
         }
         along: dict[Any, float] = {}
         for row in rows if placed else ():
-            value, mean = row[placed[0].shown], row["mean"]
+            value, mean = row[placed[0].beside], row["mean"]
             along[value] = max(along.get(value, 0.0), mean, key=abs)
         low, high = (math.nan if most[name] is None else float(most[name]) for name in ("lo", "hi"))
         yield Line(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from glassbox_dsl.language import errors
@@ -34,6 +34,11 @@ USAGE = {
     "load": 'load("file.safetensors", key: "name")',
 }
 
+SPELLED_OPTIONS = frozenset(
+    {"seed", "test", "dim", "steps", "rate", "penalty", "rank", "signed", "temperature", "max_new_tokens"}
+)
+"""Options that have to be known before anything runs: a variable that stands for a number is read once for each."""
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -44,6 +49,25 @@ class Arguments:
     positional: tuple[nodes.Expr, ...]
     named: dict[str, nodes.Expr]
     usage: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        function: str,
+        span: Span,
+        given: Sequence[nodes.Argument],
+        words: Mapping[str, nodes.Expr],
+        usage: str = "",
+    ) -> Arguments:
+        """The arguments as written; a variable in an option that is spelled out is exchanged for its number."""
+        named = {
+            a.name: words.get(a.value.id, a.value)
+            if a.name in SPELLED_OPTIONS and isinstance(a.value, nodes.Name)
+            else a.value
+            for a in given
+            if a.name is not None
+        }
+        return cls(function, span, tuple(a.value for a in given if a.name is None), named, usage)
 
     def problem(self, why: str) -> Problem:
         """The finding that these arguments do not fit."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import product
 
 from glassbox_dsl.language import errors
+from glassbox_dsl.language.arguments import SPELLED_OPTIONS
 from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.language.indices import IndexReader, dotted
-from glassbox_dsl.language.program import Between, Dimension, Member, Position, Variable
+from glassbox_dsl.language.program import Between, Dimension, Member, Not, Position, Variable
 from glassbox_dsl.language.scope import Scope, whole_axis
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
@@ -76,10 +77,12 @@ def _members(
             for item in domain.items:
                 yield (member(item, variable, reader, scope),)
         case _ if variable.axis is not None:
-            # A range or span as the whole domain: its cells are taken one by one.
+            # A range, span or complement as the whole domain: its cells are taken one by one.
             index = reader.read(domain, variable.axis, scope, [variable.axis], variable.name)
-            if not isinstance(index, Between | Position):
-                raise Problem(errors.bad_domain(domain.span, "a list, set, range or span is needed"))
+            if not isinstance(index, Between | Not | Position):
+                raise Problem(
+                    errors.bad_domain(domain.span, "a list, set, range, span or complement is needed")
+                )
             yield (Member(span=domain.span, index=index, text="*"),)
         case nodes.Range(low=low, high=high):
             for number in range(_integer(low), _integer(high) + 1):
@@ -130,10 +133,18 @@ def member(node: nodes.Expr, variable: Variable, reader: IndexReader, scope: Sco
 
 
 def readings(
-    dimensions: Sequence[Dimension],
+    dimensions: Sequence[Dimension], *read: nodes.Node
 ) -> Iterator[tuple[tuple[tuple[str, str], ...], dict[str, nodes.Expr]]]:
-    """Every choice of what the name-valued variables stand for: (when, syntax of each)."""
-    named = [(d, _syntax_members(d)) for d in dimensions if d.named]
+    """Every choice of what the name-valued variables stand for: (when, syntax of each).
+
+    So are numbers that options of a call take (`seed: s`), where `read`, the syntax that is read, has such calls.
+    """
+    spelled = {word for node in read for word in _option_words(node)}
+    named = [
+        (d, _syntax_members(d, spelled))
+        for d in dimensions
+        if d.named or any(_is_spelled(v, spelled) for v in d.variables)
+    ]
     for choice in product(*(rows for _, rows in named)):
         when: list[tuple[str, str]] = []
         words: dict[str, nodes.Expr] = {}
@@ -145,13 +156,37 @@ def readings(
         yield tuple(when), words
 
 
-def _syntax_members(dimension: Dimension) -> list[tuple[tuple[str, nodes.Expr | None], ...]]:
-    return [tuple((m.text, _as_name(m)) for m in row) for row in dimension.members or ()]
+def _option_words(node: nodes.Node) -> Iterator[str]:
+    """The names that stand alone behind an option which the text has to spell out."""
+    for child in nodes.everything(node):
+        match child:
+            case nodes.Argument(name=option, value=nodes.Name(id=name)) if option in SPELLED_OPTIONS:
+                yield name
 
 
-def _as_name(member: Member) -> nodes.Expr | None:
-    if member.index is not None or member.number is not None:
+def _is_spelled(variable: Variable, spelled: Collection[str]) -> bool:
+    return variable.axis is None and variable.name in spelled
+
+
+def _syntax_members(
+    dimension: Dimension, spelled: Collection[str]
+) -> list[tuple[tuple[str, nodes.Expr | None], ...]]:
+    return [
+        tuple(
+            (m.text, _as_name(m, _is_spelled(v, spelled)))
+            for v, m in zip(dimension.variables, row, strict=True)
+        )
+        for row in dimension.members or ()
+    ]
+
+
+def _as_name(member: Member, spelled: bool) -> nodes.Expr | None:
+    """The syntax of what a member names; None for an index, and for a number unless it is spelled out."""
+    if member.index is not None or (member.number is not None and not spelled):
         return None
+    if member.number is not None and member.text not in ("true", "false"):
+        whole = member.number == int(member.number)
+        return nodes.Number(span=member.span, value=int(member.number) if whole else member.number)
     if member.span.text.startswith('"'):
         return nodes.String(span=member.span, value=member.text)
     first, *rest = member.text.split(".")

@@ -14,6 +14,7 @@ from glassbox_dsl.language.fits import FitCalls
 from glassbox_dsl.language.gradients import GradientReader
 from glassbox_dsl.language.indices import dotted
 from glassbox_dsl.language.metric_calls import MetricReader
+from glassbox_dsl.language.neurons import OVER_NEURONS, of_neurons, over_neurons
 from glassbox_dsl.language.program import (
     Constant,
     Dimension,
@@ -78,9 +79,7 @@ class CallReader:
         """Whatever stands before `(`."""
         if base.id in scope.words:
             base = nodes.Name(span=base.span, id=dotted(scope.words[base.id]))
-        positional = tuple(a.value for a in step.arguments if a.name is None)
-        named = {a.name: a.value for a in step.arguments if a.name is not None}
-        arguments = Arguments(base.id, base.span.to(step.span), positional, named)
+        arguments = Arguments.of(base.id, base.span.to(step.span), step.arguments, scope.words)
         if base.id in self.names.broken or base.id in self.names.file.broken:
             raise Poisoned
         if (declared := self.names.metric_named(base.id)) is not None:
@@ -107,6 +106,8 @@ class CallReader:
             if fit is not None:
                 return self.names.fit_reader.projected(entry.name, arguments, fit, scope)
         values = [self.value(a, scope) for a in arguments.positional]
+        if entry.name in OVER_NEURONS and all(of_neurons(v, scope) for v in values):
+            return over_neurons(arguments, scope, self.names.values)
         result = self.names.values.combine(arguments.span, entry.name, values)
         if entry.feature == "any":
             return result
@@ -126,7 +127,7 @@ class CallReader:
         inner = scope.inner()
         body = self.value(arguments.positional[0], inner)
         over = self.over(arguments, body, inner, scope)
-        within = self.within(arguments, scope)
+        within = self.within(arguments, body, scope)
         return self.reduced(arguments, body, over, within, inner, scope)
 
     def reduced(
@@ -192,14 +193,14 @@ class CallReader:
                 return name
         raise Problem(errors.no_such_reduction(node.span, node.id, known))
 
-    def within(self, arguments: Arguments, scope: Scope) -> str | None:
-        """The feature or variable that `within:` names."""
+    def within(self, arguments: Arguments, body: Expr, scope: Scope) -> str | None:
+        """The feature or variable that `within:` names, of the data of the runs in what is grouped."""
         node = arguments.named.get("within")
         if node is None:
             return None
         if not isinstance(node, nodes.Name):
             raise arguments.problem("`within:` is the name of a feature or variable of the data")
-        self.names.check_feature(node, scope)
+        self.names.check_feature(node, self.names.data_read(body) or scope.asked)
         return node.id
 
     def softmax(self, arguments: Arguments, scope: Scope) -> Expr:
@@ -243,7 +244,7 @@ class CallReader:
         if ITEM not in body.dims:
             raise Problem(errors.no_such_reduction(arguments.span, ITEM, body.dims))
         return Resample(span=arguments.span, body=body, seed=arguments.integer("seed", 0),
-                        within=self.within(arguments, scope), dims=body.dims, feature=body.feature)  # fmt: skip
+                        within=self.within(arguments, body, scope), dims=body.dims, feature=body.feature)  # fmt: skip
 
     def noise(self, arguments: Arguments, scope: Scope) -> Expr:
         """`noise(scale:, seed:, like:)`."""
@@ -303,7 +304,7 @@ class CallReader:
     def direction(self, arguments: Arguments, scope: Scope) -> Expr:
         """`direction(answer)`."""
         arguments.expect(1, 1, ())
-        answer, token = self.metrics.answer(arguments.positional[0], scope.data, scope, one_token=True)
+        answer, token = self.metrics.answer(arguments.positional[0], scope.asked, scope, one_token=True)
         if answer is None or token is not None:
             raise arguments.problem("an answer of the data set is needed")
         return Direction(span=arguments.span, answer=answer, dims=(ITEM,), feature="dim")
@@ -329,7 +330,7 @@ class CallReader:
         """`text(RUN)`: what a `generate` run has generated."""
         arguments.expect(1, 1, ())
         use = self.names.values.run_argument(arguments.positional[0], scope)
-        if use is None or self.names.runs[use.run].generation is None:
+        if use is None or not self.names.runs[use.run].generates:
             raise arguments.problem("a run made by `generate` is needed")
         return GeneratedText(span=arguments.span, run=use, dims=use.dims)
 

@@ -65,9 +65,11 @@ class CircuitReader:
 
     def read(self, node: nodes.Circuit) -> Value:
         """One circuit, once per reading of its name-valued binders."""
-        binders = read_binders(self.names.swept_binders(node.binders), self.names.reader, self.names.scope())
+        binders = read_binders(
+            self.names.swept_binders(node.binders, node.call), self.names.reader, self.names.scope()
+        )
         variants = []
-        for when, words in readings(binders):
+        for when, words in readings(binders, node.call):
             bound = {v.name: d for d in binders for v in d.variables if v.name not in words}
             scope = self.names.scope(met=Met(), binders=bound, words=words)
             variants.append(ValueVariant(span=node.span, when=when, value=self.found(node, scope)))
@@ -108,9 +110,7 @@ class CircuitReader:
         name = function.id if isinstance(function, nodes.Name) else function.span.text
         if name not in SEARCHES:
             raise Problem(errors.unknown_search(call.function.span, name, tuple(SEARCHES)))
-        positional = tuple(a.value for a in call.arguments if a.name is None)
-        named = {a.name: a.value for a in call.arguments if a.name is not None}
-        found = Arguments(name, call.span, positional, named, USAGE[name])
+        found = Arguments.of(name, call.span, call.arguments, scope.words, USAGE[name])
         found.expect(1, 1, ("clean", "corrupt", *SEARCHES[name]))
         return name, found  # type: ignore[return-value]
 
@@ -130,7 +130,7 @@ class CircuitReader:
         """A run whose senders can be exchanged for those of another one."""
         run = self.names.runs[use.run]
         loose = [d for d in use.dims if d != ITEM]
-        if run.generation is not None:
+        if run.generates:
             raise Problem(errors.no_run(node.span, node.span.text, "it generates tokens"))
         if run.model is not None:
             raise Problem(errors.no_run(node.span, node.span.text, "it is fixed to a model"))
@@ -246,7 +246,7 @@ class CircuitReader:
         if use is None:
             raise Problem(errors.no_else(node.span, "this is no run"))
         run: Run = self.names.runs[use.run]
-        if run.generation is not None or run.model is not None:
+        if run.generates or run.model is not None:
             raise Problem(errors.no_else(node.span, "this run generates tokens, or is fixed to a model"))
         loose = [d for d in use.dims if d != ITEM and d not in {b.name for b in scope.binders.values()}]
         if loose:

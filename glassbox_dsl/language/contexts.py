@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.chains import Brackets, Dot, Step
 from glassbox_dsl.language.errors import Poisoned, Problem
+from glassbox_dsl.language.indices import is_point, swept_variables
 from glassbox_dsl.language.program import Expr, InContext, Index
 from glassbox_dsl.language.scope import Scope
 from glassbox_dsl.language.set_nodes import SetExpr
@@ -53,6 +54,8 @@ class ContextReader:
             name = item.name or (free[len(where)] if len(where) < len(free) else None)
             if name is None:
                 raise Problem(errors.too_many_indices(item.span, "the value", free, len(step.items)))
+            if name in fields or name in dict(where):
+                raise Problem(errors.index_twice(item.span, name, "the value"))
             if name in CONTEXT_AXES:
                 fields[name] = self.context_name(name, item)
             elif name in value.dims and not isinstance(item.value, nodes.All):
@@ -68,17 +71,25 @@ class ContextReader:
                 raise Problem(
                     errors.unknown_axis(item.span, name, "the value", [*value.dims, "model", "data"])
                 )
-        dims = tuple(d for d in value.dims if d not in dict(where) and not (d == ITEM and "item" in fields))
+        left = {name: self.left_by(name, index, scope) for name, index in where}
+        dims = [n for d in value.dims if not (d == ITEM and "item" in fields) for n in left.get(d, (d,))]
         over = tuple(scope.met.merged(name) for name, _ in where)
         return InContext(
             span=step.span,
             body=value,
             where=tuple(where),
             over=over,
-            dims=dims,
+            dims=tuple(dict.fromkeys(dims)),
             feature=value.feature,
             **fields,
         )
+
+    @staticmethod
+    def left_by(name: str, index: Index, scope: Scope) -> tuple[str, ...]:
+        """The dimensions in the place of an indexed one: none for a cell, its variables', or its own for several."""
+        if not is_point(index):
+            return (name,)
+        return tuple(scope.sweep(index.span, variable) for variable in swept_variables(index))
 
     @staticmethod
     def axis_of(dimension: str, scope: Scope) -> str | None:

@@ -120,6 +120,12 @@ def too_many_indices(span: Span, name: str, axes: Sequence[str], given: int) -> 
     )
 
 
+def index_twice(span: Span, name: str, of: str) -> Diagnostic:
+    """Two indices on one axis."""
+    return Diagnostic("GB210", f"`{name}` of `{of}` is indexed twice", span, "another index names it already",
+                      "drop one of the two; a set `{0, 2}` names several cells")  # fmt: skip
+
+
 def unknown_axis(span: Span, name: str, of: str, axes: Sequence[str]) -> Diagnostic:
     """A named index or reduction over an axis that is not there."""
     order = ", ".join(axes) or "none"

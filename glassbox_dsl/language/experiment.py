@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from glassbox_dsl.diagnostics import Diagnostic
@@ -27,6 +27,7 @@ from glassbox_dsl.language.program import (
     ValueVariant,
 )
 from glassbox_dsl.language.program import Experiment as ExperimentProgram
+from glassbox_dsl.language.questions import data_named
 from glassbox_dsl.language.runs import RunReader
 from glassbox_dsl.language.scope import Met, Scope
 from glassbox_dsl.language.set_axes import is_truth
@@ -192,7 +193,7 @@ class ExperimentReader(Names):
         return self._lazily(node.name, node.span, self.families, lambda: self._value(node))
 
     def _value(self, node: nodes.Let | nodes.Measure | nodes.RecordTensor) -> Value:
-        binders = self.swept_binders(node.binders)
+        binders = self.swept_binders(node.binders, node.value)
         dimensions = read_binders(binders, self.reader, self.scope())
         value = self.read_value(
             VALUE_KINDS[type(node)], node.name, node.span, node.value, dimensions, bool(node.binders)
@@ -201,25 +202,38 @@ class ExperimentReader(Names):
             raise Problem(errors.vector_measure(node.value.span, node.name, value.feature))
         return value
 
-    def swept_binders(self, binders: Sequence[nodes.Binder]) -> list[nodes.Binder]:
-        """Binders, each with its domain where it only names the variable of another family."""
-        return [self._as_swept(binder) for binder in binders]
+    def swept_binders(self, binders: Sequence[nodes.Binder], read: nodes.Node) -> list[nodes.Binder]:
+        """Binders of what is read, each with its domain where it only names the variable of another family."""
+        named = {axis.name for binder in binders for axis in binder.axes}
+        return list(dict.fromkeys(self._as_swept(binder, named, read) for binder in binders))
 
-    def _as_swept(self, binder: nodes.Binder) -> nodes.Binder:
-        """A binder that only names the variable of another family (`[alpha]`) stands for that family's own."""
+    def _as_swept(self, binder: nodes.Binder, named: set[str], read: nodes.Node) -> nodes.Binder:
+        """A binder that only names the variable of another family (`[alpha]`) stands for that family's own.
+
+        Families that are read, be it by way of others, come before those that are not. Variables that are swept
+        together stand for that where all of them are `named`.
+        """
         [first, *others] = binder.axes
         if binder.domain is not None or others or first.axis is not None or first.name in AXES:
             return binder
-        for node in self.declared.values():
+        for node in dict.fromkeys((*self._reached(read), *self.declared.values())):
             for known in getattr(node, "binders", ()):
-                [name, *more] = known.axes
-                if (
-                    not more
-                    and name.name == first.name
-                    and (known.domain is not None or name.axis is not None)
-                ):
+                names = [axis.name for axis in known.axes]
+                says = known.domain is not None or known.axes[0].axis is not None
+                if first.name in names and named.issuperset(names) and says:
                     return known  # type: ignore[no-any-return]
         return binder
+
+    def _reached(self, read: nodes.Node) -> Iterator[Named]:
+        """The declarations that an expression names, then those that they name, and so on."""
+        seen: set[str] = set()
+        level: list[nodes.Node] = [read]
+        while level:
+            named = [n.id for node in level for n in nodes.everything(node) if isinstance(n, nodes.Name)]
+            found = [n for n in dict.fromkeys(named) if n in self.declared and n not in seen]
+            seen.update(found)
+            level = [self.declared[n] for n in found]
+            yield from (self.declared[n] for n in found)
 
     def _claim(self, node: nodes.Expect, number: int) -> Value:
         value = self.read_value("expect", f"expect_{number}", node.span, node.claim, (), False)
@@ -233,9 +247,9 @@ class ExperimentReader(Names):
         """A let, measure, record or claim, once per reading of its name-valued binders."""
         met = Met()
         variants = []
-        for when, words in readings(binders):
+        for when, words in readings(binders, body):
             bound = {v.name: d for d in binders for v in d.variables if v.name not in words}
-            scope = self.scope(met=met, binders=bound, words=words)
+            scope = self.scope(about=data_named(self, body, words), met=met, binders=bound, words=words)
             read = self.values.reading if kind == "let" else self.values.value
             variants.append(ValueVariant(span=span, when=when, value=read(body, scope)))
         values = [v.value for v in variants]

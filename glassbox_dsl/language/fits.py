@@ -11,6 +11,7 @@ from glassbox_dsl.language.binders import read_binders, readings
 from glassbox_dsl.language.chains import Brackets, Dot, Parentheses, Step, context_items, graft, take_apart
 from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.language.program import Dimension, Expr, RunUse
+from glassbox_dsl.language.questions import data_named
 from glassbox_dsl.language.scope import Met, Scope, pass_on, whole_axis
 from glassbox_dsl.language.technique_nodes import Auroc, Fit, FitUse, FitValue, FitVariant
 from glassbox_dsl.language.trained_fits import MadeFrom, TrainedFitReader
@@ -37,11 +38,14 @@ class FitReader:
 
     def read(self, node: nodes.Fit) -> Fit:
         """One fit, once per reading of its name-valued binders."""
-        binders = read_binders(self.names.swept_binders(node.binders), self.names.reader, self.names.scope())
+        binders = read_binders(
+            self.names.swept_binders(node.binders, node.call), self.names.reader, self.names.scope()
+        )
         met, variants, kinds = Met(), [], []
-        for when, words in readings(binders):
+        for when, words in readings(binders, node.call):
             bound = {v.name: d for d in binders for v in d.variables if v.name not in words}
-            scope = self.names.scope(met=met, binders=bound, words=words)
+            about = data_named(self.names, node.call, words)
+            scope = self.names.scope(about=about, met=met, binders=bound, words=words)
             kind = self.kind(node.call, words)
             variants.append(self.variant(node, kind, when, scope))
             kinds.append(kind)
@@ -49,6 +53,9 @@ class FitReader:
             raise Problem(
                 errors.bad_arguments(node.call.span, "fit", "one gives a basis, another a prediction", "")
             )
+        if len({(v.seed, v.test) for v in variants}) > 1:
+            why = "all cells of a fit hold out the same items: `seed:` and `test:` do not vary in it"
+            raise Problem(errors.bad_arguments(node.call.span, kinds[0].name, why, kinds[0].example))
         own = {d.name: d for d in binders}
         read = union(part.dims for v in variants for part in (v.body, v.target) if part is not None)
         free = [met.merged(n) for n in read if n not in (*own, ITEM)]
@@ -85,10 +92,7 @@ class FitReader:
         self, node: nodes.Fit, kind: FitKind, when: tuple[tuple[str, str], ...], scope: Scope
     ) -> FitVariant:
         """One reading of a fit."""
-        arguments = Arguments(
-            kind.name, node.call.span, tuple(a.value for a in node.call.arguments if a.name is None),
-            {a.name: a.value for a in node.call.arguments if a.name is not None}, kind.example,
-        )  # fmt: skip
+        arguments = Arguments.of(kind.name, node.call.span, node.call.arguments, scope.words, kind.example)
         own = [*kind.values, *TARGETS[kind.gives], *(["control"] if TARGETS[kind.gives] else [])]
         count = 0 if kind.values else 1
         arguments.expect(count, count, (*own, *(name for name, _ in kind.options), *HELD))
@@ -139,7 +143,7 @@ class FitReader:
         if not isinstance(node, nodes.Name):
             raise arguments.problem(f"`{name}:` is the name of a feature or variable of the data")
         if name != "control" or node.id != ITEM:
-            self.names.check_feature(node, scope)
+            self.names.check_feature(node, scope.asked)
         return node.id
 
     @staticmethod
@@ -225,16 +229,14 @@ class FitReader:
         """`inverse(f, rank: 8)(x)`, and the steps behind it."""
         called, *rest = steps
         assert isinstance(called, Parentheses)
-        positional = tuple(a.value for a in called.arguments if a.name is None)
-        named = {str(a.name): a.value for a in called.arguments if a.name is not None}
         usage = "inverse(MAP, rank: 8)(x)"
-        arguments = Arguments("inverse", base.span.to(called.span), positional, named, usage)
+        arguments = Arguments.of("inverse", base.span.to(called.span), called.arguments, scope.words, usage)
         arguments.expect(1, 1, ("rank",))
         use = self.argument(arguments.positional[0], scope)
         if use is None or self.names.fits[use.fit].gives != "map":
             raise arguments.problem("the name of a fit that gives a map is needed")
         rank = arguments.integer("rank", 0)
-        if rank < 1 and "rank" in named:
+        if rank < 1 and "rank" in arguments.named:
             raise arguments.problem("`rank:` is at least 1")
         if not rest or not isinstance(rest[0], Parentheses):
             raise arguments.problem("it is a map: give it the value that it takes back")
@@ -299,7 +301,7 @@ class FitCalls:
             label = scope.words[label.id]
         if not isinstance(label, nodes.Name):
             raise arguments.problem("a label is the name of a feature or variable of the data")
-        self.names.check_feature(label, scope)
+        self.names.check_feature(label, scope.asked)
         bound = {d.name for d in scope.binders.values()}
         over = [whole_axis(arguments.span, ITEM), *self.positions(body, bound, inner)]
         stays = tuple(d for d in body.dims if d not in {o.name for o in over})

@@ -10,6 +10,7 @@ from glassbox_dsl.language.arguments import Arguments
 from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.language.program import (
     Constant,
+    Dimension,
     Edit,
     Expr,
     MetricCall,
@@ -25,7 +26,7 @@ from glassbox_dsl.language.program import (
 from glassbox_dsl.language.scope import Scope
 from glassbox_dsl.language.set_axes import COMPARISONS
 from glassbox_dsl.language.set_nodes import SetExpr
-from glassbox_dsl.language.technique_nodes import Expansion, Grad
+from glassbox_dsl.language.technique_nodes import Expansion, Grad, base_name
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.syntax import nodes
 
@@ -111,9 +112,9 @@ class GradientReader:
         arguments: Arguments,
     ) -> Expr:
         """A value with its metrics of edited runs exchanged."""
-        if isinstance(value, MetricCall) and value.run is not None and self.edited(value.run):
+        if isinstance(value, MetricCall) and (part := self.moving(value, arguments)) is not None:
             self.check_smooth(value, arguments)
-            made.append(self.expansion(value, value.run, along, steps, arguments))
+            made.append(self.expansion(value, part, along, steps, arguments))
             return made[-1]
         if isinstance(value, SiteRead) and self.edited(value.run):
             raise arguments.problem(
@@ -165,15 +166,26 @@ class GradientReader:
         """Whether a run has edits."""
         return any(v.edits for v in self.names.runs[use.run].variants)
 
+    def moving(self, call: MetricCall, arguments: Arguments) -> Literal["run", "other"] | None:
+        """Which of a metric's runs has edits; of two, the one that is swept."""
+        uses: dict[Literal["run", "other"], RunUse | None] = {"run": call.run, "other": call.other}
+        edited = [part for part, use in uses.items() if use is not None and self.edited(use)]
+        swept = [part for part in edited if self.names.runs[uses[part].run].dimensions]  # type: ignore[union-attr]
+        found = edited if len(edited) < 2 else swept
+        if edited and len(found) != 1:
+            raise arguments.problem(f"both runs of `{call.metric}` are edited: one of them can be expanded")
+        return found[0] if found else None
+
     def expansion(
         self,
         call: MetricCall,
-        use: RunUse,
+        part: Literal["run", "other"],
         along: Literal["", "cells", "embed"],
         steps: int,
         arguments: Arguments,
     ) -> Expansion:
         """The expansion of one metric."""
+        use: RunUse = getattr(call, part)
         run = self.names.runs[use.run]
         base = self.base(run)
         edits = [e for v in run.variants for e in swept_edits(run, v)]
@@ -189,7 +201,7 @@ class GradientReader:
         kept = [v.name for d in base.dimensions for v in d.variables]
         where = tuple((name, index) for name, index in use.where if name in kept)
         dims = tuple(d for d in use.dims if d == "item" or d in {b.name for b in base.dimensions})
-        at_base = call.changed(run=RunUse(span=use.span, run=base.name, where=where, dims=dims))
+        at_base = call.changed(**{part: RunUse(span=use.span, run=base.name, where=where, dims=dims)})
         return Expansion(
             span=call.span, base=at_base, run=run.name, where=use.where, sources=tuple(e.value for e in edits),
             along=along, steps=steps, dims=call.dims,
@@ -199,19 +211,20 @@ class GradientReader:
         """The run without the edits that its sweep makes, once for each reading of its names."""
         variants = tuple(
             RunVariant(span=v.span, when=v.when, prompt=v.prompt,
-                       edits=tuple(e for e in v.edits if e not in swept_edits(run, v)))
+                       edits=tuple(e for e in v.edits if e not in swept_edits(run, v)), generation=v.generation)
             for v in run.variants
         )  # fmt: skip
         name = base_name(run.name)
         found = run.changed(
-            name=name, dimensions=tuple(d for d in run.dimensions if d.named), variants=variants
+            name=name, dimensions=tuple(d for d in run.dimensions if read_apart(d, run)), variants=variants
         )
         return self.names.runs.setdefault(name, found)
 
 
-def base_name(run: str) -> str:
-    """What the run is called that an edited run is expanded around."""
-    return f"{run}#base"
+def read_apart(dimension: Dimension, run: Run) -> bool:
+    """Whether a run is read once for each cell of a dimension: its variables stand for names, or are spelled out."""
+    spelled = {name for v in run.variants for name, _ in v.when}
+    return dimension.named or any(v.name in spelled for v in dimension.variables)
 
 
 def swept_edits(run: Run, variant: RunVariant) -> tuple[Edit, ...]:

@@ -55,10 +55,9 @@ class HypothesisReader:
         """`run NAME[binders] = scrub(prompt, hypothesis, samples:, seed:)`; its shuffled run is noted beside it."""
         if node.edits:
             raise Problem(scrub_errors.edited(node.edits[0].span))
-        arguments = Arguments("scrub", node.call.span, tuple(a.value for a in node.call.arguments if a.name is None),
-                              {a.name: a.value for a in node.call.arguments if a.name is not None})  # fmt: skip
+        arguments = Arguments.of("scrub", node.call.span, node.call.arguments, {})
         arguments.expect(2, 2, ("samples", "seed", "model"))
-        samples, seed = arguments.integer("samples", SAMPLES), arguments.integer("seed", 0)
+        samples = arguments.integer("samples", SAMPLES)
         if samples < 1:
             raise arguments.problem("`samples:` is at least 1")
         dimensions = read_binders(node.binders, self.names.reader, self.names.scope())
@@ -70,11 +69,12 @@ class HypothesisReader:
         model = self.names.run_reader.model(where)
         counted = sample_dimension(node.span, samples)
         variants, shuffled, data = [], [], None
-        for when, words in readings(dimensions):
+        for when, words in readings(dimensions, node.call):
             prompt, data = self.names.run_reader.prompt(where, words)
             over = (data,) if data else self.names.run_reader.data_with(prompt)
             tree = self.tree(arguments.positional[1], over, words)
             mixed = (tree[0].changed(agree=()),)
+            seed = Arguments.of("scrub", node.call.span, node.call.arguments, words).integer("seed", 0)
             variants.append(_variant(node, when, prompt, tree, samples, seed))
             shuffled.append(_variant(node, when, prompt, mixed, samples, seed))
         fixed = data or self.names.only_data({v.prompt for v in variants})
@@ -153,7 +153,7 @@ class HypothesisReader:
         for name in agree.items if isinstance(agree, nodes.Tuple) else (agree,):
             if not isinstance(name, nodes.Name):
                 raise Problem(scrub_errors.no_feature(name.span))
-            self.names.check_feature(name, scope)
+            self.names.check_feature(name, scope.asked)
             specs = self.names.specs(scope.data)
             by_position = [bool(s.features[name.id].axes) for s in specs if name.id in s.features]
             yield Agree(span=name.span, name=name.id, by_position=any(by_position))

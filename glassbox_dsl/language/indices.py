@@ -198,6 +198,8 @@ class IndexReader:
             if item.name is not None:
                 if item.name not in axes:
                     raise Problem(errors.unknown_axis(item.span, item.name, of, axes))
+                if item.name in slots:
+                    raise Problem(errors.index_twice(item.span, item.name, of))
                 slots[item.name] = self.read(item.value, item.name, scope, axes, of)
                 continue
             while place < len(axes) and axes[place] in slots:
@@ -305,6 +307,8 @@ class IndexReader:
                 name = rest[0]
             if name not in names:
                 raise Problem(errors.unknown_axis(item.span, name, of, names))
+            if name in chosen:
+                raise Problem(errors.index_twice(item.span, name, of))
             rest = [n for n in rest if n != name]
             chosen[name] = item.value
         return tuple((v.name, self._cell(chosen.get(v.name), v, d, scope, of, span)) for v, d in variables)

@@ -35,7 +35,9 @@ class MetricReader:
         )
         arguments.expect(len(metric.parameters), len(metric.parameters), ())
         bound = {p: Bound(a, scope) for p, a in zip(metric.parameters, arguments.positional, strict=True)}
-        return self.names.metric_body(metric, Scope(data=scope.data, met=scope.met, parameters=bound))
+        return self.names.metric_body(
+            metric, Scope(data=scope.data, about=scope.about, met=scope.met, parameters=bound)
+        )
 
     def metric(self, metric: Metric, arguments: Arguments, scope: Scope) -> Expr:
         """A metric of the library."""
@@ -59,7 +61,11 @@ class MetricReader:
             # Metrics of a run are taken where the run is made, so its logits never have to be kept.
             run, at, value = value.run, value.index[0], None
         fields: dict[str, Any] = {"options": self.options(metric, arguments, scope)}
-        data = self.names.data_of(run.run) if run is not None else scope.data
+        data = (
+            self.names.data_of(run.run)
+            if run is not None
+            else (value is not None and self.names.data_read(value)) or scope.asked
+        )
         if metric.shape == "answer":
             one_token = not metric.several_tokens or run is None
             fields["answer"], fields["token"] = self.answer(

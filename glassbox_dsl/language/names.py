@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.data.spec import TextPrompt
 from glassbox_dsl.language.errors import Poisoned, Problem
-from glassbox_dsl.language.program import AllCells, Index, Run
+from glassbox_dsl.language.program import AllCells, Index, Run, RunUse
 from glassbox_dsl.language.scope import Scope
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax import nodes
@@ -187,6 +187,11 @@ class Names:
         prompts = {v.prompt for v in found.variants}
         return tuple(s.name for s in self.specs(self.data) if prompts <= set(s.prompts))
 
+    def data_read(self, value: nodes.Node) -> tuple[str, ...]:
+        """The data sets that every run in a value is made for; none where it reads no run."""
+        uses = [set(self.data_of(n.run)) for n in nodes.everything(value) if isinstance(n, RunUse)]
+        return tuple(d for d in self.data if all(d in use for use in uses)) if uses else ()
+
     def answer_name(self, node: nodes.Expr, data: Sequence[str]) -> str:
         """The answer that an expression means; texts, lists and variables become inline answers."""
         if isinstance(node, nodes.Name):
@@ -204,9 +209,9 @@ class Names:
         self.inline[name] = node
         return name
 
-    def check_feature(self, node: nodes.Name, scope: Scope) -> None:
-        """`within:` names a feature or variable of every data set in scope."""
-        for spec in self.specs(scope.data):
+    def check_feature(self, node: nodes.Name, data: Sequence[str]) -> None:
+        """`within:` names a feature or variable of every data set in question."""
+        for spec in self.specs(data):
             known = [*spec.features, *spec.variables, "template"]
             if node.id not in known:
                 raise Problem(errors.not_for_data(node.span, "feature", node.id, [spec.name], known))

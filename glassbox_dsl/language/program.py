@@ -368,14 +368,6 @@ class Variant(Node):
     when: tuple[tuple[str, str], ...]
 
 
-class RunVariant(Variant):
-    """A pass over a prompt with edits; `generated` are the edits of the tokens that are generated behind it."""
-
-    prompt: str
-    edits: tuple[Edit, ...]
-    generated: tuple[Edit, ...] = ()
-
-
 class Generation(Node):
     """How tokens are generated behind a prompt; temperature 0 takes the most likely one."""
 
@@ -384,11 +376,20 @@ class Generation(Node):
     seed: int = 0
 
 
+class RunVariant(Variant):
+    """A pass over a prompt with edits; `generated` are the edits of the tokens that are generated behind it."""
+
+    prompt: str
+    edits: tuple[Edit, ...]
+    generated: tuple[Edit, ...] = ()
+    generation: Generation | None = None
+
+
 class Run(Node):
     """A family of runs. `model` and `data` are set where the file fixes them.
 
     `part_of`: the run of the file that this one is made for; nothing in the file names it.
-    With `generation` tokens are generated behind each prompt; all else reads the pass over the prompt.
+    Where it `generates`, tokens are generated behind each prompt; all else reads the pass over the prompt.
     """
 
     name: str
@@ -397,7 +398,11 @@ class Run(Node):
     model: str | None = None
     data: str | None = None
     part_of: str | None = None
-    generation: Generation | None = None
+
+    @property
+    def generates(self) -> bool:
+        """Whether tokens are generated behind the prompts."""
+        return self.variants[0].generation is not None
 
 
 class ValueVariant(Variant):

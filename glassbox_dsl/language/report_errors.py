@@ -11,7 +11,11 @@ from glassbox_dsl.source import Span
 def unknown_figure(span: Span, kind: str, known: Iterable[str]) -> Diagnostic:
     """A figure that the language does not have."""
     return Diagnostic(
-        "GB220", f"unknown figure `{kind}`", span, "no figure of this name", did_you_mean(kind, known)
+        "GB220",
+        f"unknown figure `{kind}`",
+        span,
+        "no figure of this name",
+        did_you_mean(kind, known) or "figures: " + ", ".join(f"`{name}`" for name in known),
     )
 
 

@@ -43,16 +43,16 @@ def as_write(node: nodes.Edit) -> nodes.Write:
     return node
 
 
-def generation_of(call: nodes.Call) -> Generation | None:
+def generation_of(call: nodes.Call, words: Mapping[str, nodes.Expr]) -> Generation | None:
     """The options of `generate`."""
     if dotted(call.function) != "generate":
         return None
-    given = {a.name: a.value for a in call.arguments if a.name in GENERATION}
-    arguments = Arguments("generate", call.span, (), given, USAGE["generate"])
+    given = [a for a in call.arguments if a.name in GENERATION]
+    arguments = Arguments.of("generate", call.span, given, words, USAGE["generate"])
     count = arguments.integer("max_new_tokens", None)
     if count < 1:
         raise arguments.problem("`max_new_tokens:` is at least 1")
-    heat = given.get("temperature", nodes.Number(span=call.span, value=0))
+    heat = arguments.named.get("temperature", nodes.Number(span=call.span, value=0))
     if not isinstance(heat, nodes.Number) or heat.value < 0:
         raise arguments.problem("`temperature:` is a number from 0 on")
     return Generation(
@@ -82,9 +82,9 @@ class RunReader:
         self.names.declared.update({part.name: part for part in parts})
         dimensions = read_binders(node.binders, self.names.reader, self.names.scope())
         model = self.model(node.call)
-        generation = generation_of(node.call)
         variants, data = [], None
-        for when, words in readings(dimensions):
+        for when, words in readings(dimensions, node.call, *node.edits):
+            generation = generation_of(node.call, words)
             prompt, data = self.prompt(node.call, words)
             scope_data = (data,) if data else self.data_with(prompt)
             bound = {v.name: d for d in dimensions for v in d.variables if v.name not in words}
@@ -94,7 +94,8 @@ class RunReader:
                 for phased in self.edits(edit, scope_data, bound, words, generation is not None)
             ]
             variants.append(RunVariant(
-                span=node.span, when=when, prompt=prompt, edits=together([e for p, e in phases if PROMPT in p]),
+                span=node.span, when=when, prompt=prompt, generation=generation,
+                edits=together([e for p, e in phases if PROMPT in p]),
                 generated=together([e for p, e in phases if GENERATED in p]),
             ))  # fmt: skip
         return Run(
@@ -103,7 +104,6 @@ class RunReader:
             dimensions=dimensions,
             variants=tuple(variants),
             model=model,
-            generation=generation,
             data=data or self.names.only_data({v.prompt for v in variants}),
             part_of=getattr(node, "part_of", None),
         )

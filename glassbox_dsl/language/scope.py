@@ -62,15 +62,22 @@ class Scope:
 
     `binders`: dimension of each bound variable. `words`: variables that stand for a name, with that name's syntax.
     `parameters`: what the parameters of a metric stand for. `met` collects dimensions.
-    `target`: the written site, in the right side of an edit. `prompts_of`: data sets whose names are visible.
+    `target`: the written site, in the right side of an edit. `data`: the data sets whose prompts and labels may be
+    named; `about`: those of the runs in question, whose features and answers are meant.
     """
 
     data: tuple[str, ...]
+    about: tuple[str, ...] = ()
     met: Met = field(default_factory=Met)
     binders: Mapping[str, Dimension] = field(default_factory=dict)
     words: Mapping[str, nodes.Expr] = field(default_factory=dict)
     parameters: Mapping[str, Bound] = field(default_factory=dict)
     target: nodes.Target | None = None
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The data sets whose features and answers are meant."""
+        return self.about or self.data
 
     def inner(self) -> Scope:
         """The same names with a fresh collection of dimensions."""

@@ -53,6 +53,16 @@ class Expansion(Expr):
     along: Literal["", "cells", "embed"] = ""
     steps: int = 1
 
+    @property
+    def around(self) -> str:
+        """The name of the run that the edited one is expanded around."""
+        return base_name(self.run)
+
+
+def base_name(run: str) -> str:
+    """What the run is called that an edited run is expanded around."""
+    return f"{run}#base"
+
 
 class FitUse(Node):
     """A fit at given cells: `where` has one index per variable of the fit, in the fit's order.

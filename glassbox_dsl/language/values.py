@@ -279,7 +279,9 @@ class ValueReader(ContextReader):
         """`dim: 5`, `vocab: 100`."""
         if not items:
             return None
-        [item, *_] = items
+        [item, *more] = items
+        if more:
+            raise Problem(errors.index_twice(more[0].span, str(item.name), name))
         if item.name != feature or isinstance(item.value, nodes.All):
             raise Problem(
                 errors.unknown_axis(

@@ -56,7 +56,7 @@ def beside(setting: Setting, read: Demand, values: list[Node], cost: ModelCost) 
     for node in nodes:
         if isinstance(node, Grad):
             taken[node.scalar, node.read.run.run] = None
-        if isinstance(node, Expansion) and node.base.run is not None:
+        if isinstance(node, Expansion):
             estimated[node.base, node.run, node.along, node.steps] = node
     found = [counter.estimate(node) for node in estimated.values()]
     found += [counter.gradient(scalar, run) for scalar, run in taken]
@@ -134,13 +134,12 @@ class _Counter:
 
     def estimate(self, node: Expansion) -> Beside:
         """Gradients at the base, and at the midpoints of the ways."""
-        assert node.base.run is not None
         run, times = self.setting.run(node.run), 1
         reason = "an estimate: a pass forward and a pass back for each cell and item without the sweep"
         if node.along:
             times += node.steps * len(self._swept(run)) if node.along == "cells" else node.steps + 1
             reason += f", at {node.steps} midpoints of each way"
-        return self._gradients(f"estimate of `{node.run}`", node.base, node.base.run.run, times, reason)
+        return self._gradients(f"estimate of `{node.run}`", node.base, node.around, times, reason)
 
     def _swept(self, run: Run) -> set[tuple[str, int | None]]:
         """The sites and layers that the sweep of a run writes."""
@@ -160,8 +159,7 @@ class _Counter:
 
     def generated(self, run: Run) -> Beside:
         """The prompt in one pass and each new token but the last in one, with a cache."""
-        assert run.generation is not None
-        new = run.generation.max_new_tokens
+        new = max(v.generation.max_new_tokens for v in run.variants if v.generation is not None)
         lengths, cells = lengths_of(self.setting, run)
         n, whole = int(cells.sum()), lengths + new - 1
         flops = self.cost.pass_flops(whole, cells) + self.cost.logit_flops(n * new)

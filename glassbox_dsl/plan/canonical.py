@@ -171,8 +171,8 @@ class Writer:
                 return b"value" + content.key + self.write((node.where, node.dims, node.feature), reads)
             case techniques.GeneratedText():
                 run = self.experiment.run(node.run.run)
-                behind = [(v.when, v.generated) for v in run.variants]
-                return b"text" + self.write((node.run, run.generation, behind), reads)
+                behind = [(v.when, v.generation, v.generated) for v in run.variants]
+                return b"text" + self.write((node.run, behind), reads)
             case techniques.Expansion():
                 content = self.run(node.run)
                 reads.add(content.reads)

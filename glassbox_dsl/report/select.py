@@ -170,12 +170,12 @@ def statement(question: Question, summary: bool) -> str:
     """The SQL of a question, from the summary view or from the rows."""
     grouped = not summary and bool(question.over or question.data_columns)
     source = question.material.table(question.measure, summary)
-    chosen, keys = _axis_columns(question, grouped)
+    chosen, keys = _axis_columns(question, grouped, summary)
     lines = ["SELECT " + ", ".join((*chosen, *_numbers(question, summary, grouped))), f"FROM {source}"]
     if question.data_columns:
         lines[1] += " AS m"
         lines.append(f"JOIN {_data_of(question)} AS d ON d.model = m.model AND d.item = m.item")
-    held = conditions(question)
+    held = conditions(question, summary)
     if held:
         lines.append("WHERE " + " AND ".join(held))
     if grouped:
@@ -184,7 +184,7 @@ def statement(question: Question, summary: bool) -> str:
     return "\n".join(lines)
 
 
-def _axis_columns(question: Question, grouped: bool) -> tuple[list[str], list[str]]:
+def _axis_columns(question: Question, grouped: bool, summary: bool) -> tuple[list[str], list[str]]:
     """What to select for the free axes, and what to group by."""
     prefix = "m." if question.data_columns else ""
     chosen, keys = [], []
@@ -200,19 +200,24 @@ def _axis_columns(question: Question, grouped: bool) -> tuple[list[str], list[st
             chosen.append(column)
             keys.append(column)
             continue
-        column = prefix + question.material.name(placed.shown)
-        label = prefix + question.material.name(placed.shown_label) if placed.shown_label else None
+        shown, shown_label = placed.names(summary)
+        column = prefix + question.material.name(shown)
+        label = prefix + question.material.name(shown_label) if shown_label else None
         named = grouped and label is not None and placed.variable.named
-        chosen.append(f"min({column}) AS {question.material.name(placed.shown)}" if named else column)
+        chosen.append(_as(f"min({column})" if named else column, shown, placed.beside, question))
         if label is not None:
             any_label = grouped and not placed.variable.named
             chosen.append(
-                f"any_value({label}) AS {question.material.name(placed.shown_label or '')}"
-                if any_label
-                else label
+                _as(f"any_value({label})" if any_label else label, shown_label, placed.beside_label, question)
             )
         keys.append(label if named and label is not None else column)
     return chosen, keys
+
+
+def _as(expression: str, column: str | None, name: str | None, question: Question) -> str:
+    """An expression under a name, which a column of that name has already."""
+    plain = expression.endswith(question.material.name(column or ""))
+    return expression if plain and column == name else f"{expression} AS {question.material.name(name or '')}"
 
 
 def _depth(question: Question, prefix: str) -> str:
@@ -247,7 +252,7 @@ def _data_of(question: Question) -> str:
     return question.material.data_table(next(iter(sets)))
 
 
-def conditions(question: Question) -> list[str]:
+def conditions(question: Question, summary: bool = False) -> list[str]:
     """What stands behind WHERE: one condition for each axis that the item holds."""
     prefix = "m." if question.data_columns else ""
     held = []
@@ -257,10 +262,13 @@ def conditions(question: Question) -> list[str]:
             held.append(f"d.{question.material.name(name)} = {literal(value)}")
         elif placed is None:
             held.append(f"{prefix}{name} = {literal(value)}")
-        elif placed.shown_label is not None and isinstance(value, str):
-            held.append(f"{prefix}{question.material.name(placed.shown_label)} = {literal(value)}")
         else:
-            held.append(_on_axis(question, placed, prefix + question.material.name(placed.shown), value))
+            shown, shown_label = placed.names(summary)
+            labelled = shown_label is not None and isinstance(value, str)
+            column = prefix + question.material.name(shown_label if labelled and shown_label else shown)
+            held.append(
+                f"{column} = {literal(value)}" if labelled else _on_axis(question, placed, column, value)
+            )
     if (
         question.measure.kind == "ratio"
         and (question.over or question.data_columns)
@@ -336,14 +344,10 @@ def _cell(question: Question, row: dict[str, Any]) -> Cell:
     at: dict[str, Any] = {}
     for name in question.axes:
         placed = question.columns.get(name)
-        at[name] = row[placed.shown if placed else name]
-        if (
-            placed is not None
-            and placed.variable.named
-            and placed.shown_label
-            and row[placed.shown_label] is not None
-        ):
-            at[name] = row[placed.shown_label]
+        at[name] = row[placed.beside if placed else name]
+        label = row[placed.beside_label] if placed is not None and placed.beside_label else None
+        if placed is not None and placed.variable.named and label is not None:
+            at[name] = label
     value = row["mean"] if "mean" in row else row["value"]
     return Cell(at, number(value), row.get("n"), number(row.get("lo")), number(row.get("hi")))
 

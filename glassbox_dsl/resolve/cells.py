@@ -146,8 +146,11 @@ def _cell(member: Member, axis: str | None, sizes: Sizes) -> Cell | None:
 
 
 def _spread(member: Member, axis: str, sizes: Sizes) -> list[Cell]:
-    """The members of a range or span, one by one."""
+    """The members of a range, span or complement, one by one."""
     index = member.index
+    if isinstance(index, Not) and (axis not in POSITION_AXES or _counted(index.inner)):
+        size = sizes.longest if axis in POSITION_AXES else sizes.of(axis)
+        return [Cell(text=str(i), at=i) for i in range(size) if i not in _fixed_cells(index.inner, size)]
     if isinstance(index, Between) and axis not in POSITION_AXES:
         low, high = fixed(index.low, sizes.of(axis), cut=True), fixed(index.high, sizes.of(axis), cut=True)
         if low is None or high is None:
@@ -167,6 +170,34 @@ def _spread(member: Member, axis: str, sizes: Sizes) -> list[Cell]:
     return [
         Cell(text=f"{index.span.text}+{k}" if index else "", index=index, nth=k) for k in range(sizes.longest)
     ]
+
+
+def _counted(index: Index) -> bool:
+    """Whether an index on positions names them by numbers from the start, alike in every prompt."""
+    match index:
+        case At(value=value):
+            return value >= 0
+        case Between():
+            return _counted(index.low) and _counted(index.high)
+        case AnyOf():
+            return all(_counted(i) for i in index.items)
+        case Not():
+            return _counted(index.inner)
+    return False
+
+
+def _fixed_cells(index: Index, size: int) -> set[int]:
+    """The cells of an axis of a size that an index without variables names."""
+    match index:
+        case Not():
+            return set(range(size)) - _fixed_cells(index.inner, size)
+        case AnyOf():
+            return {i for item in index.items for i in _fixed_cells(item, size)}
+        case Between():
+            low, high = (fixed(end, size, cut=True) for end in (index.low, index.high))
+            return set() if low is None or high is None else set(range(low, high + 1))
+    found = fixed(index, size)
+    return set() if found is None else {found}
 
 
 def fixed(index: Index, size: int, *, cut: bool = False) -> int | None:

@@ -79,6 +79,47 @@ def check_experiment(
 
 
 def check_across(experiment: Experiment, facts: Mapping[str, ModelFacts]) -> Iterator[Diagnostic]:
+    """What one model lacks that another one needs of it."""
+    yield from _widths_across(experiment, facts)
+    for run in experiment.runs:
+        for model in facts if run.model is None else (run.model,):
+            if model in facts:
+                yield from _layers_across(run, experiment, model, facts)
+
+
+def _layers_across(
+    run: Run, experiment: Experiment, model: str, facts: Mapping[str, ModelFacts]
+) -> Iterator[Diagnostic]:
+    """Layers that the edits of a run on one model take from another model, which lacks them."""
+    sizes = Sizes(facts[model], n_items=2, longest=LONGEST, model=model, latents=experiment.latents)
+    known = [d for d in run.dimensions if d.members_from is None]
+    cells = [
+        {
+            v.name: cell
+            for d, row in zip(known, rows, strict=True)
+            for v, cell in zip(d.variables, row, strict=True)
+        }
+        for rows in product(*(resolve_dimension(d, sizes)[0] for d in known))
+    ]
+    reads = [
+        node
+        for variant in run.variants
+        for edit in variant.edits
+        for node in nodes.everything(edit.value)
+        if isinstance(node, SiteRead) and sites()[node.site].has_layer
+    ]
+    for read in reads:
+        other = experiment.run(read.run.run).model
+        if other in (None, model) or other not in facts:
+            continue
+        there = replace(sizes, facts=facts[other], model=other)
+        numbers = {index_number(read.index[0], "layer", one, there) for one in cells}
+        gone = {n for n in numbers if n is not None and n >= 0} - {*facts[other].layers_with(read.site)}
+        if gone:
+            yield errors.outside(read.span, "layer", str(min(gone)), other, there.of("layer"))
+
+
+def _widths_across(experiment: Experiment, facts: Mapping[str, ModelFacts]) -> Iterator[Diagnostic]:
     """Vectors that a reduction over `model` would have to put together although models differ in their width."""
     for node in nodes.everything(experiment):
         if not isinstance(node, Reduce | OverDimension) or MODEL not in node.contexts:

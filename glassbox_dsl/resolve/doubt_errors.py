@@ -20,7 +20,8 @@ def turned(span: Span, site: str) -> Diagnostic:
     return Diagnostic(
         "GBW702", f"`{site}` is taken from another position", span,
         "it is turned by the angle of the position it comes from (rotary positions)",
-        "take it from the same position, or set that row or column of `attn.scores`", severity="warning",
+        f"take it from the same position, exchange what it is made from (`{site}_in`), or set that row or column of"
+        " `attn.scores`", severity="warning",
     )  # fmt: skip
 
 

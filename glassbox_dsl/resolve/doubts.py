@@ -174,7 +174,7 @@ def _flat_gradients(gradient: Grad, experiment: Experiment) -> Iterator[Diagnost
 def _pass(use: RunUse, experiment: Experiment) -> tuple[str, str | None, str | None] | None:
     """The prompt, data set and model of a pass without edits."""
     run = experiment.run(use.run)
-    if len(run.variants) != 1 or run.variants[0].edits or run.generation is not None:
+    if len(run.variants) != 1 or run.variants[0].edits or run.generates:
         return None
     return run.variants[0].prompt, run.data, run.model
 

@@ -90,16 +90,20 @@ class TextTokenizer:
     # ------------------------------------------------------------ tokens to text
 
     def token_text(self, token: int) -> str:
-        """The characters of a token as a person reads them: spaces as spaces, lone bytes as `\\xNN`."""
+        """The characters of a token as a person reads them: spaces as spaces, lone bytes as `\\xNN`.
+
+        A model may have rows behind the tokenizer's last token: `[50300]` is the token of such a row.
+        """
         if token not in self._texts:
-            self._texts[token] = self.token_bytes(token).decode("utf-8", errors="backslashreplace")
+            text = self.token_bytes(token).decode("utf-8", errors="backslashreplace")
+            self._texts[token] = text if self.knows(token) else f"[{token}]"
         return self._texts[token]
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for in running text."""
+        """The bytes that a token stands for in running text: none, where the tokenizer has no such token."""
         piece = self._backend.piece(token)
         if piece is None:
-            raise KeyError(token)
+            return b""
         if self._backend.is_added(token):
             return piece.encode()
         if self._backend.byte_level:

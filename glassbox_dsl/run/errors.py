@@ -59,7 +59,7 @@ def never_moved(span: Span, text: str) -> Diagnostic:
         "the edit never moved anything",
         span,
         "in no cell and no item did it change the value at its site",
-        "check that its source differs from what it replaces",
+        "check that its source differs from what it replaces, and that what is read lies behind it",
     )
 
 

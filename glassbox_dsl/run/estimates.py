@@ -78,7 +78,7 @@ class Estimates:
         self._check(expr)
         made = RowMaker(self.context).made(run, None)
         keys = sorted({k for v in run.variants for k in self.keys(run, v)}, key=str)
-        plain = Gradients(self.evaluator).of(expr.base, self._base(expr), keys)
+        plain = Gradients(self.evaluator).of(expr.base, expr.around, keys)
         slopes = plain.slopes if not expr.along else self.averaged(expr, run, plain, keys).slopes
         found = torch.zeros(made.shape)
         for moves in self.moves(run, plain):
@@ -89,16 +89,11 @@ class Estimates:
             found[tensor(moves.cells), tensor(moves.items)] += part
         return Named(found, ("#run", "#item"), False, tensor(made))
 
-    @staticmethod
-    def _base(expr: Expansion) -> str:
-        assert expr.base.run is not None
-        return expr.base.run.run
-
     def _check(self, expr: Expansion) -> None:
         """A divergence is expanded away from its minimum."""
         if expr.base.metric == "kl":
             found = self.evaluator.value(
-                expr.base, self.context.env(self.context.run(self._base(expr)).dimensions)
+                expr.base, self.context.env(self.context.run(expr.around).dimensions)
             )
             if float(found.data.abs().max()) < NEAR_ZERO:
                 raise Findings(
@@ -153,7 +148,7 @@ class Estimates:
             for step in range(expr.steps):
                 share = (step + 0.5) / expr.steps
                 shifts = {k: _shift(w, share) for k, w in way.items()}
-                got = gradients.of(expr.base, self._base(expr), some, shifts)
+                got = gradients.of(expr.base, expr.around, some, shifts)
                 for key in some:
                     found.slopes[key] = found.slopes.get(key, 0) + got.slopes[key] / expr.steps
         return found
@@ -174,7 +169,7 @@ class Estimates:
     def embeddings(self, run: Run, plain: Gradient, expr: Expansion) -> Mapping[SiteKey, Tensor]:
         """From the embeddings of the base to those of the run that the edits copy."""
         key = SiteKey("embed")
-        own = Gradients(self.evaluator).of(expr.base, self._base(expr), [key]).values[key]
+        own = Gradients(self.evaluator).of(expr.base, expr.around, [key]).values[key]
         [source] = {e.run.run for e in expr.sources if isinstance(e, SiteRead)}
         other = torch.zeros_like(own)
         prompts = {v.prompt for v in self.context.run(source).variants}

@@ -44,8 +44,8 @@ DIRECTION = "#direction"
 class Fitted:
     """A fit in one context.
 
-    `directions` [cell, k, dim] (0 behind the width of a cell's own values), `offsets` [cell, k], `accuracy` and `score`
-    [cell]; `held_out` says of each item whether it was kept from the fit.
+    `directions` [cell, k, dim] and `offsets` [cell, k] (0 behind the number of a cell's own directions and the width of
+    its values), `accuracy` and `score` [cell]; `held_out` says of each item whether it was kept from the fit.
     """
 
     directions: Tensor
@@ -210,8 +210,10 @@ class Fits:
                     advance(1)
         cells = [found[c] for c in product(*map(range, shape))]
         width = max(s.directions.shape[1] for s, _, _ in cells)
-        rows = [np.pad(s.directions, ((0, 0), (0, width - s.directions.shape[1]))) for s, _, _ in cells]
-        columns = rows, [s.offsets for s, _, _ in cells], [a for _, a, _ in cells], [s for _, _, s in cells]
+        count = max(len(s.offsets) for s, _, _ in cells)
+        rows = [padded(s.directions, (count, width)) for s, _, _ in cells]
+        starts = [padded(s.offsets, (count,)) for s, _, _ in cells]
+        columns = rows, starts, [a for _, a, _ in cells], [s for _, _, s in cells]
         directions, offsets, accuracy, score = (torch.from_numpy(np.array(c)).float() for c in columns)
         return Fitted(directions, offsets, accuracy, score, held_out)
 
@@ -335,6 +337,11 @@ class Fits:
                 break
             held.add(key)
         return np.array([key in held for key in keys])
+
+
+def padded(numbers: Numbers, shape: tuple[int, ...]) -> Numbers:
+    """Numbers with zeros behind them."""
+    return np.pad(numbers, [(0, most - n) for n, most in zip(numbers.shape, shape, strict=True)])
 
 
 def _hash(seed: int, what: str, key: str) -> int:

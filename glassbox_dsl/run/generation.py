@@ -55,18 +55,19 @@ class Generations:
 
     def _batch(self, run: Run, rows: Rows) -> dict[tuple[int, int], tuple[int, ...]]:
         """One batch of prompts of equal length, until all have ended or are long enough."""
-        assert run.generation is not None
+        how = run.variants[rows.variant].generation
+        assert how is not None
         ends, done = self._ends(), np.zeros(len(rows.cells), dtype=np.bool_)
         found: list[list[int]] = [[] for _ in rows.cells]
         steps = self._logits(run, rows)
         last = next(steps)
-        for step in range(run.generation.max_new_tokens):
-            chosen = self._chosen(last, run.generation, rows, step)
+        for step in range(how.max_new_tokens):
+            chosen = self._chosen(last, how, rows, step)
             for row, token in enumerate(chosen.tolist()):
                 done[row] |= token in ends
                 if not done[row]:
                     found[row].append(token)
-            if done.all() or step + 1 == run.generation.max_new_tokens:
+            if done.all() or step + 1 == how.max_new_tokens:
                 break
             last = steps.send(chosen)
         keys = zip(rows.cells.tolist(), rows.items.tolist(), strict=True)

@@ -121,10 +121,14 @@ class Session:
         for run, receipts in maker.receipts_of(context).items():
             if experiment.run(run).part_of is not None:
                 continue  # that it moved something shows in the run that it is made for
-            rows = int(context.results[(run, None)].made.sum())
+            results = context.results[run, None]
+            rows = int(results.made.sum())
+            # Where a pack keeps nothing of a run, only passes of another kind are made of it, as for circuits.
+            read = results.sites or results.taps
             for receipt in receipts.values():
                 found.receipts.append((run, receipt, rows))
-                if not receipt.moved and not isinstance(receipt.edit.value, Scrubbed):
+                looked_at = read or receipt.fired_rows or receipt.proven
+                if looked_at and not receipt.moved and not isinstance(receipt.edit.value, Scrubbed):
                     found.diagnostics.append(errors.never_moved(receipt.edit.span, receipt.edit.text))
         for note in context.sets.notes:
             self._note(note)

@@ -85,6 +85,9 @@ class Names:
 class Placed:
     """A variable with its table columns (`column`, `label`) and its view columns (`shown`, `shown_label`).
 
+    A name that the figures of a summary have, such as `n`, is its own in the view of the rows; beside those figures
+    it has another (`beside`, `beside_label`).
+
     `column` and `label` are what SQL reads: `layer`, or `numbers[2]` for a slot; `stored` and `stored_label` name
     them on the way in: `layer`, `number_2`.
     """
@@ -96,15 +99,22 @@ class Placed:
     stored_label: str | None
     shown: str
     shown_label: str | None
+    beside: str
+    beside_label: str | None
 
-    def selection(self) -> tuple[str, ...]:
-        """The view's expressions for this variable."""
+    def selection(self, summary: bool) -> tuple[str, ...]:
+        """The expressions for this variable of the view of the rows, or of the summary."""
+        shown, shown_label = self.names(summary)
         whole = self.column != self.stored and self.variable.kind in ("int", "position")
         value = f"CAST({self.column} AS INTEGER)" if whole else self.column
-        chosen = (f"{value} AS {quoted(self.shown)}",)
-        if self.label is None or self.shown_label is None:
+        chosen = (f"{value} AS {quoted(shown)}",)
+        if self.label is None or shown_label is None:
             return chosen
-        return (*chosen, f"{self.label} AS {quoted(self.shown_label)}")
+        return (*chosen, f"{self.label} AS {quoted(shown_label)}")
+
+    def names(self, summary: bool) -> tuple[str, str | None]:
+        """The columns of the variable and its label in the view of the rows, or of the summary."""
+        return (self.beside, self.beside_label) if summary else (self.shown, self.shown_label)
 
     @property
     def group_keys(self) -> tuple[str, ...]:
@@ -114,12 +124,10 @@ class Placed:
         return (self.column,)
 
 
-def place(
-    measure: MeasureRow, taken: Sequence[str] = (), axes: Sequence[str] = COLUMN_AXES
-) -> tuple[Placed, ...]:
+def place(measure: MeasureRow, axes: Sequence[str] = COLUMN_AXES) -> tuple[Placed, ...]:
     """Give every variable of a measure its columns; `axes` are those that have one of their own."""
-    names = Names(taken or (*ROW_COLUMNS, *VALUE_COLUMNS[measure.kind], *SUMMARY_COLUMNS))
-    shown = {v.name: names.claim(v.name) for v in measure.variables}
+    shown = _shown(measure, (*ROW_COLUMNS, *VALUE_COLUMNS[measure.kind]))
+    beside = _shown(measure, (*ROW_COLUMNS, *VALUE_COLUMNS[measure.kind], *SUMMARY_COLUMNS))
     free_axes, slot, placed = set(axes), 0, []
     for variable in measure.variables:
         position = variable.kind == "position"
@@ -130,10 +138,18 @@ def place(
             slot += 1
             stored = f"text_{slot}" if variable.kind == "text" else f"number_{slot}"
             label = f"text_{slot}" if position else None
-        shown_label = names.claim(f"{variable.name}_label") if position else None
         read = (read_as(stored), read_as(label) if label else None)
-        placed.append(Placed(variable, *read, stored, label, shown[variable.name], shown_label))
+        placed.append(Placed(variable, *read, stored, label, *shown[variable.name], *beside[variable.name]))
     return tuple(placed)
+
+
+def _shown(measure: MeasureRow, taken: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    """The view columns of every variable and of its label, beside those that are taken."""
+    names = Names(taken)
+    own = {v.name: names.claim(v.name) for v in measure.variables}
+    labelled = [v.name for v in measure.variables if v.kind == "position"]
+    labels = {name: names.claim(f"{name}_label") for name in labelled}
+    return {name: (column, labels.get(name)) for name, column in own.items()}
 
 
 def read_as(stored: str) -> str:

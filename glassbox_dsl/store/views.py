@@ -91,13 +91,13 @@ def view_names(measures: Sequence[MeasureRow]) -> dict[tuple[str, str], ViewName
 def measure_select(measure: MeasureRow, run_id: str, parts: Parts) -> str:
     """SQL for the rows of a measure in one run, whose series are `parts`."""
     names = f"CAST({literal(run_id)} AS VARCHAR) AS run_id, {names_of(parts)}"
-    columns = [names, "item", *_variables(measure), *_values(measure)]
+    columns = [names, "item", *_variables(measure, False), *_values(measure)]
     return f"SELECT {', '.join(columns)} FROM main.{_table(measure)} WHERE {within(parts)}"
 
 
 def spanning_select(measure: MeasureRow) -> str:
     """SQL for the rows of a measure in all complete runs with the same variables."""
-    columns = ["s.run_id", "s.model", "s.data", "item", *_variables(measure), *_values(measure)]
+    columns = ["s.run_id", "s.model", "s.data", "item", *_variables(measure, False), *_values(measure)]
     named = f"experiment = {literal(measure.experiment)} AND measure = {literal(measure.measure)}"
     return (
         f"SELECT {', '.join(columns)} FROM main.{_table(measure)} r JOIN main.series s ON s.series = r.series"
@@ -120,7 +120,7 @@ def _table(measure: MeasureRow) -> str:
 
 def summary_select(measure: MeasureRow, run_id: str) -> str:
     """SQL for the summary of a measure in one run."""
-    columns = ["run_id", "model", "data", *_variables(measure), *SUMMARY_COLUMNS]
+    columns = ["run_id", "model", "data", *_variables(measure, True), *SUMMARY_COLUMNS]
     return (
         f"SELECT {', '.join(columns)} FROM main.summaries WHERE run_id = {literal(run_id)}"
         f" AND experiment = {literal(measure.experiment)} AND measure = {literal(measure.measure)}"
@@ -227,7 +227,11 @@ def measure_columns(measure: MeasureRow) -> dict[str, str]:
     values = {name: VALUE_MEANINGS[name] for name in VALUE_COLUMNS[measure.kind]}
     if measure.unit and measure.kind == "value":
         values["value"] += f"; unit: {measure.unit}"
-    return {**{name: FIXED_COLUMNS[name] for name in ROW_COLUMNS}, **_variable_meanings(measure), **values}
+    return {
+        **{name: FIXED_COLUMNS[name] for name in ROW_COLUMNS},
+        **_variable_meanings(measure, False),
+        **values,
+    }
 
 
 def summary_columns(measure: MeasureRow) -> dict[str, str]:
@@ -236,22 +240,23 @@ def summary_columns(measure: MeasureRow) -> dict[str, str]:
     figures = {name: VALUE_MEANINGS[name] for name in SUMMARY_COLUMNS}
     if measure.kind == "ratio":
         figures["mean"] = "ratio of means over items: sum(num) / sum(den)"
-    return {**context, **_variable_meanings(measure), **figures}
+    return {**context, **_variable_meanings(measure, True), **figures}
 
 
-def _variable_meanings(measure: MeasureRow) -> dict[str, str]:
+def _variable_meanings(measure: MeasureRow, summary: bool) -> dict[str, str]:
     found = {}
     for placed in place(measure):
         variable = placed.variable
         kind = f"on the axis {variable.axis}" if variable.axis else f"a {variable.kind}"
-        found[placed.shown] = f"variable `{variable.name}` of the measure, {kind}"
-        if placed.shown_label is not None:
-            found[placed.shown_label] = f"span label at `{variable.name}`, such as s2"
+        shown, shown_label = placed.names(summary)
+        found[shown] = f"variable `{variable.name}` of the measure, {kind}"
+        if shown_label is not None:
+            found[shown_label] = f"span label at `{variable.name}`, such as s2"
     return found
 
 
-def _variables(measure: MeasureRow) -> tuple[str, ...]:
-    return tuple(column for placed in place(measure) for column in placed.selection())
+def _variables(measure: MeasureRow, summary: bool) -> tuple[str, ...]:
+    return tuple(column for placed in place(measure) for column in placed.selection(summary))
 
 
 def variables_json(measure: MeasureRow) -> str:

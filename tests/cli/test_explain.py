@@ -43,7 +43,7 @@ def test_the_document_has_one_shape(file, capsys):
     assert [set(run) for run in model["runs"]] == [
         {"experiment", "run", "data", "stage", "shape", "items", "cells", "noops", "executor", "reason"}
     ] * 2
-    assert (document["planned"]["token_layers"], document["naive"]["token_layers"]) == (88, 312)
+    assert (document["planned"]["token_layers"], document["naive"]["token_layers"]) == (84, 312)
     assert document["budget"] == {"bytes": 8 * 2**30, "chosen": False}
 
 

@@ -363,3 +363,22 @@ def test_runs_of_other_lengths_are_refused(llama, gbx):
         with pytest.raises(Findings) as found:
             gbx(METRICS + PEOPLE.text + f"experiment e {{ {what} }}", llama)
         assert {d.code for d in found.value.diagnostics} == {"GB342"}
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        "eap(score, clean: clean, corrupt: loud, edges: 12)",
+        "acdc(score, clean: clean, corrupt: loud, threshold: 0.001)",
+    ],
+)
+def test_a_run_that_only_a_circuit_reads_may_be_edited(llama, gbx, search):
+    """No pack makes such a run: that its edits moved something is not for packs to say."""
+    found = gbx(EVEN.text + f"""metric score(r) = logit(r, yes)
+experiment e {{
+  run loud = forward(clean) {{ embed[a] *= 2 }}
+  circuit c = {search}
+  measure edges = size(c)
+}}""", llama)  # fmt: skip
+    assert "GB535" not in found.codes()
+    assert min(found.values["edges"].values()) > 0

@@ -148,6 +148,15 @@ def test_names_that_sql_knows_work(tmp_path: Path, name: str) -> None:
     assert query(path, f'SELECT "{name}", value FROM {view}').rows == ((0, 4.0),)
 
 
+def test_a_variable_called_like_a_figure_of_the_summary_keeps_its_name_among_the_rows(tmp_path: Path) -> None:
+    variables = tuple(VariableColumn(name=name, axis=None, kind="int") for name in ("n", "mean"))
+    measure = MeasureRow(experiment="e", measure="m", variables=variables)
+    one_run(tmp_path / "r.duckdb", (measure,), 2.5)
+    rows = query(tmp_path / "r.duckdb", "SELECT n, mean, value FROM e.m").rows
+    summary = query(tmp_path / "r.duckdb", "SELECT n_, mean_, n, mean FROM e.m_summary").rows
+    assert ([tuple(r) for r in rows], [tuple(r) for r in summary]) == ([(0, 0, 2.5)], [(0, 0, 1, 2.5)])
+
+
 def test_a_measure_called_like_a_summary_keeps_its_name(tmp_path: Path) -> None:
     path = tmp_path / "x.duckdb"
     one_run(

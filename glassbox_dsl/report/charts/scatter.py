@@ -170,10 +170,10 @@ def statement(found: Scatter, material: Material) -> str:
 def keyed(cells: Cells, axis: str, side: str, material: Material) -> str:
     """Where a cell stands on an axis, as SQL: a position with a name of its own by that name."""
     placed = material.columns(cells.measure).get(axis)
-    column = f"{side}.{material.name(placed.shown if placed else axis)}"
-    if placed is None or not placed.variable.named or placed.shown_label is None:
+    column = f"{side}.{material.name(placed.beside if placed else axis)}"
+    if placed is None or not placed.variable.named or placed.beside_label is None:
         return column
-    return f"coalesce({side}.{material.name(placed.shown_label)}, {column}::VARCHAR)"
+    return f"coalesce({side}.{material.name(placed.beside_label)}, {column}::VARCHAR)"
 
 
 def indented(sql: str) -> str:

@@ -165,3 +165,12 @@ def test_bundled_models_are_tokenised_as_auto_tokenizer_does(bundled_folder):
         assert list(encoding.ids) == expected["input_ids"]
         assert list(encoding.offsets) == [tuple(o) for o in expected["offset_mapping"]]
         assert list(tokenizer.encode_plain(text).ids) == oracle(text, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_behind_the_last_token_has_no_text(kind, tokenizers):
+    """Models have more rows than their tokenizer has tokens, and may generate one: it says nothing."""
+    tokenizer = tokenizers[kind]
+    token = tokenizer.size + 3
+    assert (tokenizer.knows(token), tokenizer.token_bytes(token)) == (False, b"")
+    assert tokenizer.token_text(token) == f"[{token}]"
