@@ -92,31 +92,31 @@ def _layers_across(
 ) -> Iterator[Diagnostic]:
     """Layers that the edits of a run on one model take from another model, which lacks them."""
     sizes = Sizes(facts[model], n_items=2, longest=LONGEST, model=model, latents=experiment.latents)
-    known = [d for d in run.dimensions if d.members_from is None]
-    cells = [
-        {
+    for variant in run.variants:
+        for read in (n for edit in variant.edits for n in nodes.everything(edit.value)):
+            if not isinstance(read, SiteRead) or not sites()[read.site].has_layer:
+                continue
+            other = experiment.run(read.run.run).model
+            if other in (None, model) or other not in facts:
+                continue
+            there = replace(sizes, facts=facts[other], model=other)
+            cells = _cells_of(read.index[0], run, sizes)
+            numbers = {index_number(read.index[0], "layer", one, there) for one in cells}
+            gone = {n for n in numbers if n is not None and n >= 0} - {*facts[other].layers_with(read.site)}
+            if gone:
+                yield errors.outside(read.span, "layer", str(min(gone)), other, there.of("layer"))
+
+
+def _cells_of(index: Index, run: Run, sizes: Sizes) -> Iterator[dict[str, Cell]]:
+    """What the variables of an index take in the cells of a run; the run's other variables do not count."""
+    used = set(swept_variables(index))
+    known = [d for d in run.dimensions if d.members_from is None and used & {v.name for v in d.variables}]
+    for rows in product(*(resolve_dimension(d, sizes)[0] for d in known)):
+        yield {
             v.name: cell
             for d, row in zip(known, rows, strict=True)
             for v, cell in zip(d.variables, row, strict=True)
         }
-        for rows in product(*(resolve_dimension(d, sizes)[0] for d in known))
-    ]
-    reads = [
-        node
-        for variant in run.variants
-        for edit in variant.edits
-        for node in nodes.everything(edit.value)
-        if isinstance(node, SiteRead) and sites()[node.site].has_layer
-    ]
-    for read in reads:
-        other = experiment.run(read.run.run).model
-        if other in (None, model) or other not in facts:
-            continue
-        there = replace(sizes, facts=facts[other], model=other)
-        numbers = {index_number(read.index[0], "layer", one, there) for one in cells}
-        gone = {n for n in numbers if n is not None and n >= 0} - {*facts[other].layers_with(read.site)}
-        if gone:
-            yield errors.outside(read.span, "layer", str(min(gone)), other, there.of("layer"))
 
 
 def _widths_across(experiment: Experiment, facts: Mapping[str, ModelFacts]) -> Iterator[Diagnostic]:
