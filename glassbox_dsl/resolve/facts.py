@@ -90,6 +90,11 @@ class ModelFacts(BaseModel):
         return self.n_edges if axis == EDGE else lengths.get(axis)
 
     @property
+    def learned_positions(self) -> int | None:
+        """How many positions the model has learned a vector for; None where positions are not a table."""
+        return None if "pos_embed" in self.absent else self.max_positions
+
+    @property
     def parallel(self) -> bool:
         """Whether attention and MLP of a layer read the same stream: nothing stands between them."""
         return "resid_mid" in {*self.read_only, *self.absent}

@@ -46,6 +46,7 @@ def data_needs(experiments: Sequence[Experiment], data: str) -> DataNeeds:
     aligned: set[tuple[str, str]] = set()
     after: set[tuple[str, str]] = set()
     extra: dict[str, nodes.Expr] = {}
+    behind: set[tuple[str, int]] = set()
     for experiment in experiments:
         if data not in experiment.data:
             continue
@@ -56,9 +57,16 @@ def data_needs(experiments: Sequence[Experiment], data: str) -> DataNeeds:
                 one_token |= {answer} if one else set()
                 after |= {(answer, prompt) for prompt in prompts}
         aligned |= set(_aligned(experiment, data, reads))
+        behind |= {
+            (variant.prompt, variant.generation.max_new_tokens)
+            for run in experiment.runs
+            if _over(experiment, run.name, data)
+            for variant in run.variants
+            if variant.generation is not None
+        }
     return DataNeeds(
         one_token=frozenset(one_token), aligned=frozenset(aligned), answers_after=frozenset(after),
-        extra_answers=tuple(extra.items()),
+        extra_answers=tuple(extra.items()), behind=tuple(sorted(behind)),
     )  # fmt: skip
 
 

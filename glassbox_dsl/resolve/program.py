@@ -106,10 +106,10 @@ def resolve_items(
         if not models or (only_cached and any(f is None for f in folders.values())):
             continue
         tokenizers = {m: TextTokenizer(f, bos=sources[m].bos) for m, f in folders.items() if f is not None}
+        most = {m: facts.learned_positions for m, facts in resolved.facts.items()}
+        needs = data_needs(program.experiments, spec.name)
         try:
-            for model, table in resolve_data(
-                spec, tokenizers, data_needs(program.experiments, spec.name)
-            ).items():
+            for model, table in resolve_data(spec, tokenizers, needs, most).items():
                 tables[(spec.name, model)] = table
                 found += table.warnings
                 found += [table.problem] if table.problem is not None and only_cached else []

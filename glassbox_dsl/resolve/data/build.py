@@ -58,14 +58,20 @@ class _Work:
 
 
 def resolve_data(
-    spec: DataSpec, tokenizers: Mapping[str, TextTokenizer], needs: DataNeeds
+    spec: DataSpec,
+    tokenizers: Mapping[str, TextTokenizer],
+    needs: DataNeeds,
+    most: Mapping[str, int | None] | None = None,
 ) -> dict[str, DataTable]:
     """Choose the items, tokenise them for each model (keys: model names), compute features, apply `keep`.
 
+    `most` says how many positions a model has learned, where it has learned them.
     Conditions that need a model are left to the run. Raises Findings where the models cannot share the items;
     what concerns one model alone stands in its table's `problem`.
     """
-    readers = tuple(Reader(model, tokenizer) for model, tokenizer in tokenizers.items())
+    readers = tuple(
+        Reader(model, tokenizer, (most or {}).get(model)) for model, tokenizer in tokenizers.items()
+    )
     work = _Work(spec, readers, needs, _all_answers(spec, needs), _used_prompts(spec, needs))
     work.chunks = _cut_texts(work)
     space = Space(spec, min((len(c) for c in work.chunks.values()), default=0))
@@ -201,6 +207,7 @@ def _model_refusals(work: _Work, draft: Draft, reader: Reader, tokens: Tokens) -
     if len(tokens.prompts) < len(work.prompts):
         return
     yield from _length_refusals(work, reader, tokens)
+    yield from _too_long(work, reader, tokens)
     for name in work.answers:
         yield from _answer_refusals(work, name, draft, reader, tokens)
 
@@ -215,6 +222,18 @@ def _length_refusals(work: _Work, reader: Reader, tokens: Tokens) -> Iterator[Re
             yield errors.lengths_differ(
                 span, first, second, reader.model, (len(a.ids), len(b.ids)), (a.text, b.text)
             )
+
+
+def _too_long(work: _Work, reader: Reader, tokens: Tokens) -> Iterator[Refusal]:
+    """Prompts behind which no position is left for what follows; the last token that is generated is not read."""
+    if reader.most is None:
+        return
+    generated = dict(work.needs.behind)  # sorted: of several numbers the largest
+    for name, prompt in tokens.prompts.items():
+        behind = generated.get(name, 0)
+        if len(prompt.ids) + max(behind - 1, 0) > reader.most:
+            span = work.spec.prompts[name].span
+            yield errors.too_long(span, name, reader.model, len(prompt.ids), behind, reader.most)
 
 
 def _answer_refusals(
@@ -238,6 +257,13 @@ def _answer_refusals(
         built = AnswerTokens(alternatives=(), texts=tuple(a.text for a in alternatives))
     elif name in work.needs.one_token and (refusal := not_one_token(answer, built, reader)):
         yield refusal
+    elif reader.most is not None:
+        longest = max(map(len, built.alternatives), default=0)
+        for prompt in after:
+            length = len(tokens.prompts[prompt].ids)
+            if length + longest - 1 > reader.most:
+                span = work.spec.prompts[prompt].span
+                yield errors.too_long(span, prompt, reader.model, length, longest, reader.most)
     tokens.answers[name] = built
 
 

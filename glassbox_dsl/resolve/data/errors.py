@@ -149,6 +149,19 @@ def too_few_tokens(span: Span, prompt: str, model: str, length: int, count: int)
     )
 
 
+def too_long(span: Span, prompt: str, model: str, length: int, behind: int, most: int) -> Refusal:
+    """More tokens than a model has vectors of positions for."""
+    more = f" and {behind} behind it" if behind else ""
+    return Refusal(
+        "GB349",
+        f"prompt `{prompt}` is too long for `{model}`",
+        f"{length} tokens{more}, of {most} at most",
+        span,
+        "the model has a learned vector for each position and none for later ones",
+        "shorten the prompt, generate fewer tokens, or take a model with relative positions",
+    )
+
+
 def unknown_token(span: Span, prompt: str, model: str, token: int, size: int) -> Refusal:
     """A token id that a vocabulary does not have."""
     return Refusal(

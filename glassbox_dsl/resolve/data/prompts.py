@@ -33,10 +33,11 @@ class Draft:
 
 @dataclass(frozen=True)
 class Reader:
-    """A model as tokenizer: its name is for messages."""
+    """A model as tokenizer: its name is for messages. `most`: positions that it has vectors for (None: any number)."""
 
     model: str
     tokenizer: TextTokenizer
+    most: int | None = None
 
 
 def build_prompt(prompt: PromptSpec, draft: Draft, reader: Reader) -> PromptTokens | Refusal:

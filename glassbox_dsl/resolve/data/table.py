@@ -21,7 +21,8 @@ class DataNeeds(Frozen):
 
     `one_token`: answers that must be one token. `aligned`: pairs of prompts that are compared position by
     position. `answers_after`: (answer, prompt) pairs where the answer follows the prompt. `prompts`: those in
-    use, empty for all. `extra_answers`: answers written in place in a metric, under made-up names.
+    use, empty for all. `extra_answers`: answers written in place in a metric, under made-up names. `behind`: prompts
+    that runs generate text from, and how many tokens at most.
     """
 
     one_token: frozenset[str] = frozenset()
@@ -29,6 +30,7 @@ class DataNeeds(Frozen):
     answers_after: frozenset[tuple[str, str]] = frozenset()
     prompts: frozenset[str] = frozenset()
     extra_answers: tuple[tuple[str, Expr], ...] = ()
+    behind: tuple[tuple[str, int], ...] = ()
 
 
 class PromptTokens(Frozen):
