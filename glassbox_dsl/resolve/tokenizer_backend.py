@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SLOW_BYTES = 1 << 20
 _SCHEME = 2  # to be raised when the same question has another answer than before
-_MOST_ANSWERS = 3_000
+_MOST_ANSWERS = 4_000
 _LONGEST_TEXT = 4096
 _FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -118,7 +118,10 @@ class Backend:
         fresh = self.memory.with_suffix(f".{os.getpid()}")
         with suppress(OSError):
             self.memory.parent.mkdir(parents=True, exist_ok=True)
-            newest = list(self._known.items())[-_MOST_ANSWERS:]
+            # What was asked now goes last: dropped first, it would be asked for again, in the place of another.
+            asked = {question: self._known[question] for question in self._said}
+            others = {question: known for question, known in self._known.items() if question not in asked}
+            newest = list({**others, **asked}.items())[-_MOST_ANSWERS:]
             fresh.write_text(json.dumps(dict(newest)), "utf-8")
             fresh.replace(self.memory)
             self._news = False

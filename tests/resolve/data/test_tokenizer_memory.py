@@ -126,3 +126,18 @@ def test_nothing_is_read_or_imported_before_a_text_comes(folders):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False False"
+
+
+def test_what_was_asked_last_is_dropped_last(folders, remembering, monkeypatch):
+    """Else a memory that is full forgets at each start what it is asked for next."""
+    monkeypatch.setattr(tokenizer_backend, "_MOST_ANSWERS", 3)
+    for word in ("red", "green", "blue", "black"):
+        tokenizer = TextTokenizer(folders["bytes"])
+        tokenizer.encode("first words")
+        tokenizer.encode(word)
+        tokenizer.keep_answers()
+        remembering()
+    backend = TextTokenizer(folders["bytes"])._backend
+    asked = [question for question in backend._known if question.startswith(("0:", "1:"))]
+    assert any("first words" in question for question in asked) and any("black" in q for q in asked)
+    assert not any("red" in question for question in asked)
