@@ -130,7 +130,7 @@ def test_nothing_is_read_or_imported_before_a_text_comes(folders):
 
 def test_what_was_asked_last_is_dropped_last(folders, remembering, monkeypatch):
     """Else a memory that is full forgets at each start what it is asked for next."""
-    monkeypatch.setattr(tokenizer_backend, "_MOST_ANSWERS", 3)
+    monkeypatch.setattr(tokenizer_backend, "_MOST_ANSWERS", 5)
     for word in ("red", "green", "blue", "black"):
         tokenizer = TextTokenizer(folders["bytes"])
         tokenizer.encode("first words")
