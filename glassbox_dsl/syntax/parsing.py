@@ -39,13 +39,15 @@ def parse(source: Source) -> Parsed:
         return Parsed(None, (deep,))
 
     load_lark()
-    from glassbox_dsl.syntax import grammar, recover  # only here are the parser and its tables needed
+    from glassbox_dsl.syntax import grammar  # only here are the parser and its tables needed
 
     thin = thinned(source, lexemes)
     with grammar.reading(source):
         whole = _whole(source, thin, lexemes) if version is not None and not faults else None
         if whole is not None:
             return Parsed(whole, ())
+        from glassbox_dsl.syntax import recover
+
         return Parsed(*recover.by_statements(source, thin, lexemes, faults, headed=version is not None))
 
 
