@@ -6,7 +6,6 @@ and parsed again equals itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, NoReturn, Self, dataclass_transform
 
 from glassbox_dsl.source import Span
@@ -470,16 +469,20 @@ def children(node: Node) -> tuple[Node, ...]:
     return known
 
 
-def everything(node: Node) -> Iterator[Node]:
-    """A node and all nodes below it, each before those below it."""
-    waiting = [node]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        waiting += reversed(children(node))
+def everything(node: Node) -> tuple[Node, ...]:
+    """A node and all nodes below it, each before those below it; found once, as stages ask again and again."""
+    known: tuple[Node, ...] | None = node.__dict__.get(_EVERY)
+    if known is None:
+        waiting, found = [node], []
+        while waiting:
+            one = waiting.pop()
+            found.append(one)
+            waiting += reversed(children(one))
+        known = node.__dict__[_EVERY] = tuple(found)
+    return known
 
 
-_BELOW = "_below"  # no field: it is neither compared nor copied
+_BELOW, _EVERY = "_below", "_every"  # no fields: they are neither compared nor copied
 
 
 def _nodes_in(value: Any) -> list[Node]:
