@@ -78,3 +78,16 @@ def test_a_database_that_somebody_writes_ends_with_4(db, capsys):
 def test_an_unknown_format_is_a_wrong_command_line(db, capsys):
     assert answer(["query", str(db), COUNT, "--format", "yaml"]) == 2
     assert "csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["query", "index", "figure"])
+def test_a_process_says_nothing_more_when_it_ends(verb, db, tmp_path):
+    """Not of what Python leaves behind, either: the program itself, not a call of it."""
+    more = {
+        "query": [COUNT],
+        "index": ["-o", str(tmp_path / "pages"), "--no-pages"],
+        "figure": ["patch_resid.recovered", "-o", str(tmp_path / "figure.svg")],
+    }[verb]
+    program = [sys.executable, "-m", "glassbox_dsl", verb, str(db), *more]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert "leak" not in done.stderr and len(done.stderr.splitlines()) <= 1
