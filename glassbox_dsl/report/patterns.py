@@ -220,8 +220,10 @@ def _view(
     tokens: Mapping[str, Any],
     sizes: Weights | None,
 ) -> View:
-    layers, heads = sorted({at[0] for at in found}), sorted({at[1] for at in found})
     n, m = next(iter(found.values())).shape
+    recorded = {at: block for at, block in found.items() if not np.isnan(block).all()}
+    found = recorded or found  # heads and layers that a record leaves out have no column
+    layers, heads = sorted({at[0] for at in found}), sorted({at[1] for at in found})
     weights = np.full((len(layers), len(heads), n, m), np.nan, dtype=np.float32)
     for (layer, head), block in found.items():
         weights[layers.index(layer), heads.index(head)] = block

@@ -288,3 +288,12 @@ def test_a_query_is_kept_and_let_go(browser: Browser, page: Path):
         browser.press(key)
     assert browser.run("document.querySelector('.which').textContent") == "layer 1, max of all heads"
     assert browser.run("location.hash") == "#figure-1-L1max-m"
+
+
+def test_heads_that_a_record_leaves_out_have_no_picture():
+    """`pattern[10, 0..1]` of nine heads: the tensor has room for all of them."""
+    block = np.tril(np.ones((3, 3), dtype=np.float32))
+    absent = np.full_like(block, np.nan)
+    found = {(layer, head): block if head < 2 else absent for layer in (0, 1) for head in range(4)}
+    view = patterns._view(("e", "p"), ("m",), "m", found, {}, None)
+    assert view.heads == ("0", "1") and view.layers == ("0", "1") and view.weights.shape == (2, 2, 3, 3)
