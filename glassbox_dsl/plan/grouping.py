@@ -106,16 +106,17 @@ class Grouping:
             np.stack([position // BLOCK, owner], 1), axis=0, return_inverse=True, return_counts=True
         )
         number, owner = kinds.T
-        order = np.argsort(which.reshape(-1), kind="stable")
+        owner, which = mine[owner], which.reshape(-1)
+        order = np.argsort(which, kind="stable")
         slot = np.empty(len(rows), dtype=np.int64)
         slot[order] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         for block in np.unique(number).tolist():
             some = np.flatnonzero(number == block)
-            n_keys = min((block + 1) * BLOCK, int(self.end[mine[owner[some]]].max()))
-            keys = self.table[self.owners[mine[owner[some]]]][:, :n_keys].clip(min=0)
+            n_keys = min((block + 1) * BLOCK, int(self.end[owner[some]].max()))
+            keys = self.table[self.owners[owner[some]]][:, :n_keys].clip(min=0)
             queries = np.full((len(some), int(counts[some].max())), -1, dtype=np.int64)
-            here = number[which.reshape(-1)] == block
-            queries[np.searchsorted(some, which.reshape(-1)[here]), slot[here]] = rows[here]
+            here = number[which] == block
+            queries[np.searchsorted(some, which[here]), slot[here]] = rows[here]
             yield BaseGroup(keys, queries, ())
 
     def _chunks(self, mine: Integers) -> Iterator[BaseGroup]:

@@ -94,15 +94,19 @@ class Owners:
 
     def prefixes(self) -> Iterator[tuple[int, int, int]]:
         """Prompts (their owners) that begin like an earlier one: both, and how many tokens they have in common."""
-        padded = np.full((len(self.tokens), self.longest), -1, dtype=np.int64)
+        # A tree of tokens: from a node by a token to the next one, and the first prompt that came by.
+        below: dict[tuple[int, int], tuple[int, int]] = {}
         for place, ids in enumerate(self.tokens):
-            padded[place, : len(ids)] = ids
-        for place in range(1, len(self.tokens)):
-            alike = (padded[:place] == padded[place]) & (padded[place] >= 0)
-            common = np.logical_and.accumulate(alike, axis=1).sum(1)
-            best = int(common.argmax())
-            if common[best] > 0:
-                yield self.root_owners[place], self.root_owners[best], int(common[best])
+            node, first, common = 0, place, 0
+            for token in ids.tolist():
+                if (node, token) in below:
+                    node, first = below[node, token]
+                    common += 1
+                else:
+                    below[node, token] = len(below) + 1, place
+                    node = len(below)
+            if common:
+                yield self.root_owners[place], self.root_owners[first], common
 
     def read_to(self, owners: Integers, last: Integers) -> None:
         """Note the last position that is read of each owner."""

@@ -5,7 +5,7 @@ Each doubt is a function of a few lines that yields warnings with a place; none 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language.circuit_nodes import Found
@@ -50,7 +50,7 @@ def doubts(program: Program, facts: Mapping[str, ModelFacts]) -> Iterator[Diagno
     for experiment in program.experiments:
         if not experiment.wanted:
             continue
-        nodes = list(everything(experiment))
+        nodes = everything(experiment)
         models = {name: facts[name] for name in experiment.models if name in facts}
         for node in nodes:
             if isinstance(node, Reduce):
@@ -211,7 +211,7 @@ def _may_vanish(value: Expr) -> bool:
 # ---------------------------------------------------------------- probes and precision
 
 
-def _without_control(experiment: Experiment, nodes: list[Node]) -> Iterator[Diagnostic]:
+def _without_control(experiment: Experiment, nodes: Sequence[Node]) -> Iterator[Diagnostic]:
     """Probes whose score is read in an experiment that has no control."""
     if any(v.control is not None for fit in experiment.fits for v in fit.variants):
         return
@@ -221,7 +221,7 @@ def _without_control(experiment: Experiment, nodes: list[Node]) -> Iterator[Diag
             yield errors.no_control(fit.span, fit.name)
 
 
-def _coarse(program: Program, experiment: Experiment, nodes: list[Node]) -> Iterator[Diagnostic]:
+def _coarse(program: Program, experiment: Experiment, nodes: Sequence[Node]) -> Iterator[Diagnostic]:
     """Differences between runs on models in bfloat16 or float16, where some run has edits."""
     edited = any(variant.edits for run in experiment.runs for variant in run.variants)
     if not edited or not any(isinstance(n, Operation) and n.op in ("-", "/") and _of_runs(n) for n in nodes):

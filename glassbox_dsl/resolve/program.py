@@ -98,6 +98,7 @@ def resolve_items(
     program = resolved.program
     files = files if files is not None else resolved.files
     sources = {m.name: m for m in program.models}
+    most = {m: facts.learned_positions for m, facts in resolved.facts.items()}
     tables: dict[tuple[str, str], DataTable] = {}
     found: list[Diagnostic] = []
     for spec in program.data:
@@ -106,7 +107,6 @@ def resolve_items(
         if not models or (only_cached and any(f is None for f in folders.values())):
             continue
         tokenizers = {m: TextTokenizer(f, bos=sources[m].bos) for m, f in folders.items() if f is not None}
-        most = {m: facts.learned_positions for m, facts in resolved.facts.items()}
         needs = data_needs(program.experiments, spec.name)
         try:
             for model, table in resolve_data(spec, tokenizers, needs, most).items():

@@ -161,9 +161,7 @@ class TapTaker:
             return results.taps[tap]
         log_probs, greedy = self.table(run.name, answer)
         valid = tensor(self.context.data.token_counts(answer) > 0).expand(log_probs.shape)
-        combine = metrics()[tap.metric].combine
-        assert combine is not None
-        return Named(combine(log_probs, greedy, valid), ("#run", "#item"))
+        return Named(_of_alternatives(tap, log_probs, greedy, valid), ("#run", "#item"))
 
     def scored(self, run: Run, tap: Tap, cells: Integers, items: Integers) -> Tensor:
         """The metric of an answer of several tokens in some cells [n]; NaN where an alternative is not scored yet."""
@@ -172,11 +170,16 @@ class TapTaker:
             table[tensor(cells), tensor(items)] for table in self.table(run.name, tap.answer)
         )
         valid = tensor(self.context.data.token_counts(tap.answer) > 0)[tensor(items)]
-        combine = metrics()[tap.metric].combine
-        assert combine is not None
         missing = (log_probs.isnan() & valid).any(-1)
-        found: Tensor = combine(log_probs, greedy, valid).float().masked_fill(missing, torch.nan)
-        return found
+        return _of_alternatives(tap, log_probs, greedy, valid).float().masked_fill(missing, torch.nan)
+
+
+def _of_alternatives(tap: Tap, log_probs: Tensor, greedy: Tensor, valid: Tensor) -> Tensor:
+    """The metric of alternatives [..., alternative]."""
+    combine = metrics()[tap.metric].combine
+    assert combine is not None
+    found: Tensor = combine(log_probs, greedy, valid)
+    return found
 
 
 def put(tap: Tap, results: RunResults, rows: Rows, value: Tensor) -> None:

@@ -207,7 +207,9 @@ def _model_refusals(work: _Work, draft: Draft, reader: Reader, tokens: Tokens) -
     if len(tokens.prompts) < len(work.prompts):
         return
     yield from _length_refusals(work, reader, tokens)
-    yield from _too_long(work, reader, tokens)
+    generated = dict(work.needs.behind)  # sorted: of several numbers the largest
+    for name in tokens.prompts:
+        yield from _too_long(work, reader, name, tokens, generated.get(name, 0))
     for name in work.answers:
         yield from _answer_refusals(work, name, draft, reader, tokens)
 
@@ -224,16 +226,12 @@ def _length_refusals(work: _Work, reader: Reader, tokens: Tokens) -> Iterator[Re
             )
 
 
-def _too_long(work: _Work, reader: Reader, tokens: Tokens) -> Iterator[Refusal]:
-    """Prompts behind which no position is left for what follows; the last token that is generated is not read."""
-    if reader.most is None:
-        return
-    generated = dict(work.needs.behind)  # sorted: of several numbers the largest
-    for name, prompt in tokens.prompts.items():
-        behind = generated.get(name, 0)
-        if len(prompt.ids) + max(behind - 1, 0) > reader.most:
-            span = work.spec.prompts[name].span
-            yield errors.too_long(span, name, reader.model, len(prompt.ids), behind, reader.most)
+def _too_long(work: _Work, reader: Reader, name: str, tokens: Tokens, behind: int) -> Iterator[Refusal]:
+    """A prompt without a position left for so many tokens behind it; the last of them is not read."""
+    length = len(tokens.prompts[name].ids)
+    if reader.most is not None and length + max(behind - 1, 0) > reader.most:
+        span = work.spec.prompts[name].span
+        yield errors.too_long(span, name, reader.model, length, behind, reader.most)
 
 
 def _answer_refusals(
@@ -257,13 +255,10 @@ def _answer_refusals(
         built = AnswerTokens(alternatives=(), texts=tuple(a.text for a in alternatives))
     elif name in work.needs.one_token and (refusal := not_one_token(answer, built, reader)):
         yield refusal
-    elif reader.most is not None:
+    else:
         longest = max(map(len, built.alternatives), default=0)
         for prompt in after:
-            length = len(tokens.prompts[prompt].ids)
-            if length + longest - 1 > reader.most:
-                span = work.spec.prompts[prompt].span
-                yield errors.too_long(span, prompt, reader.model, length, longest, reader.most)
+            yield from _too_long(work, reader, prompt, tokens, longest)
     tokens.answers[name] = built
 
 
