@@ -9,12 +9,15 @@ from functools import cached_property
 import numpy as np
 
 from glassbox_dsl.plan.named import Integers, Mask
-from glassbox_dsl.plan.pack import BaseGroup, CellGroup, OwnerGroup
+from glassbox_dsl.plan.pack import BaseGroup, OwnerGroup
 
 SHARED_FROM = 64
 """Prompts of this many tokens and more share the keys of their base; shorter ones are copied out faster."""
-BLOCK, CHUNK = 128, 256
-"""Positions of a prompt, and queries of cells above it, that meet their keys in one product: scores stay in caches."""
+BLOCK, CHUNK = 128, 128
+"""Positions of a prompt, and queries of cells above it, that meet their keys in one call.
+
+More of either means more keys that most queries do not see: those to their right, those of other cells.
+"""
 
 
 @dataclass(frozen=True)
@@ -101,23 +104,15 @@ class Grouping:
         if not len(mine):
             return
         owner, place = self._asking(mine).nonzero()
-        rows, position = self._rows(mine)[owner, place], self.fork[mine][owner] + place
-        kinds, which, counts = np.unique(
-            np.stack([position // BLOCK, owner], 1), axis=0, return_inverse=True, return_counts=True
-        )
-        number, owner = kinds.T
-        owner, which = mine[owner], which.reshape(-1)
-        order = np.argsort(which, kind="stable")
-        slot = np.empty(len(rows), dtype=np.int64)
-        slot[order] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        for block in np.unique(number).tolist():
-            some = np.flatnonzero(number == block)
-            n_keys = min((block + 1) * BLOCK, int(self.end[owner[some]].max()))
-            keys = self.table[self.owners[owner[some]]][:, :n_keys].clip(min=0)
-            queries = np.full((len(some), int(counts[some].max())), -1, dtype=np.int64)
-            here = number[which] == block
-            queries[np.searchsorted(some, which[here]), slot[here]] = rows[here]
-            yield BaseGroup(keys, queries, ())
+        rows, block = self._rows(mine)[owner, place], (self.fork[mine][owner] + place) // BLOCK
+        for one in np.unique(block).tolist():
+            here = block == one
+            some, line = np.unique(owner[here], return_inverse=True)
+            (queries,) = _laid_out(line.reshape(-1), len(some), rows[here])
+            n_keys = min((one + 1) * BLOCK, int(self.end[mine[some]].max()))
+            keys = self.table[self.owners[mine[some]]][:, :n_keys].clip(min=0)
+            everything, nobody = np.full_like(queries, n_keys), np.full_like(queries, -1)
+            yield BaseGroup(keys, queries, n_keys, everything, nobody, nobody[:, :0])
 
     def _chunks(self, mine: Integers) -> Iterator[BaseGroup]:
         """Cells above bases: about so many queries of one base at once, by their number and that of keys."""
@@ -129,34 +124,37 @@ class Grouping:
         first = before[np.searchsorted(base, base)]
         chunks, which = np.unique(np.stack([base, (before - first) // CHUNK], 1), axis=0, return_inverse=True)
         which = which.reshape(-1)
-        slot = before - before[np.searchsorted(which, which)]
         n_queries = np.bincount(which, weights=counts, minlength=len(chunks)).astype(np.int64)
-        n_keys = np.zeros(len(chunks), dtype=np.int64)
-        np.maximum.at(n_keys, which, self.end[mine])
-        kind = np.stack([_power(n_queries), _power(n_keys)], 1)
+        n_shared = np.zeros(len(chunks), dtype=np.int64)
+        np.maximum.at(n_shared, which, self.fork[mine])
+        kind = np.stack([_power(n_queries), _power(n_shared)], 1)
         for one in np.unique(kind, axis=0):
             some = np.flatnonzero((kind == one).all(1))
             place = np.full(len(chunks), -1, dtype=np.int64)
             place[some] = np.arange(len(some))
             here = place[which] >= 0
-            keys = self.table[chunks[some, 0]][:, : int(n_keys[some].max())].clip(min=0)
-            yield self._chunk(mine[here], place[which[here]], slot[here], keys, int(n_queries[some].max()))
+            shared = self.table[chunks[some, 0]][:, : int(n_shared[some].max())].clip(min=0)
+            yield self._chunk(mine[here], place[which[here]], shared)
 
-    def _chunk(self, mine: Integers, base: Integers, slot: Integers, keys: Integers, n: int) -> BaseGroup:
-        """Cells [cell] of the chunks `base` [cell], whose queries begin at `slot` [cell] of its `n`."""
-        queries = np.full((len(keys), n), -1, dtype=np.int64)
-        rows = self._queries(mine)
-        slots = slot[:, None] + np.arange(rows.shape[1])
-        there = rows >= 0
-        queries[np.broadcast_to(base[:, None], rows.shape)[there], slots[there]] = rows[there]
-        width = _power(self.end[mine] - self.fork[mine])
-        cells = []
-        for one in np.unique(width).tolist():
-            some = np.flatnonzero(width == one)
-            asked = self._queries(mine[some])
-            slots = slot[some][:, None] + np.arange(asked.shape[1])
-            cells.append(CellGroup(self._rows(mine[some]), base[some], asked, slots))
-        return BaseGroup(keys, queries, tuple(cells))
+    def _chunk(self, mine: Integers, chunk: Integers, shared: Integers) -> BaseGroup:
+        """Cells, each in one `chunk` [cell]; `shared` [chunk, pos] are keys of their base, left of the last fork."""
+        rows, asking = self._rows(mine), self._asking(mine)
+        cell, _ = asking.nonzero()
+        queries, asker, fork = _laid_out(chunk[cell], len(shared), rows[asking], cell, self.fork[mine][cell])
+        cell, _ = (rows >= 0).nonzero()
+        own, owner = _laid_out(chunk[cell], len(shared), rows[rows >= 0], cell)
+        keys = np.concatenate([shared, own.clip(min=0)], 1)
+        return BaseGroup(keys, queries, shared.shape[1], fork, asker, owner)
+
+
+def _laid_out(line: Integers, n_lines: int, *values: Integers) -> list[Integers]:
+    """Values [n] in lines [line, place], in their order, -1 behind the last of each; `line` [n] is sorted."""
+    counts = np.bincount(line, minlength=n_lines)
+    place = np.arange(len(line)) - (np.cumsum(counts) - counts)[line]
+    found = [np.full((n_lines, int(counts.max(initial=0))), -1, dtype=np.int64) for _ in values]
+    for table, own in zip(found, values, strict=True):
+        table[line, place] = own
+    return found
 
 
 def _power(counts: Integers, base: int = 2) -> Integers:

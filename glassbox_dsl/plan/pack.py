@@ -88,32 +88,25 @@ class OwnerGroup:
 
 
 @dataclass(frozen=True, eq=False)
-class CellGroup:
-    """Cells whose own rows are padded to one number, `rows` [cell, own].
-
-    `base` [cell] is that of each among those of the group, `slots` [cell, query] where its `queries` stand there.
-    """
-
-    rows: Integers
-    base: Integers
-    queries: Integers
-    slots: Integers
-
-
-@dataclass(frozen=True, eq=False)
 class BaseGroup:
-    """Bases [base] with the rows that query their keys: `keys` [base, pos], `queries` [base, slot] (-1: none)."""
+    """Bases [base] with rows that query their keys: `keys` [base, key], `queries` [base, query] (-1: none).
+
+    The first `n_shared` keys are those of the base, in the order of their positions; behind them stand the own rows of
+    the cells that are above it. Query `q` sees of the first those left of `fork` [base, query], of the others those
+    whose `owner` [base, own key] (-1: padding) is its own, `asker` [base, query] (-1: a query of the base itself).
+    """
 
     keys: Integers
     queries: Integers
-    cells: tuple[CellGroup, ...]
+    n_shared: int
+    fork: Integers
+    asker: Integers
+    owner: Integers
 
     def placed(self, place: Integers) -> BaseGroup:
         """The same with rows numbered by `place` [row] (-1: not there)."""
-        cells = [
-            replace(c, rows=_placed(c.rows, place), queries=_placed(c.queries, place)) for c in self.cells
-        ]
-        return BaseGroup(_placed(self.keys, place).clip(min=0), _placed(self.queries, place), tuple(cells))
+        keys = _placed(self.keys, place).clip(min=0)
+        return replace(self, keys=keys, queries=_placed(self.queries, place))
 
 
 def _placed(rows: Integers, place: Integers) -> Integers:

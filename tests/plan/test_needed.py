@@ -68,11 +68,11 @@ def test_a_layer_that_shows_its_pattern_is_called_once(site):
 def test_long_prompts_share_the_keys_of_their_base():
     pack = pack_of(lambda table: {SiteKey("logits"): [table[:, -1]]}, [(0, 70), (0, 76)], length=80)
     prompt, base = pack.floors[3].grouping.bases
-    assert prompt.keys.shape == (1, 80) and prompt.queries.tolist() == [[79]] and prompt.cells == ()
-    assert base.keys.shape == (1, 80) and sorted(base.queries[0].tolist()) == [89, 93]
-    own = {len(cells.rows[0]): cells for cells in base.cells}
-    assert own[10].queries.tolist() == [[89]] and own[4].queries.tolist() == [[93]]
-    assert own[10].rows.tolist() == [list(range(80, 90))]
+    assert prompt.keys.shape == (1, 80) and prompt.queries.tolist() == [[79]] and prompt.n_shared == 80
+    # What lies left of the forks is the prompt's, behind it stand the rows of both cells.
+    assert base.n_shared == 76 and base.keys.tolist() == [[*range(76), *range(80, 90), *range(90, 94)]]
+    assert base.queries.tolist() == [[89, 93]] and base.fork.tolist() == [[70, 76]]
+    assert base.owner[0].tolist() == [base.asker[0, 0]] * 10 + [base.asker[0, 1]] * 4
 
 
 def test_a_long_prompt_meets_in_blocks_the_keys_that_are_not_behind_them(monkeypatch):
@@ -88,7 +88,8 @@ def test_a_long_prompt_meets_in_blocks_the_keys_that_are_not_behind_them(monkeyp
     ]  # fmt: skip
     met = sorted(q for group in (chunk, rest) for q in group.queries[group.queries >= 0].tolist())
     assert met == list(range(80, 80 + 10 + 4 + 2))
-    assert all(group.keys.shape[1] == 80 for group in (chunk, rest))
+    owns = {group.n_shared: group.keys.shape[1] - group.n_shared for group in (chunk, rest)}
+    assert owns == {76: 10 + 4, 78: 2}
 
 
 def test_rows_are_numbered_by_their_place_among_those_that_enter():

@@ -12,7 +12,7 @@ from torch import Tensor
 from glassbox_dsl.plan.pack import Floor, Pack
 from glassbox_dsl.run.attention import mixed_by
 from glassbox_dsl.run.delta.calls import LayerCalls, embedded, position_embeddings
-from glassbox_dsl.run.delta.kernels import Bases, Cells, Owners
+from glassbox_dsl.run.delta.kernels import Bases, Owners
 from glassbox_dsl.run.delta.packed_attention import PackedAttention
 from glassbox_dsl.run.delta.queried import Projected, QueriedAttention, Stopped
 from glassbox_dsl.run.delta.visits import Visits
@@ -149,10 +149,8 @@ class Climb:
         tensor = self.visits.tensor
         found = []
         for group in floor.grouping.bases:
-            queries = tensor(group.queries)
-            cells = []
-            for one in group.cells:
-                rows, asked, slots = tensor(one.rows), tensor(one.queries), tensor(one.slots)
-                cells.append(Cells(rows, tensor(one.base), asked, slots, positions[rows.clamp(min=0)]))
-            found.append(Bases(tensor(group.keys), queries, positions[queries.clamp(min=0)], cells))
+            keys, queries = tensor(group.keys), tensor(group.queries)
+            fork, asker, owner = tensor(group.fork), tensor(group.asker), tensor(group.owner)
+            query_at, own_at = positions[queries.clamp(min=0)], positions[keys[:, group.n_shared :]]
+            found.append(Bases(keys, queries, group.n_shared, fork, asker, owner, query_at, own_at))
         return found

@@ -1,8 +1,8 @@
 """Attention of packed rows: each row meets the keys of its own prompt, some its own, the rest its base's.
 
-`gathered` copies the keys of every owner out: simple, and the measure of the other. `shared` lets all queries of a
-base meet its keys in one product and exchanges the scores at positions that an owner has rows of its own for, so that
-no prefix is copied.
+`gathered` copies the keys of every owner out: simple, and the measure of the other. `shared` lets many queries of a
+base meet its keys at once, and behind them the own rows of all of their cells; a mask says who sees what. So no prefix
+is copied for each cell, and torch's fused attention keeps no scores.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from glassbox_dsl.run.attention import softmax
 
@@ -37,7 +38,8 @@ class Owners:
 class Rows:
     """Queries, keys and values of all rows, row first: [row, head, d_head], keys and values [row, kv_head, d_head].
 
-    `mask` [pos, pos] is what `eager` adds to scores: 0 where a key is seen, the least number where not.
+    `mask` [pos, pos] is what `eager` adds to scores: 0 where a key is seen, the least number where not. `scale` is what
+    scores are multiplied by, None where more than that is done to them; `turn` does either.
     """
 
     query: Tensor
@@ -46,6 +48,7 @@ class Rows:
     mask: Tensor | None
     turn: Turn
     sinks: Tensor | None = None
+    scale: float | None = None
 
     @property
     def n_kv(self) -> int:
@@ -97,68 +100,66 @@ def scatter(out: Tensor, owners: Owners, values: Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class Cells:
-    """Cells above the bases of a `Bases`: their own rows [cell, own] at `positions`, and which base each has.
-
-    `queries` [cell, query] are those of the rows that meet their keys, `slots` where they stand among the base's.
-    """
-
-    rows: Tensor
-    base: Tensor
-    queries: Tensor
-    slots: Tensor
-    positions: Tensor
-
-
-@dataclass(frozen=True)
 class Bases:
-    """Bases with everything that queries their keys: `keys` [base, pos], `queries` [base, slot] (-1: none).
+    """Bases and all rows that query their keys, those of cells above them too: see `BaseGroup` in plan/pack.py.
 
-    `positions` [base, slot] says where each query stands.
+    `keys` [base, key] and `queries` [base, query] are rows (-1: none), `query_at` and `own_at` the positions of the
+    queries and of the keys behind the first `n_shared`.
     """
 
     keys: Tensor
     queries: Tensor
-    positions: Tensor
-    cells: Sequence[Cells]
+    n_shared: int
+    fork: Tensor
+    asker: Tensor
+    owner: Tensor
+    query_at: Tensor
+    own_at: Tensor
 
 
 def shared(rows: Rows, groups: Sequence[Bases]) -> Tensor:
     """z of all rows [row, head, d_head]."""
     out = rows.empty()
     for bases in groups:
-        _mix_shared(rows, bases, out)
+        query = rows.query[bases.queries.clamp(min=0)].transpose(1, 2)
+        key, value = rows.key[bases.keys].transpose(1, 2), rows.value[bases.keys].transpose(1, 2)
+        z = _attended(rows, query, key, value, _seen(rows, bases))
+        there = bases.queries >= 0
+        out[bases.queries[there]] = z.transpose(1, 2)[there]
     return out
 
 
-def _mix_shared(rows: Rows, bases: Bases, out: Tensor) -> None:
-    everything = Owners(bases.queries, bases.positions, bases.keys)
-    n_keys, n_slots = bases.keys.shape[1], bases.queries.shape[1]
-    scores = _products(rows, everything).flatten(1, 2)  # [base, head, slot, key]
-    n_heads = scores.shape[1]
-    places = []
-    for cells in bases.cells:
-        own = Owners(cells.queries, cells.positions, cells.rows.clamp(min=0))
-        place, there = _places(cells, n_heads, n_slots, n_keys)
-        scores.view(-1)[place] = _products(rows, own).flatten(1, 2)[there]
-        places.append((own, place, there))
-    if rows.mask is not None:
-        scores += rows.mask[bases.positions][:, None, :, :n_keys]
+def _attended(rows: Rows, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """z [base, head, query, d_head]: in one call of torch's where scores are only scaled."""
+    if rows.scale is not None and rows.sinks is None:
+        grouped = query.shape[1] != key.shape[1]
+        if grouped and query.device.type != "cpu":  # there only the CPU has such a kernel that takes a mask
+            key, value = (t.repeat_interleave(query.shape[1] // key.shape[1], 1) for t in (key, value))
+            grouped = False
+        return scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, scale=rows.scale, enable_gqa=grouped
+        )
+    n, n_heads, n_queries, _ = query.shape
+    per_group = query.reshape(n, rows.n_kv, -1, query.shape[-1])
+    scores = rows.turn(per_group @ key.transpose(2, 3)).view(n, n_heads, n_queries, -1) + mask
     sinks = None if rows.sinks is None else rows.sinks.view(1, -1, 1, 1)
-    pattern = softmax(scores, rows.query.dtype, sinks)
-    if sinks is not None:
-        pattern = pattern.contiguous()
-    taken = [pattern.view(-1)[place] for _, place, _ in places]
-    for _, place, _ in places:
-        pattern.view(-1)[place] = 0
-    grouped = pattern.view(len(pattern), rows.n_kv, -1, n_slots, n_keys)
-    scatter(out, everything, mixed(rows, everything, grouped))
-    for (own, _, there), part in zip(places, taken, strict=True):
-        alone = pattern.new_zeros(there.shape)
-        alone[there] = part
-        z = mixed(rows, own, alone.view(len(alone), rows.n_kv, -1, *alone.shape[-2:]))
-        real = own.rows >= 0
-        out[own.rows[real]] += z[real]
+    pattern = softmax(scores, query.dtype, sinks)
+    return (pattern.reshape(n, rows.n_kv, -1, pattern.shape[-1]) @ value).view(n, n_heads, n_queries, -1)
+
+
+def _seen(rows: Rows, bases: Bases) -> Tensor:
+    """What is added to scores [base, 1, query, key]: what the model adds, the least number where nothing is seen."""
+    n, n_queries = bases.queries.shape
+    hidden = torch.finfo(rows.query.dtype).min
+    mask = rows.query.new_zeros((n, n_queries, bases.keys.shape[1]))
+    left, own = mask[..., : bases.n_shared], mask[..., bases.n_shared :]
+    if rows.mask is not None:
+        left.copy_(rows.mask[bases.query_at][..., : bases.n_shared])
+        own.copy_(rows.mask[bases.query_at[:, :, None], bases.own_at[:, None, :]])
+    positions = torch.arange(bases.n_shared, device=mask.device)
+    left.masked_fill_(positions >= bases.fork[:, :, None], hidden)
+    own.masked_fill_(bases.asker[:, :, None] != bases.owner[:, None, :], hidden)
+    return mask[:, None]
 
 
 def _products(rows: Rows, owners: Owners) -> Tensor:
@@ -167,12 +168,3 @@ def _products(rows: Rows, owners: Owners) -> Tensor:
     query = rows.queries(owners.rows.clamp(min=0))
     key = rows.key[owners.keys].permute(0, 2, 3, 1)
     return rows.turn(query @ key).view(n, rows.n_kv, -1, own, owners.keys.shape[1])
-
-
-def _places(cells: Cells, n_heads: int, n_slots: int, n_keys: int) -> tuple[Tensor, Tensor]:
-    """Where the scores among a cell's own rows stand in those of its base, flattened, and which of them exist."""
-    heads = torch.arange(n_heads, device=cells.rows.device)
-    row = (cells.base[:, None] * n_heads + heads)[:, :, None] * n_slots + cells.slots[:, None, :]
-    place = row[..., None] * n_keys + cells.positions[:, None, None, :]
-    there = ((cells.queries >= 0)[:, :, None] & (cells.rows >= 0)[:, None, :])[:, None].expand(place.shape)
-    return place[there], there

@@ -36,7 +36,8 @@ class PackedAttention:
         """z [1, head, row, d_head]."""
         query, key, value = (t[0].transpose(0, 1) for t in (inputs.query, inputs.key, inputs.value))
         mask = None if inputs.mask is None else inputs.mask[0, 0]
-        rows = Rows(query, key, value, mask, inputs.turned, inputs.sinks)
+        scale = inputs.scaling if inputs.softcap is None else None
+        rows = Rows(query, key, value, mask, inputs.turned, inputs.sinks, scale)
         shown = {"attn.scores", "attn.pattern"} & tap.wanted
         if shown:
             return self._shown(tap, rows).transpose(0, 1)[None]
