@@ -87,9 +87,8 @@ def gathered(rows: Rows, groups: Sequence[Owners]) -> Tensor:
     """z of all rows [row, head, d_head]."""
     out = rows.empty()
     for owners in groups:
-        sinks = None if rows.sinks is None else rows.sinks.view(1, rows.n_kv, -1, 1, 1)
-        pattern = softmax(scores_of(rows, owners), rows.query.dtype, sinks)
-        scatter(out, owners, mixed(rows, owners, pattern))
+        mask = None if rows.mask is None else rows.mask[owners.positions][:, None, :, : owners.keys.shape[1]]
+        scatter(out, owners, _attended(rows, owners.rows, owners.keys, mask))
     return out
 
 
@@ -121,30 +120,36 @@ def shared(rows: Rows, groups: Sequence[Bases]) -> Tensor:
     """z of all rows [row, head, d_head]."""
     out = rows.empty()
     for bases in groups:
-        query = rows.query[bases.queries.clamp(min=0)].transpose(1, 2)
-        key, value = rows.key[bases.keys].transpose(1, 2), rows.value[bases.keys].transpose(1, 2)
-        z = _attended(rows, query, key, value, _seen(rows, bases))
         there = bases.queries >= 0
-        out[bases.queries[there]] = z.transpose(1, 2)[there]
+        out[bases.queries[there]] = _attended(rows, bases.queries, bases.keys, _seen(rows, bases))[there]
     return out
 
 
-def _attended(rows: Rows, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """z [base, head, query, d_head]: in one call of torch's where scores are only scaled."""
+def _attended(rows: Rows, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
+    """z [owner, own, head, d_head] of rows `queries` [owner, own] that meet the rows `keys` [owner, key].
+
+    In one call of torch's where scores are only scaled and masked.
+    """
+    query = rows.query[queries.clamp(min=0)].transpose(1, 2)
+    key, value = rows.key[keys].transpose(1, 2), rows.value[keys].transpose(1, 2)
+    n, n_heads, n_queries, _ = query.shape
     if rows.scale is not None and rows.sinks is None:
-        grouped = query.shape[1] != key.shape[1]
-        if grouped and query.device.type != "cpu":  # there only the CPU has such a kernel that takes a mask
-            key, value = (t.repeat_interleave(query.shape[1] // key.shape[1], 1) for t in (key, value))
+        grouped = n_heads != rows.n_kv
+        if (
+            grouped and query.device.type != "cpu"
+        ):  # only the CPU has such a kernel for shared heads and a mask
+            key, value = (t.repeat_interleave(n_heads // rows.n_kv, 1) for t in (key, value))
             grouped = False
-        return scaled_dot_product_attention(
+        z = scaled_dot_product_attention(
             query, key, value, attn_mask=mask, scale=rows.scale, enable_gqa=grouped
         )
-    n, n_heads, n_queries, _ = query.shape
+        return z.transpose(1, 2)
     per_group = query.reshape(n, rows.n_kv, -1, query.shape[-1])
-    scores = rows.turn(per_group @ key.transpose(2, 3)).view(n, n_heads, n_queries, -1) + mask
+    scores = rows.turn(per_group @ key.transpose(2, 3)).view(n, n_heads, n_queries, -1)
+    scores = scores if mask is None else scores + mask
     sinks = None if rows.sinks is None else rows.sinks.view(1, -1, 1, 1)
-    pattern = softmax(scores, query.dtype, sinks)
-    return (pattern.reshape(n, rows.n_kv, -1, pattern.shape[-1]) @ value).view(n, n_heads, n_queries, -1)
+    pattern = softmax(scores, query.dtype, sinks).reshape(n, rows.n_kv, -1, keys.shape[1])
+    return (pattern @ value).view(n, n_heads, n_queries, -1).transpose(1, 2)
 
 
 def _seen(rows: Rows, bases: Bases) -> Tensor:
