@@ -81,6 +81,8 @@ WRONG = [
     (["query", "a.duckdb"], "Missing argument 'SQL'."),
     (["query", "a.duckdb", "SELECT 1", "more"], "Got unexpected extra argument (more)"),
     (["query", "a.duckdb", "SELECT 1", "--seconds", "soon"], "'--seconds': 'soon' is not a valid number."),
+    (["query", "a.duckdb", "SELECT 1", "--seconds", "nan"], "'--seconds': nan is not finite."),
+    (["query", "a.duckdb", "SELECT 1", "--seconds", "inf"], "'--seconds': inf is not finite."),
     (["report", "a.duckdb", "--every", "0"], "'--every': 0.0 is not in the range x>=0.1."),
     (
         ["query", "a.duckdb", "SELECT 1", "-f", "xml"],
