@@ -27,7 +27,7 @@ ONLY_IN = {
     "jinja2": {"report", "resolve"},  # resolve: chat templates
     "altair": {"report"},
     "vl_convert": {"report"},
-    "typer": {"cli"},
+    "click": {"cli"},
     "rich": {"cli"},
 }
 BANNED = {"util", "utils", "common", "helper", "helpers", "misc"}

@@ -1,4 +1,4 @@
-"""The command `gbx`: gathers the verbs of `verbs/` and turns every way of ending into an exit code."""
+"""The command `gbx`: finds the verbs of `verbs/` and turns every way of ending into an exit code."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Annotated
 
-import typer
+import click
 
 from glassbox_dsl import __version__
 from glassbox_dsl.cli import exits, not_built, verbs
-from glassbox_dsl.cli.output import complain, say
+from glassbox_dsl.cli.completion import show_completion
+from glassbox_dsl.cli.output import complain
 from glassbox_dsl.diagnostics import Findings, render
 
 
@@ -23,25 +23,36 @@ def verb_names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in iter_modules(verbs.__path__)))
 
 
-def build(arguments: Sequence[str]) -> typer.Typer:
-    """The application with the verb that the arguments begin with; without one, with every verb.
+class Verbs(click.Group):
+    """Imports the file of the verb that is asked for, and of all of them only for the help."""
 
-    One verb alone keeps `gbx check` quick: making the commands of all of them takes as long as checking a file.
-    """
-    app = typer.Typer(
-        name="gbx",
-        help="Declarative interpretability experiments: a .gbx file in, a DuckDB file and a report out.",
-        no_args_is_help=True,
-        rich_markup_mode=None,  # plain help: importing rich would double the start-up time
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback()(_options)
-    names = verb_names()
-    for name in arguments[:1] if arguments and arguments[0] in names else names:
-        import_module(f"glassbox_dsl.cli.verbs.{name}").register(app)
-    not_built.register(app)
-    return app
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs that stand, for the help and for completion."""
+        return list(verb_names())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb of this name: `verbs/NAME.py` has a command that is called as it is."""
+        if cmd_name in verb_names():
+            command = getattr(import_module(f"glassbox_dsl.cli.verbs.{cmd_name}"), cmd_name)
+            assert isinstance(command, click.Command)
+            return command
+        return not_built.command(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As for any group, but a wrong name is compared with verbs that are not imported."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=verb_names(), ctx=ctx) from None
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, message="gbx %(version)s", help="Show the version.")
+@show_completion
+def gbx() -> None:
+    """Declarative interpretability experiments: a .gbx file in, a DuckDB file and a report out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,18 +70,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def answer(arguments: Sequence[str] | None = None) -> int:
     """Run `gbx` and return its exit code; what goes wrong is said on stderr, never as a traceback."""
     try:
-        build(sys.argv[1:] if arguments is None else arguments)(args=arguments, prog_name="gbx")
-    except SystemExit as end:  # typer leaves this way, after Ctrl-C too
-        return end.code if isinstance(end.code, int) else exits.OK
+        code: int | None = gbx.main(arguments, prog_name="gbx", standalone_mode=False)
+    except click.ClickException as wrong:  # with the command line
+        wrong.show()
+        return wrong.exit_code
+    except click.Abort as end:  # what click makes of Ctrl-C, and of files that end too soon
+        return _own_fault(end.__cause__) if isinstance(end.__cause__, EOFError) else exits.INTERRUPTED
     except KeyboardInterrupt:
         return exits.INTERRUPTED
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else exits.OK
     except Findings as findings:
         for diagnostic in findings.diagnostics:
             complain(render(diagnostic))
         return exits.of(findings.diagnostics)
     except Exception as error:
         return _own_fault(error)
-    return exits.OK
+    return exits.OK if code is None else code
 
 
 def _own_fault(error: Exception) -> int:
@@ -86,17 +102,3 @@ def _own_fault(error: Exception) -> int:
     )
     complain("Please report it with the command, the file, and what GBX_TRACEBACK=1 shows.")
     return exits.INTERNAL
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        say(f"gbx {__version__}")
-        raise typer.Exit()
-
-
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Options that stand before the verb."""

@@ -5,7 +5,7 @@ Building one means adding its file to `verbs/` and deleting its line here.
 
 from __future__ import annotations
 
-import typer
+import click
 
 from glassbox_dsl.cli import exits
 from glassbox_dsl.cli.output import complain
@@ -17,19 +17,19 @@ NOT_BUILT = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add one hidden command per verb of the table; each refuses with one line."""
-    for name, purpose in NOT_BUILT.items():
-        _refuse(app, name, purpose)
+def command(name: str) -> click.Command | None:
+    """A verb of the table: it takes any arguments and refuses with one line. None for any other name."""
+    if name not in NOT_BUILT:
+        return None
+    purpose = NOT_BUILT[name]
 
+    def refuse() -> int:
+        complain(f"`gbx {name}` ({purpose}) is not built yet")
+        return exits.USAGE
 
-def _refuse(app: typer.Typer, name: str, purpose: str) -> None:
-    @app.command(
+    return click.Command(
         name,
-        hidden=True,
+        callback=refuse,
         help=f"Not built yet: {purpose}.",
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )
-    def refuse(context: typer.Context) -> None:
-        complain(f"`gbx {name}` ({purpose}) is not built yet")
-        raise typer.Exit(exits.USAGE)

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from glassbox_dsl.cli import exits
 from glassbox_dsl.cli.output import Format, complain, say, write_json, write_table
@@ -28,8 +26,8 @@ def run_and_tell(
     fresh: bool = False,
     memory: int | None = None,
     json: bool = False,
-) -> NoReturn:
-    """Run a file, say what came of it (`quiet`: only what is wrong, and where it is), and leave with its exit code."""
+) -> int:
+    """Run a file and say what came of it (`quiet`: only what is wrong, and where it is). Its exit code."""
     from glassbox_dsl.run.fetch import require_run_extra
 
     require_run_extra()  # the pipeline's later stages cannot even be imported without it
@@ -42,12 +40,12 @@ def run_and_tell(
             outcome = run_file(file, db, report, progress, fresh, memory)
     except Stopped:
         complain(f"stopped; what was computed is in {db}, and `gbx resume --db {db}` goes on from there")
-        raise typer.Exit(exits.INCOMPLETE) from None
+        return exits.INCOMPLETE
     for diagnostic in outcome.diagnostics:
         complain(render(diagnostic) + "\n")
     if json:
         write_json(_document(outcome))
-        raise typer.Exit(outcome.exit_code)
+        return outcome.exit_code
     if quiet:
         for line in outcome.headlines:
             if is_broken(line):
@@ -57,7 +55,7 @@ def run_and_tell(
     say(f"results: {outcome.db}")
     for page in outcome.reports:
         say(f"report:  {page}")
-    raise typer.Exit(outcome.exit_code)
+    return outcome.exit_code
 
 
 def _tell(outcome: RunOutcome) -> None:

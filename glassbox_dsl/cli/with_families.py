@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 
-def _added(folder: Path | None) -> Path | None:
-    if folder is not None:
+def _add(context: click.Context, _: click.Parameter, folder: Path | None) -> None:
+    if folder is not None and not context.resilient_parsing:
         from glassbox_dsl.resolve.families import add_families
 
         add_families(folder)
-    return folder
 
 
-Families = Annotated[
-    Path | None,
-    typer.Option(
-        "--families", metavar="DIR", exists=True, file_okay=False, callback=_added,
-        help="Take the family files of a folder too.",
-    ),
-]  # fmt: skip
+with_families = click.option(
+    "--families",
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    expose_value=False,
+    callback=_add,
+    help="Take the family files of a folder too.",
+)

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from glassbox_dsl.cli import app, exits, not_built, verbs
+from glassbox_dsl.cli import app, completion, exits, not_built, verbs
 from glassbox_dsl.diagnostics import Diagnostic, Findings, InternalError
 
-HEAVY = ("torch", "transformers", "duckdb", "numpy", "rich", "lark", "tokenizers", "jinja2")
+HEAVY = ("torch", "transformers", "duckdb", "numpy", "pydantic", "rich", "lark", "tokenizers", "jinja2")
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def failing_verb(monkeypatch, tmp_path):
     def write(body: str) -> None:
         monkeypatch.delitem(sys.modules, "glassbox_dsl.cli.verbs.fail", raising=False)
         (tmp_path / "fail.py").write_text(
-            f"def register(app):\n    app.command('fail')(fail)\ndef fail():\n    '''Fails.'''\n    {body}\n"
+            f"import click\n@click.command()\ndef fail():\n    '''Fails.'''\n    {body}\n"
         )
 
     yield write
@@ -74,6 +74,70 @@ def test_a_wrong_command_line_ends_with_2_and_says_so_on_stderr(arguments, capsy
     assert streams.out == "" and "Error: " in streams.err
 
 
+WRONG = [
+    (["chek"], "No such command 'chek'. Did you mean 'check'?"),
+    (["check", "--jsn", "a.gbx"], "No such option '--jsn'. Did you mean '--json'?"),
+    (["check"], "Missing argument 'FILE...'."),
+    (["query", "a.duckdb"], "Missing argument 'SQL'."),
+    (["query", "a.duckdb", "SELECT 1", "more"], "Got unexpected extra argument (more)"),
+    (["query", "a.duckdb", "SELECT 1", "--seconds", "soon"], "'--seconds': 'soon' is not a valid number."),
+    (["query", "a.duckdb", "SELECT 1", "--seconds", "nan"], "'--seconds': nan is not finite."),
+    (["query", "a.duckdb", "SELECT 1", "--seconds", "inf"], "'--seconds': inf is not finite."),
+    (["report", "a.duckdb", "--every", "0"], "'--every': 0.0 is not in the range x>=0.1."),
+    (
+        ["query", "a.duckdb", "SELECT 1", "-f", "xml"],
+        "'xml' is not one of 'table', 'csv', 'json', 'parquet'.",
+    ),
+    (["check", "a.gbx", "--families", "no/folder"], "'--families': Directory 'no/folder' does not exist."),
+    (["run", "a.gbx", "--memory", "much"], "'--memory': `much` is no amount of memory"),
+    (["figure", "a.duckdb", "recovered"], "write EXPERIMENT.MEASURE"),
+    (["figure", "a.duckdb", "a.b", "layer"], "`layer` is not of the form OPTION=VALUE"),
+    (["models", "frob"], "No such command 'frob'."),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG)
+def test_a_wrong_command_line_says_what_is_wrong_with_it(arguments, said, capsys):
+    assert app.answer(arguments) == exits.USAGE
+    message = capsys.readouterr().err
+    assert said in message and message.startswith("Usage: gbx ")
+
+
+def test_only_the_verb_that_is_asked_for_is_imported():
+    program = (
+        "import sys\nfrom glassbox_dsl.cli.app import answer\nanswer(['check', 'no.gbx'])\n"
+        "print([m for m in sys.modules if m.startswith('glassbox_dsl.cli.verbs.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['glassbox_dsl.cli.verbs.check']"
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_a_shell_is_told_how_to_complete(shell, capsys):
+    assert app.answer(["--show-completion", shell]) == exits.OK
+    assert f"_GBX_COMPLETE={shell}_complete" in capsys.readouterr().out.replace(" = '", "=").replace("'", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("gbx ch", ["plain,check"]),
+        ("gbx fm", []),  # not built
+        ("gbx check --j", ["plain,--json"]),
+        ("gbx families ver", ["plain,verify"]),
+        ("gbx run my", ["file,my"]),
+        ("gbx run x.gbx --families my", ["dir,my"]),
+        ("gbx query a.duckdb X --format p", ["plain,parquet"]),
+    ],
+)
+def test_verbs_options_and_files_are_completed(typed, completed, monkeypatch, capsys):
+    monkeypatch.setenv("_GBX_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    app.answer([])
+    assert capsys.readouterr().out.split() == completed
+
+
 def test_a_bug_asks_for_a_report_without_a_traceback(failing_verb, capsys, monkeypatch):
     failing_verb("raise ValueError('a \\x1b[31m thing')")
     assert app.answer(["fail"]) == exits.INTERNAL
@@ -94,7 +158,10 @@ SAY = "import glassbox_dsl.diagnostics as d; "
         (SAY + "raise d.InternalError('x')", exits.INTERNAL),
         (SAY + "raise d.Findings([d.Diagnostic('GB200', 'x')])", exits.FINDINGS),
         (SAY + "raise d.Findings([d.Diagnostic('GB600', 'x')])", exits.LOCKED),
-        ("import typer; raise typer.Exit(3)", exits.INCOMPLETE),
+        ("raise EOFError('x')", exits.INTERNAL),
+        ("raise SystemExit(0)", exits.OK),
+        ("click.get_current_context().exit(3)", exits.INCOMPLETE),
+        ("return 3", exits.INCOMPLETE),
     ],
 )
 def test_each_way_to_end_has_its_code(failing_verb, body, code):
@@ -125,7 +192,7 @@ def test_light_commands_import_nothing_heavy(arguments):
 
 
 def test_gbx_version_starts_quickly(cold_seconds):
-    assert cold_seconds(["-m", "glassbox_dsl", "version"]) < 0.25
+    assert cold_seconds(["-m", "glassbox_dsl", "version"]) < 0.12
 
 
 def test_a_reader_that_leaves_early_is_no_failure():

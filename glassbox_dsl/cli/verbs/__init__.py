@@ -1,1 +1,1 @@
-"""One file per verb of `gbx`: its name is the verb, its `register(app)` adds the command."""
+"""One file per verb of `gbx`: `NAME.py` has the click command `NAME`, which returns the exit code (None: 0)."""

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from glassbox_dsl.cli import exits
 from glassbox_dsl.cli.output import complain, write_json
-from glassbox_dsl.cli.with_families import Families
+from glassbox_dsl.cli.values import PATH
+from glassbox_dsl.cli.with_families import with_families
 from glassbox_dsl.diagnostics import Diagnostic, as_json, render
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("check")(check)
-
-
-def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The .gbx files to check.")],
-    json: Annotated[bool, typer.Option("--json", help="Write the findings as JSON to stdout.")] = False,
-    families: Families = None,
-) -> None:
+@click.command()
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=PATH, help="The .gbx files to check."
+)
+@click.option("--json", is_flag=True, help="Write the findings as JSON to stdout.")
+@with_families
+def check(files: tuple[Path, ...], json: bool) -> int:
     """Check files: syntax, names, axes, token counts and sites. Loads no weights."""
     from glassbox_dsl.pipeline import check_file
 
@@ -34,7 +31,7 @@ def check(
         for diagnostic in every:
             complain(render(diagnostic) + "\n")
         complain(_summary(len(found), every))
-    raise typer.Exit(exits.of(every))
+    return exits.of(every)
 
 
 def _summary(files: int, diagnostics: list[Diagnostic]) -> str:

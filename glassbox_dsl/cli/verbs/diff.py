@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from glassbox_dsl.cli.output import Format, say, write_json, write_table
+from glassbox_dsl.cli.values import PATH, PATH_OR_NAME
 
 if TYPE_CHECKING:
     from glassbox_dsl.store.difference import Change, Difference
@@ -16,19 +17,17 @@ COLUMNS = ("measure", "model", "data", "changed", "moved", "mean size", "largest
 RUN = "A run: the beginning of its id in --db, or a DuckDB file (its newest complete run), or FILE@RUN."
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("diff")(show)
-
-
-def show(
-    before: Annotated[str, typer.Argument(metavar="BEFORE", help=RUN)],
-    after: Annotated[str, typer.Argument(metavar="AFTER", help="The other run, likewise.")],
-    db: Annotated[Path, typer.Option(help="The DuckDB file of runs that are given by their ids.")] = Path(
-        "results.duckdb"
-    ),
-    json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
-) -> None:
+@click.command()
+@click.argument("before", metavar="BEFORE", type=PATH_OR_NAME, help=RUN)
+@click.argument("after", metavar="AFTER", type=PATH_OR_NAME, help="The other run, likewise.")
+@click.option(
+    "--db",
+    type=PATH,
+    default="results.duckdb",
+    help="The DuckDB file of runs that are given by their ids.",
+)
+@click.option("--json", is_flag=True, help="Write one JSON object.")
+def diff(before: str, after: str, db: Path, json: bool) -> None:
     """Compare two runs: which measures changed, by how much, and whether that is more than noise."""
     from glassbox_dsl.store.difference import difference
 

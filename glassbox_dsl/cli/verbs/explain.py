@@ -4,35 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from glassbox_dsl.cli.memory import MEMORY, memory_budget
+from glassbox_dsl.cli.memory import memory_budget
 from glassbox_dsl.cli.output import Format, complain, say, write_json, write_table
-from glassbox_dsl.cli.with_families import Families
+from glassbox_dsl.cli.values import PATH
+from glassbox_dsl.cli.with_families import with_families
 from glassbox_dsl.diagnostics import render
 
 BESIDE = ("experiment", "name", "data", "passes", "back", "token_layers", "flops", "executor", "reason")
 RUNS = ("experiment", "run", "data", "sweep", "items", "cells", "no-ops", "stage", "executor", "reason")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("explain")(explain)
-
-
-def explain(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The .gbx file to plan.")],
-    json: Annotated[bool, typer.Option("--json", help="Write the plan as one JSON object.")] = False,
-    memory: Annotated[str | None, typer.Option(metavar="SIZE", help=MEMORY)] = None,
-    families: Families = None,
-) -> None:
+@click.command()
+@click.argument("file", metavar="FILE", type=PATH, help="The .gbx file to plan.")
+@click.option("--json", is_flag=True, help="Write the plan as one JSON object.")
+@memory_budget
+@with_families
+def explain(file: Path, json: bool, memory: int | None) -> None:
     """Show the plan of a file: cells, sharing, cost in time and memory. Loads no weights."""
     from glassbox_dsl.pipeline import explain_file
     from glassbox_dsl.plan.document import document
 
-    plan, warnings = explain_file(file, memory_budget(memory))
+    plan, warnings = explain_file(file, memory)
     for diagnostic in warnings:
         complain(render(diagnostic) + "\n")
     content = document(plan)

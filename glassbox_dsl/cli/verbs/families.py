@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from glassbox_dsl.cli import exits
 from glassbox_dsl.cli.output import Format, complain, emit, say, write_json, write_table
-from glassbox_dsl.cli.with_families import Families
+from glassbox_dsl.cli.values import PATH, PATH_OR_NAME
+from glassbox_dsl.cli.with_families import with_families
 
 COLUMNS = ("family", "model types", "like", "attention")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb and its sub-commands."""
-    group = typer.Typer(rich_markup_mode=None)
-    group.callback(invoke_without_command=True)(show)
-    group.command("verify")(verify)
-    group.command("table")(table)
-    group.command("propose")(propose)
-    app.add_typer(group, name="families", help="List the model families, or verify them.")
-
-
-def show(
-    context: typer.Context,
-    json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
-    families: Families = None,
-) -> None:
-    """List the families: the `model_type`s that each file serves, and what it extends."""
+@click.group(invoke_without_command=True)
+@click.option("--json", is_flag=True, help="Write one JSON object.")
+@with_families
+@click.pass_context
+def families(context: click.Context, json: bool) -> None:
+    """List the model families, or verify them."""
     if context.invoked_subcommand is not None:
         return
     from glassbox_dsl.resolve.families import extended_by
@@ -51,15 +42,18 @@ def show(
         write_table(COLUMNS, rows, Format.table)
 
 
-def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="FAMILY...", help="Default: all.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
-    record_to: Annotated[
-        Path | None,
-        typer.Option("--record", metavar="FILE", help="Write the outcome as the record of a release."),
-    ] = None,
-    families: Families = None,
-) -> None:
+@families.command()
+@click.argument("names", nargs=-1, metavar="[FAMILY]...", help="Default: all.")
+@click.option("--json", is_flag=True, help="Write one JSON object.")
+@click.option(
+    "--record",
+    "record_to",
+    metavar="FILE",
+    type=PATH,
+    help="Write the outcome as the record of a release.",
+)
+@with_families
+def verify(names: tuple[str, ...], json: bool, record_to: Path | None) -> int:
     """Run every contract on small random models of the installed transformers, and print what changed."""
     from importlib.metadata import version
 
@@ -67,10 +61,10 @@ def verify(
     from glassbox_dsl.resolve.verified import Layout, Record, changes, record
     from glassbox_dsl.run.family_checks import checked, layouts
 
-    unknown = sorted(set(names or ()) - set(family_names()))
+    unknown = sorted(set(names) - set(family_names()))
     if unknown:
         complain(f"no family {', '.join(unknown)}; `gbx families` lists them")
-        raise typer.Exit(exits.USAGE)
+        return exits.USAGE
     done: list[Layout] = []
     for name, more in layouts(names or family_names()):
         one = checked(name, more)
@@ -85,7 +79,7 @@ def verify(
     new = Record(transformers=version("transformers"), layouts=tuple(done))
     if record_to is not None:
         record_to.write_text(new.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        return
+        return exits.OK
     changed = list(changes(record(), new))
     if json:
         write_json(
@@ -94,22 +88,19 @@ def verify(
     else:
         say(f"transformers {new.transformers}, the record is of {record().transformers}")
         say("\n".join(changed) if changed else "nothing changed")
-    if changed or any(one.failed for one in done):
-        raise typer.Exit(exits.FINDINGS)
+    return exits.FINDINGS if changed or any(one.failed for one in done) else exits.OK
 
 
-def propose(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL", help="A checkpoint's folder, a config.json, or a model type of transformers."
-        ),
-    ],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the file, not to stdout.")
-    ] = None,
-    families: Families = None,
-) -> None:
+@families.command()
+@click.argument(
+    "model",
+    metavar="MODEL",
+    type=PATH_OR_NAME,
+    help="A checkpoint's folder, a config.json, or a model type of transformers.",
+)
+@click.option("--out", "-o", metavar="FILE", type=PATH, help="Write the file, not to stdout.")
+@with_families
+def propose(model: str, out: Path | None) -> int:
     """Propose a family file for a model type that has none, checked on a small random model of it."""
     from glassbox_dsl.resolve.families import family_of
     from glassbox_dsl.run.propose import Proposer, is_known_to_transformers
@@ -119,10 +110,10 @@ def propose(
     known = family_of(model_type)
     if known is not None:
         complain(f"`{model_type}` has a family file: {known.name}")
-        raise typer.Exit(exits.USAGE)
+        return exits.USAGE
     if not is_known_to_transformers(model_type):
         complain(f"transformers has no model type `{model_type}`; a newer version may")
-        raise typer.Exit(exits.USAGE)
+        return exits.USAGE
     proposal = Proposer(model_type, config).best()
     if out is None:
         emit(proposal.text.rstrip("\n"))
@@ -134,8 +125,7 @@ def propose(
     complain(f"{model_type}: laid out as {proposal.base}; {said}")
     if proposal.unknown:
         complain(f"keys to look at: {', '.join(proposal.unknown)}")
-    if not proposal.proven:
-        raise typer.Exit(exits.FINDINGS)
+    return exits.OK if proposal.proven else exits.FINDINGS
 
 
 def _config_of(model: str) -> dict[str, Any]:
@@ -150,6 +140,7 @@ def _config_of(model: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+@families.command()
 def table() -> None:
     """Write docs/families.md from the shipped record."""
     from glassbox_dsl.resolve.verified import page, record

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from glassbox_dsl.cli.output import say
+from glassbox_dsl.cli.values import PATH
 
 
 class Picture(StrEnum):
@@ -19,34 +20,24 @@ class Picture(StrEnum):
     png = "png"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("figure")(draw)
-
-
-def draw(
-    db: Annotated[Path, typer.Argument(metavar="DB", help="A DuckDB file written by `gbx run`.")],
-    measure: Annotated[
-        str,
-        typer.Argument(
-            metavar="EXPERIMENT.MEASURE", help="What to draw; a record of patterns or a circuit, too."
-        ),
-    ],
-    options: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="OPTION=VALUE...", help="As in a report: kind=line x=layer model=smol item=2 title=..."
-        ),
-    ] = None,
-    form: Annotated[
-        Picture | None, typer.Option("--format", "-f", help="svg, or what the ending of -o says.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file to write.")
-    ] = None,
-    run: Annotated[
-        str | None, typer.Option(metavar="RUN", help="An older run than the newest complete one.")
-    ] = None,
+@click.command()
+@click.argument("db", metavar="DB", type=PATH, help="A DuckDB file written by `gbx run`.")
+@click.argument(
+    "measure", metavar="EXPERIMENT.MEASURE", help="What to draw; a record of patterns or a circuit, too."
+)
+@click.argument(
+    "options",
+    nargs=-1,
+    metavar="[OPTION=VALUE]...",
+    help="As in a report: kind=line x=layer model=smol item=2 title=...",
+)
+@click.option(
+    "--format", "-f", "form", type=click.Choice(Picture), help="svg, or what the ending of -o says."
+)
+@click.option("--out", "-o", metavar="FILE", type=PATH, help="The file to write.")
+@click.option("--run", metavar="RUN", help="An older run than the newest complete one.")
+def figure(
+    db: Path, measure: str, options: tuple[str, ...], form: Picture | None, out: Path | None, run: str | None
 ) -> None:
     """Draw a measure as SVG, PDF or PNG, as the reports of the file show it.
 
@@ -56,11 +47,11 @@ def draw(
 
     experiment, dot, name = measure.partition(".")
     if not dot:
-        raise typer.BadParameter("write EXPERIMENT.MEASURE", param_hint="EXPERIMENT.MEASURE")
+        raise click.BadParameter("write EXPERIMENT.MEASURE", param_hint="EXPERIMENT.MEASURE")
     ending = out.suffix.removeprefix(".") if out is not None else ""
     picture = form or (Picture(ending) if ending in set(Picture) else Picture.svg)
     target = out if out is not None else Path(f"{experiment}.{name}.{picture}")
-    given = dict(_option(text) for text in options or ())
+    given = dict(_option(text) for text in options)
     say(str(write_figure(db, (experiment, name), str(picture), target, given, run)))
 
 
@@ -68,7 +59,7 @@ def _option(text: str) -> tuple[str, Any]:
     """`layer=3` as a name and a number or text."""
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise typer.BadParameter(f"`{text}` is not of the form OPTION=VALUE", param_hint="OPTION=VALUE")
+        raise click.BadParameter(f"`{text}` is not of the form OPTION=VALUE", param_hint="OPTION=VALUE")
     for kind in (int, float):
         try:
             return name, kind(value)

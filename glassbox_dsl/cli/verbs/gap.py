@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from glassbox_dsl.cli.anatomies import MODEL, described, shown_value
 from glassbox_dsl.cli.output import Format, say, write_json, write_table
+from glassbox_dsl.cli.values import PATH, PATH_OR_NAME
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("gap")(gap)
-
-
-def gap(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODEL)],
-    json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
-    report: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE.html", help="Write a page, too.")
-    ] = None,
-) -> None:
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=PATH_OR_NAME, help=MODEL)
+@click.option("--json", is_flag=True, help="Write one JSON object.")
+@click.option("--report", metavar="FILE.html", type=PATH, help="Write a page, too.")
+def gap(models: tuple[str, ...], json: bool, report: Path | None) -> None:
     """Compare models, and show what each difference breaks in methods made for GPT-2. Reads no weights."""
     from glassbox_dsl.resolve.gap import compare
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from glassbox_dsl.cli.anatomies import MODEL, described, shown_value
 from glassbox_dsl.cli.output import Format, say, write_json, write_table
+from glassbox_dsl.cli.values import PATH_OR_NAME
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("inspect")(inspect)
-
-
-def inspect(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
-    json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
-) -> None:
+@click.command()
+@click.argument("model", metavar="MODEL", type=PATH_OR_NAME, help=MODEL)
+@click.option("--json", is_flag=True, help="Write one JSON object.")
+def inspect(model: str, json: bool) -> None:
     """Show what a model is: norms, positions, attention, MLP, size, and every site. Reads no weights."""
     models = described([model])
     if json:

@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from glassbox_dsl.cli.output import Format, complain, say, write_json, write_table
 
 COLUMNS = ("id", "title", "licence", "download_mb", "disk_mb", "fetched")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb and its one sub-command."""
-    group = typer.Typer(rich_markup_mode=None)
-    group.callback(invoke_without_command=True)(show)
-    group.command("fetch")(fetch)
-    app.add_typer(group, name="models", help="List the bundled models, or fetch one.")
-
-
-def show(
-    context: typer.Context,
-    json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
-) -> None:
-    """List the bundled models: size, licence, whether they are in the cache."""
+@click.group(invoke_without_command=True)
+@click.option("--json", is_flag=True, help="Write one JSON object.")
+@click.pass_context
+def models(context: click.Context, json: bool) -> None:
+    """List the bundled models, or fetch one."""
     if context.invoked_subcommand is not None:
         return
-    models = _listed()
+    listed = _listed()
     if json:
-        write_json({"models": models})
+        write_json({"models": listed})
         return
-    write_table(COLUMNS, [[model[name] for name in COLUMNS] for model in models], Format.table)
-    for model in models:
+    write_table(COLUMNS, [[model[name] for name in COLUMNS] for model in listed], Format.table)
+    for model in listed:
         if model["terms"]:
             complain(f"{model['id']}: {model['terms']}")
 
 
-def fetch(
-    model: Annotated[str, typer.Argument(metavar="ID", help="An id that `gbx models` lists.")],
-) -> None:
+@models.command()
+@click.argument("model", metavar="ID", help="An id that `gbx models` lists.")
+def fetch(model: str) -> None:
     """Download a bundled model and convert it, so that a run can start at once."""
     from glassbox_dsl.run.fetch import prepare
     from glassbox_dsl.vocabulary.models import ModelSource

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from glassbox_dsl.cli.output import complain, say
+from glassbox_dsl.cli.values import PATH, Number
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("report")(render_pages)
-
-
-def render_pages(
-    db: Annotated[Path, typer.Argument(metavar="DB", help="A DuckDB file written by `gbx run`.")],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="The folder to write to; beside DB if left out."),
-    ] = None,
-    run: Annotated[
-        str | None, typer.Option(metavar="RUN", help="An older run than the newest complete one.")
-    ] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Draw the newest run again while it goes on, until it ends.")
-    ] = False,
-    every: Annotated[float, typer.Option(help="Seconds between two looks of --watch.", min=0.1)] = 5.0,
-) -> None:
+@click.command()
+@click.argument("db", metavar="DB", type=PATH, help="A DuckDB file written by `gbx run`.")
+@click.option("--out", "-o", metavar="DIR", type=PATH, help="The folder to write to; beside DB if left out.")
+@click.option("--run", metavar="RUN", help="An older run than the newest complete one.")
+@click.option(
+    "--watch", "-w", is_flag=True, help="Draw the newest run again while it goes on, until it ends."
+)
+@click.option(
+    "--every",
+    type=Number(min=0.1),
+    default=5.0,
+    help="Seconds between two looks of --watch.",
+)
+def report(db: Path, out: Path | None, run: str | None, watch: bool, every: float) -> None:
     """Render the HTML pages of the newest run in a database."""
     folder = out if out is not None else beside(db)
     if watch:

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from glassbox_dsl.cli.memory import MEMORY, memory_budget
+from glassbox_dsl.cli.memory import memory_budget
 from glassbox_dsl.cli.running import run_and_tell
-from glassbox_dsl.cli.with_families import Families
+from glassbox_dsl.cli.values import PATH
+from glassbox_dsl.cli.with_families import with_families
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("run")(run)
-
-
+@click.command()
+@click.argument("file", metavar="FILE", type=PATH, help="The .gbx file to run.")
+@click.option("--db", type=PATH, default="results.duckdb", help="The DuckDB file that results are added to.")
+@click.option("--report", metavar="DIR", type=PATH, help="Write the report of the run into this folder.")
+@click.option("--fresh", is_flag=True, help="Compute everything again, whatever the DuckDB file knows.")
+@memory_budget
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress and no summary, only what is wrong.")
+@click.option("--json", is_flag=True, help="Write what came of it as one JSON object.")
+@with_families
 def run(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The .gbx file to run.")],
-    db: Annotated[Path, typer.Option(help="The DuckDB file that results are added to.")] = Path(
-        "results.duckdb"
-    ),
-    report: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the report of the run into this folder.")
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Compute everything again, whatever the DuckDB file knows.")
-    ] = False,
-    memory: Annotated[str | None, typer.Option(metavar="SIZE", help=MEMORY)] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show no progress and no summary, only what is wrong.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Write what came of it as one JSON object.")] = False,
-    families: Families = None,
-) -> None:
+    file: Path, db: Path, report: Path | None, fresh: bool, memory: int | None, quiet: bool, json: bool
+) -> int:
     """Run the experiments of a file; results go to DuckDB, the report to a folder."""
-    run_and_tell(file, db, report, quiet, fresh, memory_budget(memory), json)
+    return run_and_tell(file, db, report, quiet, fresh, memory, json)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from importlib import metadata
 
-import typer
+import click
 
 from glassbox_dsl import __version__
 from glassbox_dsl.cli.output import say, write_json
@@ -14,12 +13,9 @@ from glassbox_dsl.cli.output import say, write_json
 LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("version")(show)
-
-
-def show(json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False) -> None:
+@click.command()
+@click.option("--json", is_flag=True, help="Write one JSON object.")
+def version(json: bool) -> None:
     """Show the versions of Glassbox, Python and the libraries that results depend on."""
     versions: dict[str, str | None] = {"glassbox": __version__, "python": platform.python_version()}
     versions |= {name: _installed(name) for name in LIBRARIES}
@@ -33,6 +29,6 @@ def show(json: Annotated[bool, typer.Option("--json", help="Write one JSON objec
 def _installed(name: str) -> str | None:
     """The version of a distribution from its metadata; the library itself is not imported."""
     try:
-        return version(name)
-    except PackageNotFoundError:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
         return None
