@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -24,6 +24,9 @@ from glassbox_dsl.run.steps import Steps, Visit, boundary, in_order
 from glassbox_dsl.vocabulary.keys import HEAD, STREAM, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
+if TYPE_CHECKING:
+    from glassbox_dsl.run.delta.calls import LayerCalls
+
 Write = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -35,6 +38,7 @@ class Instrument:
         self.facts = facts
         self.family = family
         self.modules: ModelModules = find_modules(model, family, facts)
+        self.layer_calls: LayerCalls | None = None  # for the length that packs asked for last: delta/calls.py
         model.requires_grad_(False)
 
     @property

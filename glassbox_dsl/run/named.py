@@ -129,7 +129,11 @@ def take(value: Named, picks: Mapping[str, indices.Named]) -> Named:
         return value
     places = tuple(tensor(i) for i in how.index)
     tail = [value.data.ndim - 1] if value.feature else []
-    data = value.data.permute((*how.axes, *tail))[tuple(i.to(value.data.device) for i in places)]
+    data = value.data.permute((*how.axes, *tail))
+    if all(i.ndim == 0 for i in places):
+        data = data[tuple(int(i) for i in places)]  # one cell of each: nothing is copied
+    else:
+        data = data[tuple(i.to(data.device) for i in places)]
     old = None if value.present is None else value.full_presence().permute(how.axes)[places]
     there = None if how.present is None else tensor(how.present)
     return Named(data, how.dims, value.feature, both(old, there))

@@ -80,6 +80,14 @@ class LayerCalls:
         self.gathered.clear()
 
 
+def calls_of(instrument: Instrument, length: int) -> LayerCalls:
+    """The calls for prompts of up to `length` tokens; those of the last length stay with the model."""
+    known = instrument.layer_calls
+    if known is None or known.length != length:
+        known = instrument.layer_calls = LayerCalls(instrument, length)
+    return known
+
+
 def recorded(
     instrument: Instrument, length: int, tokens: Tensor | None = None
 ) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:

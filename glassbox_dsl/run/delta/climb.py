@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from glassbox_dsl.plan.pack import Floor, Pack
+from glassbox_dsl.plan.grouping import Grouping
+from glassbox_dsl.plan.pack import BaseGroup, Floor, OwnerGroup, Pack
 from glassbox_dsl.run.attention import mixed_by
 from glassbox_dsl.run.delta.calls import LayerCalls, embedded, position_embeddings
 from glassbox_dsl.run.delta.kernels import Bases, Owners
@@ -33,6 +35,7 @@ class Climb:
     visited: Callable[[str], bool] | None = None
     steps: Steps | None = None
     between_layers: Callable[[], None] = lambda: None
+    _grouped: tuple[Grouping, PackedAttention] | None = None
 
     def run(self) -> Tensor:
         """The stream behind the last floor, [row, dim]."""
@@ -106,7 +109,12 @@ class Climb:
         return self.visits.visit(key, value)
 
     def _attention(self, floor: Floor, positions: Tensor) -> PackedAttention:
-        return PackedAttention(self._groups(floor, positions), positions, self._bases(floor, positions))
+        """Floors that no cell joins meet their keys as the floor below them does."""
+        if self._grouped is None or self._grouped[0] is not floor.grouping:
+            groups = partial(self._groups, floor, positions)
+            mix = PackedAttention(groups, positions, self._bases(floor, positions))
+            self._grouped = floor.grouping, mix
+        return self._grouped[1]
 
     def _embedded(self) -> Tensor:
         """The input of layer 0 for every token of every prompt, in the order of the rows."""
@@ -141,16 +149,19 @@ class Climb:
         tensor = self.visits.tensor
         found = []
         for group in floor.grouping.groups:
-            rows, keys = tensor(group.rows), tensor(group.keys)
-            found.append(Owners(rows, positions[rows.clamp(min=0)], keys, tensor(group.ends)))
+            rows, real = tensor(group.rows).clamp(min=0), self._real(group)
+            found.append(Owners(rows, positions[rows], tensor(group.keys), real, tensor(group.ends)))
         return found
 
     def _bases(self, floor: Floor, positions: Tensor) -> list[Bases]:
         tensor = self.visits.tensor
         found = []
         for group in floor.grouping.bases:
-            keys, queries = tensor(group.keys), tensor(group.queries)
+            keys, queries = tensor(group.keys), tensor(group.queries).clamp(min=0)
             fork, asker, owner = tensor(group.fork), tensor(group.asker), tensor(group.owner)
-            query_at, own_at = positions[queries.clamp(min=0)], positions[keys[:, group.n_shared :]]
-            found.append(Bases(keys, queries, group.n_shared, fork, asker, owner, query_at, own_at))
+            places = positions[queries], positions[keys[:, group.n_shared :]]
+            found.append(Bases(keys, queries, group.n_shared, fork, asker, owner, *places, self._real(group)))
         return found
+
+    def _real(self, group: OwnerGroup | BaseGroup) -> Tensor | None:
+        return None if group.real is None else self.visits.tensor(group.real)

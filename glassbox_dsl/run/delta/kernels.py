@@ -24,13 +24,14 @@ Turn = Callable[[Tensor], Tensor]
 class Owners:
     """Owners whose own rows are padded to one number.
 
-    `rows` [owner, own] (-1: padding), `positions` [owner, own], `keys` [owner, pos]: the row that holds each key, as
-    far as there are any: `ends` [owner] positions.
+    `rows` [owner, own], `positions` [owner, own], `keys` [owner, pos]: the row that holds each key, as far as there are
+    any: `ends` [owner] positions. `real` are those of `rows`, flattened, that are no padding (None: all).
     """
 
     rows: Tensor
     positions: Tensor
     keys: Tensor
+    real: Tensor | None = None
     ends: Tensor | None = None
 
 
@@ -88,22 +89,24 @@ def gathered(rows: Rows, groups: Sequence[Owners]) -> Tensor:
     out = rows.empty()
     for owners in groups:
         mask = None if rows.mask is None else rows.mask[owners.positions][:, None, :, : owners.keys.shape[1]]
-        scatter(out, owners, _attended(rows, owners.rows, owners.keys, mask))
+        scatter(out, owners.rows, owners.real, _attended(rows, owners.rows, owners.keys, mask))
     return out
 
 
-def scatter(out: Tensor, owners: Owners, values: Tensor) -> None:
-    """Put values [owner, own, ...] to the rows they belong to."""
-    there = owners.rows >= 0
-    out[owners.rows[there]] = values[there]
+def scatter(out: Tensor, rows: Tensor, real: Tensor | None, values: Tensor) -> None:
+    """Put values [owner, own, ...] to the rows [owner, own] they belong to."""
+    flat, values = rows.flatten(), values.flatten(0, 1)
+    if real is not None:
+        flat, values = flat[real], values[real]
+    out[flat] = values
 
 
 @dataclass(frozen=True)
 class Bases:
     """Bases and all rows that query their keys, those of cells above them too: see `BaseGroup` in plan/pack.py.
 
-    `keys` [base, key] and `queries` [base, query] are rows (-1: none), `query_at` and `own_at` the positions of the
-    queries and of the keys behind the first `n_shared`.
+    `keys` [base, key] and `queries` [base, query] are rows, `query_at` and `own_at` the positions of the queries and of
+    the keys behind the first `n_shared`; `real` are the queries, flattened, that are no padding (None: all).
     """
 
     keys: Tensor
@@ -114,14 +117,15 @@ class Bases:
     owner: Tensor
     query_at: Tensor
     own_at: Tensor
+    real: Tensor | None = None
 
 
 def shared(rows: Rows, groups: Sequence[Bases]) -> Tensor:
     """z of all rows [row, head, d_head]."""
     out = rows.empty()
     for bases in groups:
-        there = bases.queries >= 0
-        out[bases.queries[there]] = _attended(rows, bases.queries, bases.keys, _seen(rows, bases))[there]
+        z = _attended(rows, bases.queries, bases.keys, _seen(rows, bases))
+        scatter(out, bases.queries, bases.real, z)
     return out
 
 
@@ -130,7 +134,7 @@ def _attended(rows: Rows, queries: Tensor, keys: Tensor, mask: Tensor | None) ->
 
     In one call of torch's where scores are only scaled and masked.
     """
-    query = rows.query[queries.clamp(min=0)].transpose(1, 2)
+    query = rows.query[queries].transpose(1, 2)
     key, value = rows.key[keys].transpose(1, 2), rows.value[keys].transpose(1, 2)
     n, n_heads, n_queries, _ = query.shape
     if rows.scale is not None and rows.sinks is None:
@@ -170,6 +174,6 @@ def _seen(rows: Rows, bases: Bases) -> Tensor:
 def _products(rows: Rows, owners: Owners) -> Tensor:
     """Turned products of queries and keys [owner, kv_head, group, own, key], without a mask."""
     n, own = owners.rows.shape
-    query = rows.queries(owners.rows.clamp(min=0))
+    query = rows.queries(owners.rows)
     key = rows.key[owners.keys].permute(0, 2, 3, 1)
     return rows.turn(query @ key).view(n, rows.n_kv, -1, own, owners.keys.shape[1])

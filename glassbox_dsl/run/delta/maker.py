@@ -27,7 +27,7 @@ from glassbox_dsl.plan.tally import Tally, pack_bytes
 from glassbox_dsl.plan.work import Work
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context, RunResults
-from glassbox_dsl.run.delta.calls import LayerCalls
+from glassbox_dsl.run.delta.calls import calls_of
 from glassbox_dsl.run.delta.climb import Climb
 from glassbox_dsl.run.delta.tap_rows import TapRows
 from glassbox_dsl.run.delta.visits import Kept, Visits
@@ -55,7 +55,6 @@ class DeltaMaker:
     kept: int = 0
     receipts: dict[tuple[int, str], dict[Edit, Receipt]] = field(default_factory=dict)
     takers: dict[int, TapTaker] = field(default_factory=dict)
-    calls: dict[int, LayerCalls] = field(default_factory=dict)
     apart: dict[int, RunMaker] = field(default_factory=dict)
     work: Work = field(init=False)
 
@@ -124,7 +123,7 @@ class DeltaMaker:
             visits = Visits(pack, kept, receipts, context.instrument.device)
             visits.prepare()
             cost = ModelCost(context.sizes.facts, str(context.instrument.dtype).removeprefix("torch."))
-            climb = Climb(context.instrument, self._calls(context, pack.longest), pack, visits)
+            climb = Climb(context.instrument, calls_of(context.instrument, pack.longest), pack, visits)
             if context.instrument.device.type == "cpu":
                 climb.between_layers = partial(self.heap.keep_to, self.kept + pack_bytes(pack, cost))
             stream = climb.run()
@@ -202,11 +201,6 @@ class DeltaMaker:
             by_cell = self.known.receipts_of(self.work.jobs[(id(context), run, None)]) if self.known else None
             found[run] = by_cell or found[run]
         return found
-
-    def _calls(self, context: Context, length: int) -> LayerCalls:
-        if length not in self.calls:
-            self.calls = {length: LayerCalls(context.instrument, length)}
-        return self.calls[length]
 
     def _combine(self, context: Context, wanted: Wanted) -> None:
         """Metrics of answers of several tokens from their alternatives."""

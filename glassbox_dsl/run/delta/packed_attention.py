@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,12 +26,17 @@ from glassbox_dsl.run.delta.kernels import (
 class PackedAttention:
     """Mixes the rows of one layer: `groups` hold every owner once, `positions` [row] where each row stands.
 
-    `bases`, where there are any, let long prompts share their keys.
+    `bases`, where there are any, let long prompts share their keys; then the groups are made only to show something.
     """
 
-    groups: Sequence[Owners]
+    make_groups: Callable[[], Sequence[Owners]]
     positions: Tensor
     bases: Sequence[Bases] = ()
+
+    @cached_property
+    def groups(self) -> Sequence[Owners]:
+        """Every owner once, each with its keys."""
+        return self.make_groups()
 
     def __call__(self, tap: Tap, inputs: Inputs) -> Tensor:
         """z [1, head, row, d_head]."""
@@ -52,7 +58,7 @@ class PackedAttention:
             n, own = owners.rows.shape
             place = torch.arange(owners.keys.shape[1], device=beyond.device)
             gone = (place >= owners.ends[:, None])[:, None].expand(n, own, -1)
-            scatter(beyond[:, : gone.shape[-1]], owners, gone)
+            scatter(beyond[:, : gone.shape[-1]], owners.rows, owners.real, gone)
         return beyond[None, None]
 
     def _shown(self, tap: Tap, rows: Rows) -> Tensor:
@@ -61,7 +67,7 @@ class PackedAttention:
         scores = rows.query.new_full((*rows.query.shape[:2], n_keys), -torch.inf)
         for owners in self.groups:
             found = scores_of(rows, owners).permute(0, 3, 1, 2, 4).flatten(2, 3)
-            scatter(scores[..., : found.shape[-1]], owners, found)
+            scatter(scores[..., : found.shape[-1]], owners.rows, owners.real, found)
         mask = None if rows.mask is None else rows.mask[self.positions][None, None, :, :n_keys]
         laid_out = scores.transpose(0, 1)[None]
         if "attn.scores" in tap.wanted:
@@ -76,7 +82,7 @@ class PackedAttention:
         pattern = pattern[0].transpose(0, 1)
         z = rows.empty()
         for owners in self.groups:
-            own = pattern[owners.rows.clamp(min=0)][..., : owners.keys.shape[1]]
+            own = pattern[owners.rows][..., : owners.keys.shape[1]]
             own = own.view(*own.shape[:2], rows.n_kv, -1, own.shape[-1]).permute(0, 2, 3, 1, 4)
-            scatter(z, owners, mixed(rows, owners, own))
+            scatter(z, owners.rows, owners.real, mixed(rows, owners, own))
         return z

@@ -225,8 +225,7 @@ class Visits:
                 self._score_patterns(kept, key, rows)
 
     def _keep(self, kept: Kept, stored: Stored, key: SiteKey, rows: Tensor) -> None:
-        share = kept.share
-        axis = row_axis(key.site)
+        share, axis = kept.share, row_axis(key.site)
         places = (
             1 if stored.position is not None else stored.data.shape[2 + (stored.layers is not None) + axis]
         )
@@ -238,14 +237,13 @@ class Visits:
             missing = (found < 0).reshape(*found.shape, *[1] * (values.ndim - 2))
             values = torch.where(missing, 0, values)
         values = values.movedim(1, 1 + axis).float().cpu()
-        where: list[Tensor | int | slice] = [torch.from_numpy(share.cells), torch.from_numpy(share.items)]
+        there = stored.data
         if stored.layers is not None:
-            where.append(stored.layers.index(key.layer or 0))
+            there = there.select(2, stored.layers.index(key.layer or 0))
         # Keys go up to the longest prompt of the pack, which may be another run's.
-        sizes = stored.data.shape[len(where) :]
-        values = values[(slice(None), *(slice(0, n) for n in sizes))]
-        where += [slice(0, n) for n in values.shape[1:]]
-        stored.data[tuple(where)] = values
+        values = values[(slice(None), *(slice(0, n) for n in there.shape[2:]))]
+        there = there[(slice(None), slice(None), *(slice(0, n) for n in values.shape[1:]))]
+        there[torch.from_numpy(share.cells), torch.from_numpy(share.items)] = values
 
     def _found(self, kept: Kept, stored: Stored, places: int) -> tuple[Tensor, bool]:
         """The rows of kept positions, [cell, pos], and whether all of them exist; made once for equal floors."""
