@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def kept(table: DataTable, items: int | None) -> DataTable:
     if items is None:
         return table
     sessions.FEWEST_ITEMS = 1
-    return table.model_copy(update={"items": table.items[:items], "n_kept": items})
+    return replace(table, items=table.items[:items], n_kept=items)
 
 
 def task(name: str, table: DataTable, facts: Any) -> Task:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel
 
 from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.language import program as p
@@ -243,9 +241,9 @@ def plain(value: Any, write: Callable[[Any], bytes]) -> bytes:
             return b"."
         case Path():
             return write(str(value))
-        case BaseModel():
-            inner = {n: getattr(value, n) for n in type(value).model_fields if n != "span"}
-            return type(value).__name__.encode() + write(inner)
+    if is_dataclass(value) and not isinstance(value, type):
+        inner = {n: getattr(value, n) for n in value.__dataclass_fields__ if n != "span"}
+        return type(value).__name__.encode() + write(inner)
     raise InternalError(f"a {type(value).__name__} has no canonical form")
 
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import sqrt
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.resolve import model_errors as errors
@@ -35,14 +34,14 @@ PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Ways to begin training that leave the base weights alone (PiSSA, OLoRA, CorDA and LoftQ do not)."""
 
 
-class Adapter(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
     """A LoRA adapter. `alpha_pattern` goes from a pattern of module paths to their own alpha."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     folder: Path
     alpha: float
     rank_stabilised: bool = False
-    alpha_pattern: dict[str, float] = {}
+    alpha_pattern: dict[str, float] = field(default_factory=dict)
 
     def scale(self, module: str, rank: int) -> float:
         """What B A of a module is multiplied by: alpha / rank, or alpha / sqrt(rank) (rsLoRA, arXiv:2312.03732)."""
@@ -66,9 +65,9 @@ def find_adapter(source: ModelSource, quantised: bool) -> Adapter:
         raise Findings([errors.adapter_not_mergeable(str(folder), reason, source.span)])
     return Adapter(
         folder=folder,
-        alpha=told["lora_alpha"],
+        alpha=float(told["lora_alpha"]),
         rank_stabilised=bool(told.get("use_rslora")),
-        alpha_pattern=told.get("alpha_pattern") or {},
+        alpha_pattern={module: float(a) for module, a in (told.get("alpha_pattern") or {}).items()},
     )
 
 

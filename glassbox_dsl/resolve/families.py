@@ -10,20 +10,18 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.resources import shipped
+from glassbox_dsl.vocabulary.tables import Table, built
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-
-class Spot(_Part):
+@dataclass(frozen=True, kw_only=True)
+class Spot(Table):
     """Where a site stands: the input (first argument) or output (first item, if a tuple) of a module of the layer.
 
     `chunk = [i, n]`: the i-th of n equal parts of its last axis. `times`: what is added to the stream is this config
@@ -43,7 +41,8 @@ class Spot(_Part):
     sum: tuple[str, ...] = ()
 
 
-class Norm(_Part):
+@dataclass(frozen=True, kw_only=True)
+class Norm(Table):
     """A norm: `rms` divides by sqrt(mean(x^2) + eps), `ln` by sqrt(var(x) + eps); `eps` is an attribute or a number.
 
     `into`: the one module that this norm's scale is about, where several modules read the norm.
@@ -55,7 +54,8 @@ class Norm(_Part):
     into: str | None = None
 
 
-class FactKey(_Part):
+@dataclass(frozen=True, kw_only=True)
+class FactKey(Table):
     """How a fact is read: the first of `keys` that is there and not null, else one of the other fields.
 
     A dot in a key goes into a table.
@@ -69,7 +69,8 @@ class FactKey(_Part):
     sum: tuple[str, ...] = ()
 
 
-class Windows(_Part):
+@dataclass(frozen=True, kw_only=True)
+class Windows(Table):
     """Which layers see only the last `size` keys: those that `types` calls `local`, or all but each n-th.
 
     Without either all do. `only_if`: a key that has to be true; `from_layer`: a key with the first such layer.
@@ -83,7 +84,8 @@ class Windows(_Part):
     from_layer: str | None = None
 
 
-class ExpertLayers(_Part):
+@dataclass(frozen=True, kw_only=True)
+class ExpertLayers(Table):
     """Which layers have experts: from the `first` on, each `step`-th, but not those listed under `dense` (keys)."""
 
     first: str | None = None
@@ -91,7 +93,8 @@ class ExpertLayers(_Part):
     dense: str | None = None
 
 
-class Experts(_Part):
+@dataclass(frozen=True, kw_only=True)
+class Experts(Table):
     """A mixture of experts: the modules of its router and its experts in a layer, and which layers have them."""
 
     router: str
@@ -99,7 +102,8 @@ class Experts(_Part):
     layers: ExpertLayers = ExpertLayers()
 
 
-class ModelPaths(_Part):
+@dataclass(frozen=True, kw_only=True)
+class ModelPaths(Table):
     """Paths from the model. `config` is the table of a config that describes the text part, if it is not all of it."""
 
     layers: str
@@ -108,7 +112,8 @@ class ModelPaths(_Part):
     config: str | None = None
 
 
-class LayerPaths(_Part):
+@dataclass(frozen=True, kw_only=True)
+class LayerPaths(Table):
     """Paths from a layer. `own_attention`: why its attention cannot be given to a registered function.
 
     `tuple_item`: a layer puts out a tuple whose first item is the stream, and the model takes that item.
@@ -120,7 +125,8 @@ class LayerPaths(_Part):
     tuple_item: bool = False
 
 
-class ConfigKeys(_Part):
+@dataclass(frozen=True, kw_only=True)
+class ConfigKeys(Table):
     """Keys beyond those of the facts: taken care of, without effect, and allowed only certain values.
 
     `equal` names keys that must have the value of another one; `around` those beside the text part's table.
@@ -128,26 +134,29 @@ class ConfigKeys(_Part):
 
     handled: tuple[str, ...] = ()
     harmless: tuple[str, ...] = ()
-    fixed: dict[str, tuple[Any, ...]] = {}
-    equal: dict[str, str] = {}
+    fixed: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    equal: dict[str, str] = field(default_factory=dict)
     around: tuple[str, ...] = ()
 
 
-class Gguf(_Part):
+@dataclass(frozen=True, kw_only=True)
+class Gguf(Table):
     """How a GGUF file describes a model of the family: `keys` go from its metadata to config keys."""
 
     architecture: str
     keys: dict[str, str]
 
 
-class Tolerance(_Part):
+@dataclass(frozen=True, kw_only=True)
+class Tolerance(Table):
     """How far sites may be from an independent computation where 1e-5 cannot hold, and why."""
 
     relative: float
     why: str
 
 
-class Family(_Part):
+@dataclass(frozen=True, kw_only=True)
+class Family(Table):
     """One family file. `sites` and `norms` go by site, `facts` by field of `ModelFacts`.
 
     `defaults` are what the model code assumes for keys that a config does not have. `tiny` is the config of a small
@@ -161,19 +170,21 @@ class Family(_Part):
     layer: LayerPaths
     sites: dict[str, Spot]
     norms: dict[str, Norm]
-    absent: dict[str, str] = {}
-    read_only: dict[str, str] = {}
+    absent: dict[str, str] = field(default_factory=dict)
+    read_only: dict[str, str] = field(default_factory=dict)
     experts: Experts | None = None
     facts: dict[str, FactKey]
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, Any] = field(default_factory=dict)
     windows: Windows | None = None
-    traits: dict[str, Any] = {}  # read by resolve/traits.py, where a model is described
+    traits: dict[str, Any] = field(
+        default_factory=dict
+    )  # read by resolve/traits.py, where a model is described
     config: ConfigKeys
     gguf: Gguf | None = None
     tolerance: Tolerance | None = None
-    tiny: dict[str, Any] = {}
-    tiny_around: dict[str, Any] = {}
-    tiny_more: dict[str, dict[str, Any]] = {}
+    tiny: dict[str, Any] = field(default_factory=dict)
+    tiny_around: dict[str, Any] = field(default_factory=dict)
+    tiny_more: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def value(self, config: Mapping[str, Any], *keys: str) -> Any:
         """What a config says under the first of some keys that it has, or what the model code assumes."""
@@ -207,11 +218,16 @@ DENSE_SITES = ("mlp.pre", "mlp.up", "mlp.post", "mlp.result")
 @cache
 def family(name: str, variants: tuple[int, ...] = ()) -> Family:
     """The family of a file name, with some of its variants (by number). KeyError if there is none."""
-    table = _table(name)
+    return built(Family, _explained(laid_over(name, variants)))
+
+
+def laid_over(name: str, variants: tuple[int, ...]) -> dict[str, Any]:
+    """The table of a family, with some of its variants, as its files give it."""
+    table = family_table(name)
     overlays = table.pop("variants", [])
     for number in variants:
         table = _merged(table, {k: v for k, v in overlays[number].items() if k != "when"})
-    return Family(name=name, **_explained(table, name))
+    return {"name": name, **table}
 
 
 def chosen_variants(config: Mapping[str, Any], name: str) -> tuple[int, ...]:
@@ -221,7 +237,7 @@ def chosen_variants(config: Mapping[str, Any], name: str) -> tuple[int, ...]:
     """
     base = family(name)
     part = config.get(base.model.config, {}) if base.model.config else config
-    overlays = _table(name).get("variants", [])
+    overlays = family_table(name).get("variants", [])
     return tuple(
         number
         for number, overlay in enumerate(overlays)
@@ -233,15 +249,15 @@ def _said(value: Any) -> Any:
     return "null" if value is None else value
 
 
-def _table(name: str) -> dict[str, Any]:
+def family_table(name: str) -> dict[str, Any]:
     """A family file with what it extends merged in; a fresh copy."""
     table = _read(name)
     extended, alike = table.pop("extends", None), table.pop("traits_from", None)
-    base = _table(extended) if extended is not None else {}
+    base = family_table(extended) if extended is not None else {}
     for own in ("defaults", "gguf", "tiny_more", "traits"):  # these are said of a family alone
         base.pop(own, None)
     if alike is not None:  # unless it names the one that it is like
-        base["traits"] = _table(alike)["traits"]
+        base["traits"] = family_table(alike)["traits"]
     if "tiny" in table and table["tiny"].pop("alone", False):
         base.pop("tiny", None)
     return _merged(base, table)
@@ -249,7 +265,7 @@ def _table(name: str) -> dict[str, Any]:
 
 @cache
 def _text(name: str) -> str:
-    path = _files().get(name)
+    path = family_files().get(name)
     if path is None:
         raise KeyError(name)
     return path.read_text("utf-8")
@@ -276,7 +292,7 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
             continue
         if isinstance(old, dict) and isinstance(value, dict) and not _leaf(value):
             result[key] = _merged(old, value)
-        elif key in ("handled", "harmless", "around") and old is not None:
+        elif key in ("handled", "harmless", "around") and isinstance(old, list) and isinstance(value, list):
             result[key] = [*old, *value]
         else:
             result[key] = value
@@ -288,13 +304,13 @@ def _leaf(value: dict[str, Any]) -> bool:
     return bool(value.keys() & {"module", "side", "sum", "keys", "default", "same_as", "product", "quotient"})
 
 
-def _explained(table: dict[str, Any], name: str) -> dict[str, Any]:
+def _explained(table: dict[str, Any]) -> dict[str, Any]:
     """The table with the reasons that follow from it: what only a mixture of experts or learned positions have."""
     absent = dict(table.get("absent", {}))
     if "experts" not in table:
         absent = {site: "the MLP is not a mixture of experts" for site in EXPERT_SITES} | absent
     elif "shared.out" not in table["sites"]:
-        absent.setdefault("shared.out", f"all experts of {name} are routed, none is always on")
+        absent.setdefault("shared.out", f"all experts of {table['name']} are routed, none is always on")
     if table["model"].get("positions") is not None:
         absent.pop("pos_embed", None)
     told = {*table["sites"], *table["norms"]}
@@ -317,10 +333,19 @@ _added: list[Path] = []
 
 
 def add_families(folder: Path) -> None:
-    """Let the family files of a folder stand beside the shipped ones, or in the place of one of the same name."""
-    if folder not in _added:
-        _added.append(folder)
+    """Let the family files of a folder stand beside the shipped ones, or in the place of one of the same name.
+
+    Raises Findings, with everything that is wrong with them; then it is as if they were not there.
+    """
+    from glassbox_dsl.resolve.family_files import problems_of_files
+
+    if folder in _added:
+        forget_families(folder)  # it may have changed
+    _added.append(folder)
     _forget()
+    if problems := problems_of_files(sorted(folder.glob("*.toml"))):
+        forget_families(folder)
+        raise Findings(problems)
 
 
 def forget_families(folder: Path) -> None:
@@ -330,12 +355,12 @@ def forget_families(folder: Path) -> None:
 
 
 def _forget() -> None:
-    for remembered in (_files, _text, _parsed, family, family_names, family_of):
+    for remembered in (family_files, _text, _parsed, family, family_names, family_of):
         remembered.cache_clear()
 
 
 @cache
-def _files() -> dict[str, Path]:
+def family_files() -> dict[str, Path]:
     """Family files by name."""
     folders = (shipped("specs") / "families", *_added)
     return dict(sorted((path.stem, path) for folder in folders for path in sorted(folder.glob("*.toml"))))
@@ -344,7 +369,7 @@ def _files() -> dict[str, Path]:
 @cache
 def family_names() -> tuple[str, ...]:
     """All families, sorted."""
-    return tuple(_files())
+    return tuple(family_files())
 
 
 def families() -> Iterator[Family]:
@@ -366,18 +391,3 @@ def unfit(model_type: str) -> str | None:
     with open(shipped("specs") / "unfit_types.toml", "rb") as file:
         groups = tomllib.load(file)["unfit"]
     return next((str(group["why"]) for group in groups if model_type in group["types"]), None)
-
-
-class CommonKeys(_Part):
-    """Config keys of every family: without effect on a forward pass, taken care of, allowed only certain values."""
-
-    harmless: frozenset[str]
-    handled: frozenset[str]
-    fixed: dict[str, tuple[Any, ...]]
-
-
-@cache
-def common_keys() -> CommonKeys:
-    """The keys of specs/config_keys.toml."""
-    with open(shipped("specs") / "config_keys.toml", "rb") as file:
-        return CommonKeys(**tomllib.load(file))

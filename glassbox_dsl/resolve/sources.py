@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.resolve import model_errors as errors
@@ -22,7 +21,8 @@ TINY_LAYERS_LIMIT = 64
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
-class ModelFiles(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class ModelFiles:
     """What lies on the disk of a model.
 
     `tokenizer` (a folder with tokenizer.json) and `weights` (a folder with safetensors) are None while
@@ -30,12 +30,11 @@ class ModelFiles(BaseModel):
     SHA-256 sums, or a commit, as far as they are known without reading weights.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     shown: str
     config: dict[str, Any]
     tokenizer: Path | None
     weights: Path | None
-    fingerprints: dict[str, str] = {}
+    fingerprints: dict[str, str] = field(default_factory=dict)
     adapter: Adapter | None = None
 
     @property
@@ -49,7 +48,7 @@ def locate(source: ModelSource) -> ModelFiles:
     files = _located(source)
     if source.adapter is None:
         return files
-    return files.model_copy(update={"adapter": find_adapter(source, "quantization_config" in files.config)})
+    return replace(files, adapter=find_adapter(source, "quantization_config" in files.config))
 
 
 def _located(source: ModelSource) -> ModelFiles:

@@ -7,6 +7,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -121,8 +122,14 @@ def model_row(
         dtype=source.dtype,
         device=device,
         executor=executor,
-        facts=facts.model_dump(mode="json", exclude=NO_SIZES, exclude_defaults=True),
+        facts=_sizes(facts),
     )
+
+
+def _sizes(facts: ModelFacts) -> dict[str, Any]:
+    """What a family has of the facts that are numbers or words."""
+    told = ((f.name, getattr(facts, f.name), f.default) for f in fields(facts) if f.name not in NO_SIZES)
+    return {name: value for name, value, usual in told if value != usual}
 
 
 def item_rows(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from glassbox_dsl.source import Span
 
@@ -12,13 +11,13 @@ SourceKind = Literal["bundled", "hub", "local", "gguf", "tiny"]
 DtypeName = Literal["float32", "bfloat16", "float16"]
 
 
-class ModelSource(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
     """One `model` declaration. `target` is the bundled id, hub name, folder, file, or family (tiny).
 
     Paths are absolute (the language stage resolves them against the file that names them).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=True)
     name: str
     kind: SourceKind
     target: str
@@ -30,4 +29,4 @@ class ModelSource(BaseModel):
     device: str = "auto"
     bos: bool | None = None
     adapter: str | None = None
-    span: Span | None = Field(default=None, repr=False)
+    span: Span | None = field(default=None, repr=False)

@@ -1,5 +1,7 @@
 """Every family keeps every contract, the record says so, and a family file with a mistake in it breaks one."""
 
+from dataclasses import replace
+
 import pytest
 
 from glassbox_dsl.resolve.facts import facts_from_config
@@ -95,8 +97,8 @@ def broken(name, change):
 
 def with_site(site, **fields):
     def change(known):
-        spot = known.sites[site].model_copy(update=fields)
-        return known.model_copy(update={"sites": {**known.sites, site: spot}})
+        spot = replace(known.sites[site], **fields)
+        return replace(known, sites={**known.sites, site: spot})
 
     return change
 
@@ -120,9 +122,9 @@ def test_a_norm_of_the_wrong_kind_is_found():
     def change(known):
         norms = {
             **known.norms,
-            "attn.norm_scale": known.norms["attn.norm_scale"].model_copy(update={"kind": "ln"}),
+            "attn.norm_scale": replace(known.norms["attn.norm_scale"], kind="ln"),
         }
-        return known.model_copy(update={"norms": norms})
+        return replace(known, norms=norms)
 
     assert ("C1", "attn.norm_scale") in broken("llama", change)
 
