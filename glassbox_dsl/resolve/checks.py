@@ -281,8 +281,13 @@ def index_number(index: Index, axis: str, cells: Mapping[str, Cell], sizes: Size
 # ---------------------------------------------------------------- expressions
 
 
-def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
-    """Written indices outside their axes, and values of the wrong width."""
+def _expression(root: nodes.Node, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
+    """Written indices outside their axes, and values of the wrong width, anywhere in an expression."""
+    for node in nodes.everything(root):
+        yield from _at(node, experiment, sizes)
+
+
+def _at(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
     if isinstance(node, SiteRead) and not node.copied and node.site not in sizes.facts.absent:
         yield from _outside(node, sizes)
     if isinstance(node, CodeRead | CodeChange):
@@ -298,8 +303,6 @@ def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Itera
     if len(widths) > 1:
         low, high = sorted(widths)[:2]
         yield errors.widths_differ(node.span, low, high, sizes.model)
-    for child in nodes.children(node):
-        yield from _expression(child, experiment, sizes)
 
 
 def _meeting(node: nodes.Node, experiment: Experiment) -> tuple[Expr, ...]:

@@ -20,11 +20,13 @@ class Frozen:
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
+    _names: ClassVar[frozenset[str]] = frozenset()
     _defaults: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
         own = [name for name in cls.__dict__.get("__annotations__", {}) if not name.startswith("_")]
         cls._fields = (*cls._fields, *(name for name in own if name not in cls._fields))
+        cls._names = frozenset(cls._fields)
         cls._defaults = {
             **cls._defaults,
             **{name: cls.__dict__[name] for name in own if name in cls.__dict__},
@@ -34,8 +36,8 @@ class Frozen:
         own = self.__dict__
         own.update(self._defaults)
         own.update(values)
-        if len(own) != len(self._fields) or any(name not in own for name in self._fields):
-            wrong = set(own).symmetric_difference(self._fields)
+        if own.keys() != self._names:
+            wrong = own.keys() ^ self._names
             raise TypeError(f"{type(self).__name__}: missing or unknown {', '.join(sorted(wrong))}")
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
@@ -464,8 +466,14 @@ def children(node: Node) -> tuple[Node, ...]:
     """The nodes directly below a node, in the order of their fields; found once, since a node never changes."""
     known: tuple[Node, ...] | None = node.__dict__.get(_BELOW)
     if known is None:
-        known = tuple(found for name in node._fields for found in _nodes_in(node.__dict__[name]))
-        node.__dict__[_BELOW] = known
+        own, found = node.__dict__, list[Node]()
+        for name in node._fields:
+            value = own[name]
+            if isinstance(value, Node):
+                found.append(value)
+            elif isinstance(value, tuple):
+                _add_nodes(value, found)
+        known = own[_BELOW] = tuple(found)
     return known
 
 
@@ -485,9 +493,10 @@ def everything(node: Node) -> tuple[Node, ...]:
 _BELOW, _EVERY = "_below", "_every"  # no fields: they are neither compared nor copied
 
 
-def _nodes_in(value: Any) -> list[Node]:
-    if isinstance(value, Node):
-        return [value]
-    if isinstance(value, tuple):
-        return [node for item in value for node in _nodes_in(item)]
-    return []
+def _add_nodes(values: tuple[Any, ...], found: list[Node]) -> None:
+    """Add the nodes of a tuple, and of tuples in it."""
+    for value in values:
+        if isinstance(value, Node):
+            found.append(value)
+        elif isinstance(value, tuple):
+            _add_nodes(value, found)
