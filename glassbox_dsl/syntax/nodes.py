@@ -6,7 +6,7 @@ and parsed again equals itself.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, NoReturn, Self, dataclass_transform
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar, dataclass_transform, overload
 
 from glassbox_dsl.source import Span
 
@@ -490,7 +490,28 @@ def everything(node: Node) -> tuple[Node, ...]:
     return known
 
 
-_BELOW, _EVERY = "_below", "_every"  # no fields: they are neither compared nor copied
+A = TypeVar("A", bound=Node)
+B = TypeVar("B", bound=Node)
+C = TypeVar("C", bound=Node)
+
+
+@overload
+def every(node: Node, one: type[A], /) -> tuple[A, ...]: ...
+@overload
+def every(node: Node, one: type[A], two: type[B], /) -> tuple[A | B, ...]: ...
+@overload
+def every(node: Node, one: type[A], two: type[B], three: type[C], /) -> tuple[A | B | C, ...]: ...
+@overload
+def every(node: Node, /, *kinds: type[Node]) -> tuple[Node, ...]: ...
+def every(node: Node, /, *kinds: type[Node]) -> tuple[Node, ...]:
+    """The nodes of some kinds among `everything(node)`, in its order; found once, as each model asks again."""
+    known: dict[object, tuple[Node, ...]] = node.__dict__.setdefault(_KINDS, {})
+    if kinds not in known:
+        known[kinds] = tuple(one for one in everything(node) if isinstance(one, kinds))
+    return known[kinds]
+
+
+_BELOW, _EVERY, _KINDS = "_below", "_every", "_kinds"  # no fields: they are neither compared nor copied
 
 
 def _add_nodes(values: tuple[Any, ...], found: list[Node]) -> None:
