@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -223,7 +222,7 @@ def family(name: str, variants: tuple[int, ...] = ()) -> Family:
 
 def laid_over(name: str, variants: tuple[int, ...]) -> dict[str, Any]:
     """The table of a family, with some of its variants, as its files give it."""
-    table = family_table(name)
+    table = dict(family_table(name))
     overlays = table.pop("variants", [])
     for number in variants:
         table = _merged(table, {k: v for k, v in overlays[number].items() if k != "when"})
@@ -249,18 +248,24 @@ def _said(value: Any) -> Any:
     return "null" if value is None else value
 
 
+OF_ITS_OWN = ("defaults", "gguf", "tiny_more", "traits")
+"""Tables that are said of a family alone: one that extends it does not take them over."""
+
+
+@cache
 def family_table(name: str) -> dict[str, Any]:
-    """A family file with what it extends merged in; a fresh copy."""
-    table = _read(name)
-    extended, alike = table.pop("extends", None), table.pop("traits_from", None)
-    base = family_table(extended) if extended is not None else {}
-    for own in ("defaults", "gguf", "tiny_more", "traits"):  # these are said of a family alone
-        base.pop(own, None)
+    """A family file with what it extends merged in. It is shared: nobody changes it, or a table in it."""
+    own = dict(_parsed(name))
+    extended, alike = own.pop("extends", None), own.pop("traits_from", None)
+    taken = family_table(extended) if extended is not None else {}
+    base = {key: table for key, table in taken.items() if key not in OF_ITS_OWN}
     if alike is not None:  # unless it names the one that it is like
         base["traits"] = family_table(alike)["traits"]
-    if "tiny" in table and table["tiny"].pop("alone", False):
-        base.pop("tiny", None)
-    return _merged(base, table)
+    if "tiny" in own:
+        own["tiny"] = dict(own["tiny"])
+        if own["tiny"].pop("alone", False):
+            base.pop("tiny", None)
+    return _merged(base, own)
 
 
 @cache
@@ -274,11 +279,6 @@ def _text(name: str) -> str:
 @cache
 def _parsed(name: str) -> dict[str, Any]:
     return tomllib.loads(_text(name))
-
-
-def _read(name: str) -> dict[str, Any]:
-    """What stands in a family's file; a fresh copy, for its readers take parts out."""
-    return deepcopy(_parsed(name))
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -319,7 +319,7 @@ def _explained(table: dict[str, Any]) -> dict[str, Any]:
 
 def extended_by(name: str) -> str | None:
     """The family that a family's file extends."""
-    found = _read(name).get("extends")
+    found = _parsed(name).get("extends")
     return None if found is None else str(found)
 
 
@@ -355,7 +355,7 @@ def forget_families(folder: Path) -> None:
 
 
 def _forget() -> None:
-    for remembered in (family_files, _text, _parsed, family, family_names, family_of):
+    for remembered in (family_files, _text, _parsed, family_table, family, family_names, family_of):
         remembered.cache_clear()
 
 

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.resolve import family_errors as errors
 from glassbox_dsl.resolve.facts import ModelFacts
-from glassbox_dsl.resolve.families import Family, family_files, laid_over
+from glassbox_dsl.resolve.families import Family, family_files, family_table, laid_over
 from glassbox_dsl.resolve.traits import TraitKey, Value, trait_words
 from glassbox_dsl.source import Source, Span
 from glassbox_dsl.vocabulary.sites import sites
@@ -148,7 +148,7 @@ class _Written:
 
     def together(self) -> Iterator[Diagnostic]:
         """What is wrong with the family that the file makes, and with each of its variants."""
-        for number in (None, *range(len(self.table.get("variants", ())))):
+        for number in (None, *range(len(family_table(self.name).get("variants", ())))):
             table = laid_over(self.name, () if number is None else (number,))
 
             def span(keys: Keys, number: int | None = number) -> Span:
