@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def kept(table: DataTable, items: int | None) -> DataTable:
     if items is None:
         return table
     sessions.FEWEST_ITEMS = 1
-    return replace(table, items=table.items[:items], n_kept=items)
+    return table.changed(items=table.items[:items], n_kept=items)
 
 
 def task(name: str, table: DataTable, facts: Any) -> Task:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax.nodes import Frozen
 from glassbox_dsl.vocabulary.axes import ITEM
+from glassbox_dsl.vocabulary.plain import Plain
 
 SIZE = 16
 """Bytes of a digest."""
@@ -241,9 +242,9 @@ def plain(value: Any, write: Callable[[Any], bytes]) -> bytes:
             return b"."
         case Path():
             return write(str(value))
-    if is_dataclass(value) and not isinstance(value, type):
-        inner = {n: getattr(value, n) for n in value.__dataclass_fields__ if n != "span"}
-        return type(value).__name__.encode() + write(inner)
+        case Plain():
+            inner = {n: value.__dict__[n] for n in value._fields if n != "span"}
+            return type(value).__name__.encode() + write(inner)
     raise InternalError(f"a {type(value).__name__} has no canonical form")
 
 

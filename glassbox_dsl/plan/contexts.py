@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from glassbox_dsl.language.program import Program
 from glassbox_dsl.plan.asked import experiment_groups
@@ -23,7 +22,7 @@ def contexts(program: Program) -> Iterator[Key]:
 def without(table: DataTable, dropped: Mapping[int, str]) -> DataTable:
     """A data set without the items that conditions drop: their numbers, and the condition of each."""
     items = tuple(
-        replace(i, kept=False, dropped_by=dropped[i.number]) if i.kept and i.number in dropped else i
+        i.changed(kept=False, dropped_by=dropped[i.number]) if i.kept and i.number in dropped else i
         for i in table.items
     )
-    return replace(table, items=items, n_kept=sum(i.kept for i in items))
+    return table.changed(items=items, n_kept=sum(i.kept for i in items))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.resolve import model_errors as errors
 from glassbox_dsl.resolve.checkpoint import BrokenFile, check_safetensors
 from glassbox_dsl.vocabulary.models import ModelSource
+from glassbox_dsl.vocabulary.plain import Plain
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PICKLES = ("adapter_model.bin", "adapter_model.pt")
@@ -34,14 +34,13 @@ PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Ways to begin training that leave the base weights alone (PiSSA, OLoRA, CorDA and LoftQ do not)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Adapter:
+class Adapter(Plain):
     """A LoRA adapter. `alpha_pattern` goes from a pattern of module paths to their own alpha."""
 
     folder: Path
     alpha: float
     rank_stabilised: bool = False
-    alpha_pattern: dict[str, float] = field(default_factory=dict)
+    alpha_pattern: dict[str, float] = {}
 
     def scale(self, module: str, rank: int) -> float:
         """What B A of a module is multiplied by: alpha / rank, or alpha / sqrt(rank) (rsLoRA, arXiv:2312.03732)."""

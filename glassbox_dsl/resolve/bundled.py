@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ CONVERSION = 1
 """Counts the ways in which a GGUF file was turned into safetensors: a new way must not meet old copies."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Wheel(Table):
     """A Python package on its index, and the file in it that is (a part of) the model."""
 
@@ -28,7 +26,6 @@ class Wheel(Table):
     file: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class BundledModel(Table):
     """A real model that Python packages carry as GGUF, in one file or in parts to be joined."""
 

@@ -7,7 +7,6 @@ a right-looking number from a model that is run differently from how it was trai
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +30,7 @@ from glassbox_dsl.resolve.families import (
 from glassbox_dsl.source import Span
 from glassbox_dsl.vocabulary.axes import EDGE
 from glassbox_dsl.vocabulary.keys import COPIES
+from glassbox_dsl.vocabulary.plain import Plain
 from glassbox_dsl.vocabulary.sites import sites
 
 KEY_WIDE = frozenset({"attn.q", "attn.k", "attn.q_pre", "attn.k_pre"})
@@ -43,8 +43,7 @@ SWITCHES = frozenset({"tied_embeddings"})
 """Facts that are true or false; all others are sizes."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelFacts:
+class ModelFacts(Plain):
     """What a config tells of a model. `windows[l]` is how many keys a query of layer l sees; None for all.
 
     `experts_in[l]`: layer l has experts in the place of an MLP. `absent` and `read_only` give the reason for each site;
@@ -65,7 +64,7 @@ class ModelFacts:
     windows: tuple[int | None, ...]
     tied_embeddings: bool
     absent: dict[str, str]
-    read_only: dict[str, str] = field(default_factory=dict)
+    read_only: dict[str, str] = {}
     variants: tuple[int, ...] = ()
     d_value: int = 0
     n_experts: int = 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,6 @@ from glassbox_dsl.resources import shipped
 from glassbox_dsl.vocabulary.tables import Table, built
 
 
-@dataclass(frozen=True, kw_only=True)
 class Spot(Table):
     """Where a site stands: the input (first argument) or output (first item, if a tuple) of a module of the layer.
 
@@ -40,7 +38,6 @@ class Spot(Table):
     sum: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
 class Norm(Table):
     """A norm: `rms` divides by sqrt(mean(x^2) + eps), `ln` by sqrt(var(x) + eps); `eps` is an attribute or a number.
 
@@ -53,7 +50,6 @@ class Norm(Table):
     into: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class FactKey(Table):
     """How a fact is read: the first of `keys` that is there and not null, else one of the other fields.
 
@@ -68,7 +64,6 @@ class FactKey(Table):
     sum: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
 class Windows(Table):
     """Which layers see only the last `size` keys: those that `types` calls `local`, or all but each n-th.
 
@@ -83,7 +78,6 @@ class Windows(Table):
     from_layer: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class ExpertLayers(Table):
     """Which layers have experts: from the `first` on, each `step`-th, but not those listed under `dense` (keys)."""
 
@@ -92,7 +86,6 @@ class ExpertLayers(Table):
     dense: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Experts(Table):
     """A mixture of experts: the modules of its router and its experts in a layer, and which layers have them."""
 
@@ -101,7 +94,6 @@ class Experts(Table):
     layers: ExpertLayers = ExpertLayers()
 
 
-@dataclass(frozen=True, kw_only=True)
 class ModelPaths(Table):
     """Paths from the model. `config` is the table of a config that describes the text part, if it is not all of it."""
 
@@ -111,7 +103,6 @@ class ModelPaths(Table):
     config: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class LayerPaths(Table):
     """Paths from a layer. `own_attention`: why its attention cannot be given to a registered function.
 
@@ -124,7 +115,6 @@ class LayerPaths(Table):
     tuple_item: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
 class ConfigKeys(Table):
     """Keys beyond those of the facts: taken care of, without effect, and allowed only certain values.
 
@@ -133,12 +123,11 @@ class ConfigKeys(Table):
 
     handled: tuple[str, ...] = ()
     harmless: tuple[str, ...] = ()
-    fixed: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    equal: dict[str, str] = field(default_factory=dict)
+    fixed: dict[str, tuple[Any, ...]] = {}
+    equal: dict[str, str] = {}
     around: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
 class Gguf(Table):
     """How a GGUF file describes a model of the family: `keys` go from its metadata to config keys."""
 
@@ -146,7 +135,6 @@ class Gguf(Table):
     keys: dict[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Tolerance(Table):
     """How far sites may be from an independent computation where 1e-5 cannot hold, and why."""
 
@@ -154,7 +142,6 @@ class Tolerance(Table):
     why: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Family(Table):
     """One family file. `sites` and `norms` go by site, `facts` by field of `ModelFacts`.
 
@@ -169,21 +156,19 @@ class Family(Table):
     layer: LayerPaths
     sites: dict[str, Spot]
     norms: dict[str, Norm]
-    absent: dict[str, str] = field(default_factory=dict)
-    read_only: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = {}
+    read_only: dict[str, str] = {}
     experts: Experts | None = None
     facts: dict[str, FactKey]
-    defaults: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = {}
     windows: Windows | None = None
-    traits: dict[str, Any] = field(
-        default_factory=dict
-    )  # read by resolve/traits.py, where a model is described
+    traits: dict[str, Any] = {}  # read by resolve/traits.py, where a model is described
     config: ConfigKeys
     gguf: Gguf | None = None
     tolerance: Tolerance | None = None
-    tiny: dict[str, Any] = field(default_factory=dict)
-    tiny_around: dict[str, Any] = field(default_factory=dict)
-    tiny_more: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tiny: dict[str, Any] = {}
+    tiny_around: dict[str, Any] = {}
+    tiny_more: dict[str, dict[str, Any]] = {}
 
     def value(self, config: Mapping[str, Any], *keys: str) -> Any:
         """What a config says under the first of some keys that it has, or what the model code assumes."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,7 +22,7 @@ from glassbox_dsl.resolve.families import Family, family_files, family_table, la
 from glassbox_dsl.resolve.traits import TraitKey, Value, trait_words
 from glassbox_dsl.source import Source, Span
 from glassbox_dsl.vocabulary.sites import sites
-from glassbox_dsl.vocabulary.tables import fields_of
+from glassbox_dsl.vocabulary.tables import Table, fields_of
 
 T = TypeVar("T")
 Keys = tuple[str | int, ...]
@@ -34,7 +34,11 @@ Place = Callable[[Keys], Span]
 LINKS = ("extends", "traits_from")
 LAYERS = (*LINKS, "remove", "variants")
 """What a file has beside the fields of `Family`: how tables are laid over each other."""
-SIZES = {f.name: f.default is MISSING for f in fields(ModelFacts) if f.type in ("int", "bool")}
+SIZES = {
+    name: name not in ModelFacts._defaults
+    for name, kind in get_type_hints(ModelFacts).items()
+    if kind in (int, bool)
+}
 """The facts that a family reads from a config, and whether it must."""
 
 
@@ -271,8 +275,12 @@ def shown(keys: Keys) -> str:
 def _kind_at(kind: Any, keys: Keys) -> Any:
     """The kind of the table at a place of a larger one."""
     for key in keys:
-        kind = fields_of(kind)[0][str(key)] if is_dataclass(kind) else get_args(kind)[-1]  # type: ignore[arg-type]
+        kind = fields_of(kind)[0][str(key)] if _is_table(kind) else get_args(kind)[-1]
     return kind
+
+
+def _is_table(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Table)
 
 
 def _has(table: Any, keys: Keys) -> bool:

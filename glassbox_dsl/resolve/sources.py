@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ from glassbox_dsl.resolve.bundled import MANIFEST, BundledModel, bundled_models,
 from glassbox_dsl.resolve.checkpoint import BrokenFile, check_safetensors, gguf_metadata
 from glassbox_dsl.resolve.families import Family, families, family, family_names
 from glassbox_dsl.vocabulary.models import ModelSource
+from glassbox_dsl.vocabulary.plain import Plain
 
 TINY_LAYERS_LIMIT = 64
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelFiles:
+class ModelFiles(Plain):
     """What lies on the disk of a model.
 
     `tokenizer` (a folder with tokenizer.json) and `weights` (a folder with safetensors) are None while
@@ -34,7 +33,7 @@ class ModelFiles:
     config: dict[str, Any]
     tokenizer: Path | None
     weights: Path | None
-    fingerprints: dict[str, str] = field(default_factory=dict)
+    fingerprints: dict[str, str] = {}
     adapter: Adapter | None = None
 
     @property
@@ -48,7 +47,7 @@ def locate(source: ModelSource) -> ModelFiles:
     files = _located(source)
     if source.adapter is None:
         return files
-    return replace(files, adapter=find_adapter(source, "quantization_config" in files.config))
+    return files.changed(adapter=find_adapter(source, "quantization_config" in files.config))
 
 
 def _located(source: ModelSource) -> ModelFiles:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from glassbox_dsl.resolve.families import NOTHING, Family, under
 from glassbox_dsl.resolve.model_errors import brief
 from glassbox_dsl.resources import shipped
+from glassbox_dsl.vocabulary.plain import Plain
 from glassbox_dsl.vocabulary.tables import Table, built
 
 Value = bool | int | float | str
 
 
-@dataclass(frozen=True, kw_only=True)
 class TraitKey(Table):
     """A trait that a config states: the first of `keys` that is there and not null; `values` puts it into words.
 
@@ -30,7 +29,7 @@ class TraitKey(Table):
     keys: tuple[str, ...]
     default: Value
     null: Value | None = None
-    values: dict[str, Value] = field(default_factory=dict)
+    values: dict[str, Value] = {}
 
     def read(self, config: Mapping[str, Any]) -> Any:
         """The value for a config."""
@@ -43,7 +42,6 @@ class TraitKey(Table):
         return self.values.get(str(found).lower(), found)
 
 
-@dataclass(frozen=True, kw_only=True)
 class TraitWords(Table):
     """One entry of specs/traits.toml."""
 
@@ -52,8 +50,8 @@ class TraitWords(Table):
     title: str
     meaning: str
     default: Value | None = None
-    values: dict[str, str] = field(default_factory=dict)
-    needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    values: dict[str, str] = {}
+    needs: dict[str, tuple[str, ...]] = {}
 
     def fits(self, traits: Mapping[str, Any]) -> bool:
         """Whether the trait means something for a model: there is no rotary base without rotary positions."""
@@ -73,8 +71,7 @@ def trait_words() -> dict[str, TraitWords]:
         }
 
 
-@dataclass(frozen=True)
-class Traits:
+class Traits(Plain):
     """The `[traits]` of a family: names are those of specs/traits.toml, constants those that it lists."""
 
     root: Mapping[str, Value | TraitKey]
@@ -97,4 +94,6 @@ class Traits:
 def traits_of(family: Family) -> Traits | None:
     """The traits of a family; None where its file states none."""
     told = family.traits.items()
-    return Traits({n: built(TraitKey, v) if isinstance(v, dict) else v for n, v in told}) if told else None
+    return (
+        Traits(root={n: built(TraitKey, v) if isinstance(v, dict) else v for n, v in told}) if told else None
+    )

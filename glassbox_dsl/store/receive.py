@@ -7,7 +7,6 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -128,8 +127,8 @@ def model_row(
 
 def _sizes(facts: ModelFacts) -> dict[str, Any]:
     """What a family has of the facts that are numbers or words."""
-    told = ((f.name, getattr(facts, f.name), f.default) for f in fields(facts) if f.name not in NO_SIZES)
-    return {name: value for name, value, usual in told if value != usual}
+    told = facts.given()
+    return {name: value for name, value in told.items() if name not in NO_SIZES}
 
 
 def item_rows(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
 
 from glassbox_dsl.source import Span
+from glassbox_dsl.vocabulary.plain import Plain
 
 SourceKind = Literal["bundled", "hub", "local", "gguf", "tiny"]
 DtypeName = Literal["float32", "bfloat16", "float16"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelSource:
+class ModelSource(Plain):
     """One `model` declaration. `target` is the bundled id, hub name, folder, file, or family (tiny).
 
     Paths are absolute (the language stage resolves them against the file that names them).
@@ -29,4 +28,4 @@ class ModelSource:
     device: str = "auto"
     bos: bool | None = None
     adapter: str | None = None
-    span: Span | None = field(default=None, repr=False)
+    span: Span | None = None

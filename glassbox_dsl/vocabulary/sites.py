@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,7 +10,6 @@ from glassbox_dsl.resources import shipped
 from glassbox_dsl.vocabulary.tables import Table, built
 
 
-@dataclass(frozen=True, kw_only=True)
 class Site(Table):
     """One place in the computation. `axes` in the order a file indexes them; `feature` is None for scalars.
 

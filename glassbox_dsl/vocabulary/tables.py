@@ -1,4 +1,4 @@
-"""Tables of TOML -> frozen dataclasses.
+"""Tables of TOML -> frozen objects.
 
 What ships is right already: its tests have pydantic validate every table, type by type. So a run only puts them
 together, which takes a hundredth of the time. What a user adds is validated where it is read.
@@ -7,18 +7,34 @@ together, which takes a hundredth of the time. What a user adds is validated whe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-T = TypeVar("T")
+from glassbox_dsl.vocabulary.plain import Plain
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+T = TypeVar("T", bound="Table")
 
 
-class Table:
-    """Base of everything that is read from tables: keys that it does not have are mistakes, to pydantic too."""
+class Table(Plain):
+    """Base of everything that is read from tables: keys that it does not have are mistakes."""
 
-    __pydantic_config__ = {"extra": "forbid"}
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """How pydantic validates it: as a table whose values have the types of the fields."""
+        from pydantic_core import core_schema
+
+        kinds = {name: handler.generate_schema(kind) for name, kind in _hints(cls).items()}
+        fields = {
+            name: core_schema.typed_dict_field(kind, required=name not in cls._defaults)
+            for name, kind in kinds.items()
+        }
+        table = core_schema.typed_dict_schema(fields, extra_behavior="forbid")
+        return core_schema.no_info_after_validator_function(lambda values: cls(**values), table)
 
 
 class BadTable(Exception):
@@ -26,7 +42,7 @@ class BadTable(Exception):
 
 
 def built(kind: type[T], table: Mapping[str, Any]) -> T:
-    """The object of a frozen dataclass from a table: tables inside become what its fields say, lists become tuples.
+    """The object of a kind from a table: tables inside become what its fields say, lists become tuples.
 
     Raises BadTable for unknown and for missing keys. Single values are taken as they are.
     """
@@ -46,19 +62,22 @@ def _value(kind: Any, value: Any) -> Any:
         return frozenset(items) if get_origin(kind) is frozenset else tuple(items)
     if not isinstance(value, dict):
         return value
-    if is_dataclass(kind):
-        return built(kind, value)  # type: ignore[arg-type]
+    if isinstance(kind, type) and issubclass(kind, Table):
+        return built(kind, value)
     inner = get_args(kind)[1]
     return {key: _value(inner, item) for key, item in value.items()}
 
 
 @cache
-def fields_of(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
-    """The types of a dataclass's fields by name, those of optional ones without None; and which have to be given."""
-    known = fields(kind)
+def fields_of(kind: type[Table]) -> tuple[dict[str, Any], frozenset[str]]:
+    """The types of a kind's fields by name, those of optional ones without None; and which have to be given."""
+    told = {name: _there(one) for name, one in _hints(kind).items()}
+    return told, frozenset(name for name in told if name not in kind._defaults)
+
+
+def _hints(kind: type[Table]) -> dict[str, Any]:
     told = get_type_hints(kind)
-    needed = (f.name for f in known if f.default is MISSING and f.default_factory is MISSING)
-    return {f.name: _there(told[f.name]) for f in known}, frozenset(needed)
+    return {name: told[name] for name in kind._fields}
 
 
 def _there(kind: Any) -> Any:

@@ -1,7 +1,5 @@
 """Every family keeps every contract, the record says so, and a family file with a mistake in it breaks one."""
 
-from dataclasses import replace
-
 import pytest
 
 from glassbox_dsl.resolve.facts import facts_from_config
@@ -97,8 +95,8 @@ def broken(name, change):
 
 def with_site(site, **fields):
     def change(known):
-        spot = replace(known.sites[site], **fields)
-        return replace(known, sites={**known.sites, site: spot})
+        spot = known.sites[site].changed(**fields)
+        return known.changed(sites={**known.sites, site: spot})
 
     return change
 
@@ -122,9 +120,9 @@ def test_a_norm_of_the_wrong_kind_is_found():
     def change(known):
         norms = {
             **known.norms,
-            "attn.norm_scale": replace(known.norms["attn.norm_scale"], kind="ln"),
+            "attn.norm_scale": known.norms["attn.norm_scale"].changed(kind="ln"),
         }
-        return replace(known, norms=norms)
+        return known.changed(norms=norms)
 
     assert ("C1", "attn.norm_scale") in broken("llama", change)
 

@@ -1,7 +1,6 @@
 """What ships is right, and what is made of it at run time is what pydantic would make of it."""
 
 import tomllib
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -69,19 +68,17 @@ def test_common_keys_are_built_as_pydantic_validates_them():
     assert isinstance(built(CommonKeys, table).harmless, frozenset)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Inner(Table):
     pair: tuple[int, int] | None = None
     word: str | float = 0.5
 
 
-@dataclass(frozen=True, kw_only=True)
 class Outer(Table):
     one: Inner
     many: tuple[Inner, ...] = ()
-    by_name: dict[str, Inner] = field(default_factory=dict)
-    lists: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    kept: dict[str, Any] = field(default_factory=dict)
+    by_name: dict[str, Inner] = {}
+    lists: dict[str, tuple[Any, ...]] = {}
+    kept: dict[str, Any] = {}
     few: frozenset[str] = frozenset()
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.syntax.nodes import Expr
+from glassbox_dsl.vocabulary.plain import Plain
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataNeeds:
+class DataNeeds(Plain):
     """What the file's experiments ask of a data set, so that only what they need can refuse an item.
 
     `one_token`: answers that must be one token. `aligned`: pairs of prompts that are compared position by
@@ -27,8 +26,7 @@ class DataNeeds:
     behind: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class PromptTokens:
+class PromptTokens(Plain):
     """One prompt of one item. `spans`: tokens [start, end) of each label; start == end if it is empty."""
 
     text: str
@@ -37,16 +35,14 @@ class PromptTokens:
     spans: dict[str, tuple[int, int]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnswerTokens:
+class AnswerTokens(Plain):
     """Token ids of each alternative behind the prompt, no two the same; empty if it cannot follow."""
 
     alternatives: tuple[tuple[int, ...], ...]
     texts: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Item:
+class Item(Plain):
     """One row. A feature over positions is a tuple, one value (or None) for each token of its prompt."""
 
     number: int
@@ -59,8 +55,7 @@ class Item:
     dropped_by: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataTable:
+class DataTable(Plain):
     """A data set for one model. `problem`: why this model cannot use it, while others may."""
 
     name: str
