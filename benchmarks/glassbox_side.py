@@ -126,7 +126,7 @@ def kept(table: DataTable, items: int | None) -> DataTable:
     if items is None:
         return table
     sessions.FEWEST_ITEMS = 1
-    return table.model_copy(update={"items": table.items[:items], "n_kept": items})
+    return table.changed(items=table.items[:items], n_kept=items)
 
 
 def task(name: str, table: DataTable, facts: Any) -> Task:

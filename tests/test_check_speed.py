@@ -40,7 +40,8 @@ def test_check_imports_no_torch(name, long_file):
     program = (
         "import sys\nfrom glassbox_dsl.cli.app import answer\n"
         "code = answer(['check', *sys.argv[1:]])\n"
-        "print(code, [m for m in ('torch', 'transformers', 'safetensors', 'regex', 'interegular') if m in sys.modules])"
+        "heavy = ('torch', 'transformers', 'safetensors', 'pydantic', 'regex', 'interegular')\n"
+        "print(code, [m for m in heavy if m in sys.modules])"
     )
     worked = shipped("specs") / "experiments" / name
     done = subprocess.run(
@@ -50,6 +51,18 @@ def test_check_imports_no_torch(name, long_file):
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+
+
+def test_checking_a_file_imports_no_pydantic(long_file):
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom glassbox_dsl.pipeline import check_file\n"
+        "found = [d for d in check_file(Path(sys.argv[1])) if d.severity == 'error']\n"
+        "print(found, [m for m in ('pydantic', 'pydantic_core', 'importlib.metadata') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(long_file)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[] []", done.stderr
 
 
 HEAD = """gbx 1

@@ -255,7 +255,7 @@ class ExperimentReader(Names):
         values = [v.value for v in variants]
         self._alike(values, span, name)
         for value in values:
-            texts = [n for n in nodes.everything(value) if isinstance(n, GeneratedText)]
+            texts = nodes.every(value, GeneratedText)
             if texts and (texts[0] is not value or kind != "measure"):
                 raise Problem(errors.text_alone(texts[0].span))
         free = [met.merged(n) for n in dict.fromkeys(d for v in values for d in v.dims) if n != ITEM]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from glassbox_dsl.diagnostics import did_you_mean
 from glassbox_dsl.language import errors
 from glassbox_dsl.language.errors import Problem
 from glassbox_dsl.syntax import nodes
-from glassbox_dsl.vocabulary.models import ModelSource
+from glassbox_dsl.vocabulary.models import ModelSource, SourceKind
 
 EVERY = {
     "dtype": ("float32", "bfloat16", "float16"),
@@ -56,7 +56,7 @@ def read_model(node: nodes.Model, root: Path) -> ModelSource:
     target = positional[0].value
     if kind in ("local", "gguf"):
         target = str((beside / target).resolve())
-    return ModelSource(name=node.name, kind=kind, target=target, span=call.span, **fields)
+    return ModelSource(name=node.name, kind=cast(SourceKind, kind), target=target, span=call.span, **fields)
 
 
 def option(kind: str, argument: nodes.Argument) -> Any:

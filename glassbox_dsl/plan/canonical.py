@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from glassbox_dsl.diagnostics import InternalError
 from glassbox_dsl.language import program as p
 from glassbox_dsl.language import technique_nodes as techniques
@@ -23,6 +21,7 @@ from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax.nodes import Frozen
 from glassbox_dsl.vocabulary.axes import ITEM
+from glassbox_dsl.vocabulary.plain import Plain
 
 SIZE = 16
 """Bytes of a digest."""
@@ -243,8 +242,8 @@ def plain(value: Any, write: Callable[[Any], bytes]) -> bytes:
             return b"."
         case Path():
             return write(str(value))
-        case BaseModel():
-            inner = {n: getattr(value, n) for n in type(value).model_fields if n != "span"}
+        case Plain():
+            inner = {n: value.__dict__[n] for n in value._fields if n != "span"}
             return type(value).__name__.encode() + write(inner)
     raise InternalError(f"a {type(value).__name__} has no canonical form")
 

@@ -22,9 +22,7 @@ def contexts(program: Program) -> Iterator[Key]:
 def without(table: DataTable, dropped: Mapping[int, str]) -> DataTable:
     """A data set without the items that conditions drop: their numbers, and the condition of each."""
     items = tuple(
-        i.model_copy(update={"kept": False, "dropped_by": dropped[i.number]})
-        if i.kept and i.number in dropped
-        else i
+        i.changed(kept=False, dropped_by=dropped[i.number]) if i.kept and i.number in dropped else i
         for i in table.items
     )
-    return table.model_copy(update={"items": items, "n_kept": sum(i.kept for i in items)})
+    return table.changed(items=items, n_kept=sum(i.kept for i in items))

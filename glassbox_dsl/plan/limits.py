@@ -14,7 +14,7 @@ from glassbox_dsl.plan.walking import CONDITIONS
 from glassbox_dsl.resolve.cells import Sizes, resolve_dimension
 from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.sources import ModelFiles
-from glassbox_dsl.syntax.nodes import everything
+from glassbox_dsl.syntax.nodes import every
 
 if TYPE_CHECKING:
     from glassbox_dsl.resolve.data import DataTable
@@ -74,7 +74,7 @@ def not_fetched(program: Program, files: Mapping[str, ModelFiles]) -> list[Diagn
 def _of(
     program: Program, experiment: Experiment, model: str, facts: Mapping[str, ModelFacts], tables: Tables
 ) -> Iterator[Counted]:
-    used = {node.run for node in everything(experiment) if isinstance(node, RunUse)}
+    used = {node.run for node in every(experiment, RunUse)}
     for data in experiment.data:
         spec = next(d for d in program.data if d.name == data)
         table = tables.get((data, model))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from glassbox_dsl.language.program import Experiment, Reference
 from glassbox_dsl.language.set_nodes import SetReference
 from glassbox_dsl.syntax import nodes
@@ -12,6 +10,6 @@ CONDITIONS = "keep "
 """How the names of experiments begin that hold the conditions of a data set."""
 
 
-def references(experiment: Experiment) -> Iterator[Reference | SetReference]:
+def references(experiment: Experiment) -> tuple[Reference | SetReference, ...]:
     """Everything that an experiment reads of values by name, its own and others'."""
-    return (n for n in nodes.everything(experiment) if isinstance(n, Reference | SetReference))
+    return nodes.every(experiment, Reference, SetReference)

@@ -14,12 +14,11 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.resolve import model_errors as errors
 from glassbox_dsl.resolve.checkpoint import BrokenFile, check_safetensors
 from glassbox_dsl.vocabulary.models import ModelSource
+from glassbox_dsl.vocabulary.plain import Plain
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PICKLES = ("adapter_model.bin", "adapter_model.pt")
@@ -35,10 +34,9 @@ PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Ways to begin training that leave the base weights alone (PiSSA, OLoRA, CorDA and LoftQ do not)."""
 
 
-class Adapter(BaseModel):
+class Adapter(Plain):
     """A LoRA adapter. `alpha_pattern` goes from a pattern of module paths to their own alpha."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     folder: Path
     alpha: float
     rank_stabilised: bool = False
@@ -66,9 +64,9 @@ def find_adapter(source: ModelSource, quantised: bool) -> Adapter:
         raise Findings([errors.adapter_not_mergeable(str(folder), reason, source.span)])
     return Adapter(
         folder=folder,
-        alpha=told["lora_alpha"],
+        alpha=float(told["lora_alpha"]),
         rank_stabilised=bool(told.get("use_rslora")),
-        alpha_pattern=told.get("alpha_pattern") or {},
+        alpha_pattern={module: float(a) for module, a in (told.get("alpha_pattern") or {}).items()},
     )
 
 

@@ -8,9 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from glassbox_dsl.resources import shipped
+from glassbox_dsl.vocabulary.tables import Table, built
 
 MANIFEST = "glassbox.json"
 """Written last into the folder of a converted model: hashes of what it came from and became."""
@@ -18,20 +17,18 @@ CONVERSION = 1
 """Counts the ways in which a GGUF file was turned into safetensors: a new way must not meet old copies."""
 
 
-class Wheel(BaseModel):
+class Wheel(Table):
     """A Python package on its index, and the file in it that is (a part of) the model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     package: str
     version: str
     sha256: str
     file: str
 
 
-class BundledModel(BaseModel):
+class BundledModel(Table):
     """A real model that Python packages carry as GGUF, in one file or in parts to be joined."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     id: str
     title: str
     licence: str
@@ -57,7 +54,7 @@ def bundled_models() -> dict[str, BundledModel]:
     """The bundled models by id."""
     with open(shipped("specs") / "models.toml", "rb") as file:
         table: dict[str, dict[str, Any]] = tomllib.load(file)
-    return {id: BundledModel(id=id, **entry) for id, entry in table.items()}
+    return {id: built(BundledModel, {"id": id, **entry}) for id, entry in table.items()}
 
 
 def cache_folder() -> Path:

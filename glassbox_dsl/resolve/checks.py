@@ -93,8 +93,8 @@ def _layers_across(
     """Layers that the edits of a run on one model take from another model, which lacks them."""
     sizes = Sizes(facts[model], n_items=2, longest=LONGEST, model=model, latents=experiment.latents)
     for variant in run.variants:
-        for read in (n for edit in variant.edits for n in nodes.everything(edit.value)):
-            if not isinstance(read, SiteRead) or not sites()[read.site].has_layer:
+        for read in (n for edit in variant.edits for n in nodes.every(edit.value, SiteRead)):
+            if not sites()[read.site].has_layer:
                 continue
             other = experiment.run(read.run.run).model
             if other in (None, model) or other not in facts:
@@ -121,8 +121,8 @@ def _cells_of(index: Index, run: Run, sizes: Sizes) -> Iterator[dict[str, Cell]]
 
 def _widths_across(experiment: Experiment, facts: Mapping[str, ModelFacts]) -> Iterator[Diagnostic]:
     """Vectors that a reduction over `model` would have to put together although models differ in their width."""
-    for node in nodes.everything(experiment):
-        if not isinstance(node, Reduce | OverDimension) or MODEL not in node.contexts:
+    for node in nodes.every(experiment, Reduce, OverDimension):
+        if MODEL not in node.contexts:
             continue
         for value in (node.body,) if isinstance(node, Reduce) else node.operands:
             widths = (
@@ -134,7 +134,7 @@ def _widths_across(experiment: Experiment, facts: Mapping[str, ModelFacts]) -> I
 
 def _absent(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[Diagnostic]:
     """Sites that the family lacks, with its reason."""
-    for node in nodes.everything(experiment):
+    for node in nodes.every(experiment, Grad, FitVariant, SiteRead, Edit, ScrubNode):
         if isinstance(node, Grad) and (reason := facts.read_only.get(node.read.site)) is not None:
             place = _site_place(node.read.span, node.read.site)
             yield errors.no_gradient(place, node.read.site, facts.family, reason)
@@ -281,8 +281,13 @@ def index_number(index: Index, axis: str, cells: Mapping[str, Cell], sizes: Size
 # ---------------------------------------------------------------- expressions
 
 
-def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
-    """Written indices outside their axes, and values of the wrong width."""
+def _expression(root: nodes.Node, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
+    """Written indices outside their axes, and values of the wrong width, anywhere in an expression."""
+    for node in nodes.every(root, SiteRead, CodeRead, CodeChange, Unembed, Operation, FitVariant, FitValue):
+        yield from _at(node, experiment, sizes)
+
+
+def _at(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Iterator[Diagnostic]:
     if isinstance(node, SiteRead) and not node.copied and node.site not in sizes.facts.absent:
         yield from _outside(node, sizes)
     if isinstance(node, CodeRead | CodeChange):
@@ -298,8 +303,6 @@ def _expression(node: nodes.Node, experiment: Experiment, sizes: Sizes) -> Itera
     if len(widths) > 1:
         low, high = sorted(widths)[:2]
         yield errors.widths_differ(node.span, low, high, sizes.model)
-    for child in nodes.children(node):
-        yield from _expression(child, experiment, sizes)
 
 
 def _meeting(node: nodes.Node, experiment: Experiment) -> tuple[Expr, ...]:

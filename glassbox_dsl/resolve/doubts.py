@@ -5,7 +5,7 @@ Each doubt is a function of a few lines that yields warnings with a place; none 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.language.circuit_nodes import Found
@@ -33,7 +33,7 @@ from glassbox_dsl.resolve.facts import ModelFacts
 from glassbox_dsl.resolve.families import family
 from glassbox_dsl.resolve.traits import TraitKey, traits_of
 from glassbox_dsl.source import Span
-from glassbox_dsl.syntax.nodes import Node, everything
+from glassbox_dsl.syntax.nodes import every
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 from glassbox_dsl.vocabulary.sites import sites
 
@@ -50,9 +50,8 @@ def doubts(program: Program, facts: Mapping[str, ModelFacts]) -> Iterator[Diagno
     for experiment in program.experiments:
         if not experiment.wanted:
             continue
-        nodes = everything(experiment)
         models = {name: facts[name] for name in experiment.models if name in facts}
-        for node in nodes:
+        for node in every(experiment, Reduce, Grad, Edit, Found, SiteRead):
             if isinstance(node, Reduce):
                 yield from _first_positions(node)
             elif isinstance(node, Grad):
@@ -65,8 +64,8 @@ def doubts(program: Program, facts: Mapping[str, ModelFacts]) -> Iterator[Diagno
                 yield from _shared_heads(node, models)
         for value in experiment.values:
             yield from _small_denominators(value)
-        yield from _without_control(experiment, nodes)
-        yield from _coarse(program, experiment, nodes)
+        yield from _without_control(experiment)
+        yield from _coarse(program, experiment)
 
 
 # ---------------------------------------------------------------- means
@@ -77,8 +76,8 @@ def _first_positions(mean: Reduce) -> Iterator[Diagnostic]:
     whole = {d.name for d in mean.over if d.members is None and _on_positions(d)}
     if mean.op not in ("mean", "std") or not whole:
         return
-    for read in everything(mean.body):
-        if not isinstance(read, SiteRead) or read.feature != "dim" or read.site in NO_SINK:
+    for read in every(mean.body, SiteRead):
+        if read.feature != "dim" or read.site in NO_SINK:
             continue
         axes = zip(read.index, sites()[read.site].axes, strict=True)
         if any(axis in POSITION_AXES and _every(index, whole) for index, axis in axes):
@@ -111,13 +110,8 @@ def _many_edges(search: Found, models: Mapping[str, ModelFacts]) -> Iterator[Dia
 def _turned(edit: Edit, models: Mapping[str, ModelFacts]) -> Iterator[Diagnostic]:
     """Queries and keys that come from another position, on models with rotary positions."""
     here = _position(edit)
-    for read in everything(edit.value):
-        if (
-            isinstance(read, SiteRead)
-            and read.site in TURNED
-            and not read.copied
-            and not _alike(here, _position(read))
-        ):
+    for read in every(edit.value, SiteRead):
+        if read.site in TURNED and not read.copied and not _alike(here, _position(read)):
             if any(_rotary(one) for one in models.values()):
                 yield errors.turned(edit.span, edit.site)
             return
@@ -164,8 +158,8 @@ def _by_name(index: Span) -> bool:
 
 def _flat_gradients(gradient: Grad, experiment: Experiment) -> Iterator[Diagnostic]:
     """Divergences of a pass from itself."""
-    for call in everything(gradient.scalar):
-        if isinstance(call, MetricCall) and call.metric == "kl" and call.run and call.other:
+    for call in every(gradient.scalar, MetricCall):
+        if call.metric == "kl" and call.run and call.other:
             passes = [_pass(use, experiment) for use in (call.run, call.other)]
             if passes[0] is not None and passes[0] == passes[1]:
                 yield errors.flat(call.span)
@@ -184,8 +178,8 @@ def _small_denominators(value: Value) -> Iterator[Diagnostic]:
     for variant in value.variants:
         if value.kind == "measure" and value.has_item and not value.ratio:
             yield from _quotients(variant.value)
-        for mean in everything(variant.value):
-            if isinstance(mean, Reduce) and mean.op == "mean" and any(d.name == ITEM for d in mean.over):
+        for mean in every(variant.value, Reduce):
+            if mean.op == "mean" and any(d.name == ITEM for d in mean.over):
                 yield from _quotients(mean.body)
 
 
@@ -211,20 +205,21 @@ def _may_vanish(value: Expr) -> bool:
 # ---------------------------------------------------------------- probes and precision
 
 
-def _without_control(experiment: Experiment, nodes: Sequence[Node]) -> Iterator[Diagnostic]:
+def _without_control(experiment: Experiment) -> Iterator[Diagnostic]:
     """Probes whose score is read in an experiment that has no control."""
     if any(v.control is not None for fit in experiment.fits for v in fit.variants):
         return
-    scored = {n.use.fit for n in nodes if isinstance(n, FitValue) and n.part in ("accuracy", "score")}
+    scored = {n.use.fit for n in every(experiment, FitValue) if n.part in ("accuracy", "score")}
     for fit in experiment.fits:
         if fit.name in scored and any(v.kind in PROBES for v in fit.variants):
             yield errors.no_control(fit.span, fit.name)
 
 
-def _coarse(program: Program, experiment: Experiment, nodes: Sequence[Node]) -> Iterator[Diagnostic]:
+def _coarse(program: Program, experiment: Experiment) -> Iterator[Diagnostic]:
     """Differences between runs on models in bfloat16 or float16, where some run has edits."""
     edited = any(variant.edits for run in experiment.runs for variant in run.variants)
-    if not edited or not any(isinstance(n, Operation) and n.op in ("-", "/") and _of_runs(n) for n in nodes):
+    compared = (n for n in every(experiment, Operation) if n.op in ("-", "/"))
+    if not edited or not any(_of_runs(n) for n in compared):
         return
     for model in program.models:
         if model.name in experiment.models and model.dtype != "float32":
@@ -233,5 +228,6 @@ def _coarse(program: Program, experiment: Experiment, nodes: Sequence[Node]) -> 
 
 def _of_runs(operation: Operation) -> bool:
     """Whether an operation compares metrics of different runs."""
-    uses = [n for n in everything(operation) if isinstance(n, RunUse)]
-    return len({use.run for use in uses}) > 1 or any(isinstance(n, Reference) for n in operation.operands)
+    return len({use.run for use in every(operation, RunUse)}) > 1 or any(
+        isinstance(n, Reference) for n in operation.operands
+    )

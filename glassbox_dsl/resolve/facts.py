@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from glassbox_dsl.diagnostics import Diagnostic, Findings
 from glassbox_dsl.resolve import model_errors as errors
+from glassbox_dsl.resolve.config_keys import common_keys
 from glassbox_dsl.resolve.families import (
     DENSE_SITES,
     EXPERT_SITES,
@@ -22,7 +21,6 @@ from glassbox_dsl.resolve.families import (
     Family,
     Windows,
     chosen_variants,
-    common_keys,
     families,
     family,
     family_of,
@@ -32,6 +30,7 @@ from glassbox_dsl.resolve.families import (
 from glassbox_dsl.source import Span
 from glassbox_dsl.vocabulary.axes import EDGE
 from glassbox_dsl.vocabulary.keys import COPIES
+from glassbox_dsl.vocabulary.plain import Plain
 from glassbox_dsl.vocabulary.sites import sites
 
 KEY_WIDE = frozenset({"attn.q", "attn.k", "attn.q_pre", "attn.k_pre"})
@@ -40,9 +39,11 @@ VALUE_WIDE = frozenset({"attn.v", "attn.z"})
 """Sites whose feature axis has the width of a head's values: the same, but in latent attention."""
 OPTIONAL = frozenset({"n_experts", "n_expert_neurons", "experts_per_token"})
 """Facts that only some families have."""
+SWITCHES = frozenset({"tied_embeddings"})
+"""Facts that are true or false; all others are sizes."""
 
 
-class ModelFacts(BaseModel):
+class ModelFacts(Plain):
     """What a config tells of a model. `windows[l]` is how many keys a query of layer l sees; None for all.
 
     `experts_in[l]`: layer l has experts in the place of an MLP. `absent` and `read_only` give the reason for each site;
@@ -50,7 +51,6 @@ class ModelFacts(BaseModel):
     `d_value` is the width of a head's values where it is not `d_head`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     family: str
     model_type: str
     n_layers: int
@@ -151,15 +151,20 @@ def facts_from_config(config: dict[str, Any], shown: str, span: Span | None = No
         *_unknown_keys(config, part, described, shown, span),
         *_refused_values(part, described, shown, span),
     ]
-    values: dict[str, int] = {}
+    values: dict[str, Any] = {}
     for name, fact in described.facts.items():
         value = _read(described, part, fact, values)
         if value is None and name in OPTIONAL:
             continue
-        if not isinstance(value, int) or (value < 1 and not isinstance(value, bool)):
-            problems.append(errors.bad_fact(fact.keys, value, shown, span))
-        else:
+        if name in SWITCHES and value in (True, False):
+            values[name] = bool(value)
+        elif _is_size(value) and name not in SWITCHES:
             values[name] = value
+        else:
+            problems.append(errors.bad_fact(fact.keys, value, shown, span, switch=name in SWITCHES))
+    size = _window_size(described, part)
+    if size and described.windows is not None and not _is_size(size):
+        problems.append(errors.bad_fact(described.windows.size.keys, size, shown, span))
     if problems:
         raise Findings(problems)
     routed = _expert_layers(described, part, values["n_layers"])
@@ -174,6 +179,10 @@ def facts_from_config(config: dict[str, Any], shown: str, span: Span | None = No
         own_attention=described.layer.own_attention,
         **values,
     )
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def text_part(config: dict[str, Any], of: Family) -> dict[str, Any]:
@@ -231,10 +240,18 @@ def _read(of: Family, config: Mapping[str, Any], fact: FactKey, known: dict[str,
     return fact.default
 
 
+def _window_size(of: Family, config: Mapping[str, Any]) -> Any:
+    """How many keys a sliding window holds, as the config says it; None or 0 where there is none."""
+    windows = of.windows
+    if windows is None or (windows.only_if is not None and not of.value(config, windows.only_if)):
+        return None
+    return _read(of, config, windows.size, {})
+
+
 def _windows(of: Family, config: Mapping[str, Any], n_layers: int) -> tuple[int | None, ...]:
     windows = of.windows
-    size = None if windows is None else _read(of, config, windows.size, {})
-    if windows is None or not size or (windows.only_if is not None and not of.value(config, windows.only_if)):
+    size = _window_size(of, config)
+    if windows is None or not size:
         return (None,) * n_layers
     types = None if windows.types is None else of.value(config, windows.types)
     if types is not None:

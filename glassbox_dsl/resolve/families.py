@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.resources import shipped
+from glassbox_dsl.vocabulary.tables import Table, built
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-
-class Spot(_Part):
+class Spot(Table):
     """Where a site stands: the input (first argument) or output (first item, if a tuple) of a module of the layer.
 
     `chunk = [i, n]`: the i-th of n equal parts of its last axis. `times`: what is added to the stream is this config
@@ -43,7 +38,7 @@ class Spot(_Part):
     sum: tuple[str, ...] = ()
 
 
-class Norm(_Part):
+class Norm(Table):
     """A norm: `rms` divides by sqrt(mean(x^2) + eps), `ln` by sqrt(var(x) + eps); `eps` is an attribute or a number.
 
     `into`: the one module that this norm's scale is about, where several modules read the norm.
@@ -55,7 +50,7 @@ class Norm(_Part):
     into: str | None = None
 
 
-class FactKey(_Part):
+class FactKey(Table):
     """How a fact is read: the first of `keys` that is there and not null, else one of the other fields.
 
     A dot in a key goes into a table.
@@ -69,7 +64,7 @@ class FactKey(_Part):
     sum: tuple[str, ...] = ()
 
 
-class Windows(_Part):
+class Windows(Table):
     """Which layers see only the last `size` keys: those that `types` calls `local`, or all but each n-th.
 
     Without either all do. `only_if`: a key that has to be true; `from_layer`: a key with the first such layer.
@@ -83,7 +78,7 @@ class Windows(_Part):
     from_layer: str | None = None
 
 
-class ExpertLayers(_Part):
+class ExpertLayers(Table):
     """Which layers have experts: from the `first` on, each `step`-th, but not those listed under `dense` (keys)."""
 
     first: str | None = None
@@ -91,7 +86,7 @@ class ExpertLayers(_Part):
     dense: str | None = None
 
 
-class Experts(_Part):
+class Experts(Table):
     """A mixture of experts: the modules of its router and its experts in a layer, and which layers have them."""
 
     router: str
@@ -99,7 +94,7 @@ class Experts(_Part):
     layers: ExpertLayers = ExpertLayers()
 
 
-class ModelPaths(_Part):
+class ModelPaths(Table):
     """Paths from the model. `config` is the table of a config that describes the text part, if it is not all of it."""
 
     layers: str
@@ -108,7 +103,7 @@ class ModelPaths(_Part):
     config: str | None = None
 
 
-class LayerPaths(_Part):
+class LayerPaths(Table):
     """Paths from a layer. `own_attention`: why its attention cannot be given to a registered function.
 
     `tuple_item`: a layer puts out a tuple whose first item is the stream, and the model takes that item.
@@ -120,7 +115,7 @@ class LayerPaths(_Part):
     tuple_item: bool = False
 
 
-class ConfigKeys(_Part):
+class ConfigKeys(Table):
     """Keys beyond those of the facts: taken care of, without effect, and allowed only certain values.
 
     `equal` names keys that must have the value of another one; `around` those beside the text part's table.
@@ -133,21 +128,21 @@ class ConfigKeys(_Part):
     around: tuple[str, ...] = ()
 
 
-class Gguf(_Part):
+class Gguf(Table):
     """How a GGUF file describes a model of the family: `keys` go from its metadata to config keys."""
 
     architecture: str
     keys: dict[str, str]
 
 
-class Tolerance(_Part):
+class Tolerance(Table):
     """How far sites may be from an independent computation where 1e-5 cannot hold, and why."""
 
     relative: float
     why: str
 
 
-class Family(_Part):
+class Family(Table):
     """One family file. `sites` and `norms` go by site, `facts` by field of `ModelFacts`.
 
     `defaults` are what the model code assumes for keys that a config does not have. `tiny` is the config of a small
@@ -207,11 +202,16 @@ DENSE_SITES = ("mlp.pre", "mlp.up", "mlp.post", "mlp.result")
 @cache
 def family(name: str, variants: tuple[int, ...] = ()) -> Family:
     """The family of a file name, with some of its variants (by number). KeyError if there is none."""
-    table = _table(name)
+    return built(Family, _explained(laid_over(name, variants)))
+
+
+def laid_over(name: str, variants: tuple[int, ...]) -> dict[str, Any]:
+    """The table of a family, with some of its variants, as its files give it."""
+    table = dict(family_table(name))
     overlays = table.pop("variants", [])
     for number in variants:
         table = _merged(table, {k: v for k, v in overlays[number].items() if k != "when"})
-    return Family(name=name, **_explained(table, name))
+    return {"name": name, **table}
 
 
 def chosen_variants(config: Mapping[str, Any], name: str) -> tuple[int, ...]:
@@ -221,7 +221,7 @@ def chosen_variants(config: Mapping[str, Any], name: str) -> tuple[int, ...]:
     """
     base = family(name)
     part = config.get(base.model.config, {}) if base.model.config else config
-    overlays = _table(name).get("variants", [])
+    overlays = family_table(name).get("variants", [])
     return tuple(
         number
         for number, overlay in enumerate(overlays)
@@ -233,23 +233,29 @@ def _said(value: Any) -> Any:
     return "null" if value is None else value
 
 
-def _table(name: str) -> dict[str, Any]:
-    """A family file with what it extends merged in; a fresh copy."""
-    table = _read(name)
-    extended, alike = table.pop("extends", None), table.pop("traits_from", None)
-    base = _table(extended) if extended is not None else {}
-    for own in ("defaults", "gguf", "tiny_more", "traits"):  # these are said of a family alone
-        base.pop(own, None)
+OF_ITS_OWN = ("defaults", "gguf", "tiny_more", "traits")
+"""Tables that are said of a family alone: one that extends it does not take them over."""
+
+
+@cache
+def family_table(name: str) -> dict[str, Any]:
+    """A family file with what it extends merged in. It is shared: nobody changes it, or a table in it."""
+    own = dict(_parsed(name))
+    extended, alike = own.pop("extends", None), own.pop("traits_from", None)
+    taken = family_table(extended) if extended is not None else {}
+    base = {key: table for key, table in taken.items() if key not in OF_ITS_OWN}
     if alike is not None:  # unless it names the one that it is like
-        base["traits"] = _table(alike)["traits"]
-    if "tiny" in table and table["tiny"].pop("alone", False):
-        base.pop("tiny", None)
-    return _merged(base, table)
+        base["traits"] = family_table(alike)["traits"]
+    if "tiny" in own:
+        own["tiny"] = dict(own["tiny"])
+        if own["tiny"].pop("alone", False):
+            base.pop("tiny", None)
+    return _merged(base, own)
 
 
 @cache
 def _text(name: str) -> str:
-    path = _files().get(name)
+    path = family_files().get(name)
     if path is None:
         raise KeyError(name)
     return path.read_text("utf-8")
@@ -258,11 +264,6 @@ def _text(name: str) -> str:
 @cache
 def _parsed(name: str) -> dict[str, Any]:
     return tomllib.loads(_text(name))
-
-
-def _read(name: str) -> dict[str, Any]:
-    """What stands in a family's file; a fresh copy, for its readers take parts out."""
-    return deepcopy(_parsed(name))
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -276,7 +277,7 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
             continue
         if isinstance(old, dict) and isinstance(value, dict) and not _leaf(value):
             result[key] = _merged(old, value)
-        elif key in ("handled", "harmless", "around") and old is not None:
+        elif key in ("handled", "harmless", "around") and isinstance(old, list) and isinstance(value, list):
             result[key] = [*old, *value]
         else:
             result[key] = value
@@ -288,13 +289,13 @@ def _leaf(value: dict[str, Any]) -> bool:
     return bool(value.keys() & {"module", "side", "sum", "keys", "default", "same_as", "product", "quotient"})
 
 
-def _explained(table: dict[str, Any], name: str) -> dict[str, Any]:
+def _explained(table: dict[str, Any]) -> dict[str, Any]:
     """The table with the reasons that follow from it: what only a mixture of experts or learned positions have."""
     absent = dict(table.get("absent", {}))
     if "experts" not in table:
         absent = {site: "the MLP is not a mixture of experts" for site in EXPERT_SITES} | absent
     elif "shared.out" not in table["sites"]:
-        absent.setdefault("shared.out", f"all experts of {name} are routed, none is always on")
+        absent.setdefault("shared.out", f"all experts of {table['name']} are routed, none is always on")
     if table["model"].get("positions") is not None:
         absent.pop("pos_embed", None)
     told = {*table["sites"], *table["norms"]}
@@ -303,7 +304,7 @@ def _explained(table: dict[str, Any], name: str) -> dict[str, Any]:
 
 def extended_by(name: str) -> str | None:
     """The family that a family's file extends."""
-    found = _read(name).get("extends")
+    found = _parsed(name).get("extends")
     return None if found is None else str(found)
 
 
@@ -317,10 +318,19 @@ _added: list[Path] = []
 
 
 def add_families(folder: Path) -> None:
-    """Let the family files of a folder stand beside the shipped ones, or in the place of one of the same name."""
-    if folder not in _added:
-        _added.append(folder)
+    """Let the family files of a folder stand beside the shipped ones, or in the place of one of the same name.
+
+    Raises Findings, with everything that is wrong with them; then it is as if they were not there.
+    """
+    from glassbox_dsl.resolve.family_files import problems_of_files
+
+    if folder in _added:
+        forget_families(folder)  # it may have changed
+    _added.append(folder)
     _forget()
+    if problems := problems_of_files(sorted(folder.glob("*.toml"))):
+        forget_families(folder)
+        raise Findings(problems)
 
 
 def forget_families(folder: Path) -> None:
@@ -330,12 +340,12 @@ def forget_families(folder: Path) -> None:
 
 
 def _forget() -> None:
-    for remembered in (_files, _text, _parsed, family, family_names, family_of):
+    for remembered in (family_files, _text, _parsed, family_table, family, family_names, family_of):
         remembered.cache_clear()
 
 
 @cache
-def _files() -> dict[str, Path]:
+def family_files() -> dict[str, Path]:
     """Family files by name."""
     folders = (shipped("specs") / "families", *_added)
     return dict(sorted((path.stem, path) for folder in folders for path in sorted(folder.glob("*.toml"))))
@@ -344,7 +354,7 @@ def _files() -> dict[str, Path]:
 @cache
 def family_names() -> tuple[str, ...]:
     """All families, sorted."""
-    return tuple(_files())
+    return tuple(family_files())
 
 
 def families() -> Iterator[Family]:
@@ -366,18 +376,3 @@ def unfit(model_type: str) -> str | None:
     with open(shipped("specs") / "unfit_types.toml", "rb") as file:
         groups = tomllib.load(file)["unfit"]
     return next((str(group["why"]) for group in groups if model_type in group["types"]), None)
-
-
-class CommonKeys(_Part):
-    """Config keys of every family: without effect on a forward pass, taken care of, allowed only certain values."""
-
-    harmless: frozenset[str]
-    handled: frozenset[str]
-    fixed: dict[str, tuple[Any, ...]]
-
-
-@cache
-def common_keys() -> CommonKeys:
-    """The keys of specs/config_keys.toml."""
-    with open(shipped("specs") / "config_keys.toml", "rb") as file:
-        return CommonKeys(**tomllib.load(file))

@@ -50,15 +50,17 @@ def refused_config_value(
     )
 
 
-def bad_fact(keys: tuple[str, ...], value: Any, shown: str, span: Span | None) -> Diagnostic:
-    """A size is missing from the config, or is no size."""
+def bad_fact(
+    keys: tuple[str, ...], value: Any, shown: str, span: Span | None, switch: bool = False
+) -> Diagnostic:
+    """A size is missing from the config, or is no size; or a switch is neither true nor false."""
     key = keys[0] if keys else "?"
-    missing = value is None
+    missing, wanted = value is None, "true or false" if switch else "a whole number above 0"
     return Diagnostic(
         code="GB304",
         headline=f"config.json of {shown} " + (f"lacks `{key}`" if missing else f"has a bad `{key}`"),
         span=span,
-        label="a whole number above 0 is needed" + ("" if missing else f", not `{brief(value)}`"),
+        label=f"{wanted} is needed" + ("" if missing else f", not `{brief(value)}`"),
         help="take config.json from the checkpoint's own page",
     )
 

@@ -150,15 +150,15 @@ def _numbered(node: nodes.Node, reads: _Reads, dimensions: tuple[Dimension, ...]
         return
     if isinstance(node, SetExpr) and not set(node.axes) & set(POSITION_AXES):
         return
-    named = _named_variables(dimensions)
     if isinstance(node, SiteRead):
+        named = _named_variables(dimensions)
         indices = [
             i for i, axis in zip(node.index, sites()[node.site].axes, strict=True) if axis in POSITION_AXES
         ]
         if any(by_number(i, named) for i in indices):
             yield from reads(node.run)
     elif isinstance(node, MetricCall) and node.run is not None and node.at is not None:
-        if by_number(node.at, named):
+        if by_number(node.at, _named_variables(dimensions)):
             yield from reads(node.run)
     elif isinstance(node, Reference | SetReference) and node.experiment == reads.experiment.name:
         value = reads.experiment.value(node.kind, node.name)

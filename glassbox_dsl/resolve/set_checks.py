@@ -15,7 +15,7 @@ from glassbox_dsl.vocabulary.sites import sites
 
 def check_sets(experiment: Experiment, facts: ModelFacts, model: str) -> Iterator[Diagnostic]:
     """Sets over heads that index key heads, and the other way round, with the groups of the model."""
-    for node in _sites_in(experiment):
+    for node in nodes.every(experiment, SiteRead, Edit):
         axes = sites()[node.site].axes
         for place, index in enumerate(node.index):
             for one in _sets_in(index):
@@ -29,13 +29,6 @@ def groups(facts: ModelFacts) -> list[str]:
     n = facts.n_heads // facts.n_kv_heads
     ends = [(k, k * n, (k + 1) * n - 1) for k in range(facts.n_kv_heads)]
     return [f"kv_head {k} serves head{f' {a}' if a == b else f's {a} to {b}'}" for k, a, b in ends]
-
-
-def _sites_in(node: nodes.Node) -> Iterator[SiteRead | Edit]:
-    if isinstance(node, SiteRead | Edit):
-        yield node
-    for child in nodes.children(node):
-        yield from _sites_in(child)
 
 
 def _sets_in(index: Index) -> Iterator[SetIndex]:

@@ -8,8 +8,6 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.resolve import model_errors as errors
 from glassbox_dsl.resolve.adapters import Adapter, find_adapter
@@ -17,12 +15,13 @@ from glassbox_dsl.resolve.bundled import MANIFEST, BundledModel, bundled_models,
 from glassbox_dsl.resolve.checkpoint import BrokenFile, check_safetensors, gguf_metadata
 from glassbox_dsl.resolve.families import Family, families, family, family_names
 from glassbox_dsl.vocabulary.models import ModelSource
+from glassbox_dsl.vocabulary.plain import Plain
 
 TINY_LAYERS_LIMIT = 64
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
-class ModelFiles(BaseModel):
+class ModelFiles(Plain):
     """What lies on the disk of a model.
 
     `tokenizer` (a folder with tokenizer.json) and `weights` (a folder with safetensors) are None while
@@ -30,7 +29,6 @@ class ModelFiles(BaseModel):
     SHA-256 sums, or a commit, as far as they are known without reading weights.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     shown: str
     config: dict[str, Any]
     tokenizer: Path | None
@@ -49,7 +47,7 @@ def locate(source: ModelSource) -> ModelFiles:
     files = _located(source)
     if source.adapter is None:
         return files
-    return files.model_copy(update={"adapter": find_adapter(source, "quantization_config" in files.config)})
+    return files.changed(adapter=find_adapter(source, "quantization_config" in files.config))
 
 
 def _located(source: ModelSource) -> ModelFiles:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property, lru_cache
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -176,14 +176,20 @@ def _backend(folder: Path, stamps: tuple[Stamp | None, ...]) -> Backend:
 
 
 def _memory_of(folder: Path, stamps: tuple[Stamp | None, ...]) -> Path | None:
-    """Where the answers of these files, as they are and under this version of the library, are kept."""
+    """Where the answers of these files, as they are and with the library as it is, are kept."""
     from glassbox_dsl.resolve.bundled import cache_folder
 
-    facts = json.dumps([str(folder), stamps, version("tokenizers"), _SCHEME])
+    facts = json.dumps([str(folder), stamps, _library(), _SCHEME])
     try:
         return cache_folder() / "tokens" / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.json"
     except (OSError, RuntimeError):
         return None
+
+
+def _library() -> Stamp | None:
+    """The tokenizers library as it is installed now; asking for its version would take a twentieth of a check."""
+    found = find_spec("tokenizers")
+    return None if found is None or found.origin is None else _stamp(Path(found.origin))
 
 
 def _remembered(memory: Path | None) -> dict[str, str]:

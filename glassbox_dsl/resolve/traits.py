@@ -10,32 +10,22 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    RootModel,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    model_validator,
-)
-
 from glassbox_dsl.resolve.families import NOTHING, Family, under
 from glassbox_dsl.resolve.model_errors import brief
 from glassbox_dsl.resources import shipped
+from glassbox_dsl.vocabulary.plain import Plain
+from glassbox_dsl.vocabulary.tables import Table, built
 
-Value = StrictBool | StrictInt | StrictFloat | StrictStr
+Value = bool | int | float | str
 
 
-class TraitKey(BaseModel):
+class TraitKey(Table):
     """A trait that a config states: the first of `keys` that is there and not null; `values` puts it into words.
 
     `default`: what the model code assumes, in those words.
     `null`: what it means that a key is there and null, where that is not the same as a missing key (no cap, say).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     keys: tuple[str, ...]
     default: Value
     null: Value | None = None
@@ -52,10 +42,9 @@ class TraitKey(BaseModel):
         return self.values.get(str(found).lower(), found)
 
 
-class TraitWords(BaseModel):
+class TraitWords(Table):
     """One entry of specs/traits.toml."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     name: str
     group: str
     title: str
@@ -77,26 +66,15 @@ class TraitWords(BaseModel):
 def trait_words() -> dict[str, TraitWords]:
     """All traits by name, in the order in which they are shown."""
     with open(shipped("specs") / "traits.toml", "rb") as file:
-        return {name: TraitWords(name=name, **entry) for name, entry in tomllib.load(file).items()}
+        return {
+            name: built(TraitWords, {"name": name, **entry}) for name, entry in tomllib.load(file).items()
+        }
 
 
-class Traits(RootModel[dict[str, Value | TraitKey]]):
+class Traits(Plain):
     """The `[traits]` of a family: names are those of specs/traits.toml, constants those that it lists."""
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
-
-    @model_validator(mode="after")
-    def _known(self) -> Traits:
-        words = trait_words()
-        for name, value in self.root.items():
-            if name not in words:
-                raise ValueError(f"no trait `{name}` in specs/traits.toml")
-            if isinstance(value, str) and words[name].values and value not in words[name].values:
-                raise ValueError(f"trait `{name}` is one of {', '.join(words[name].values)}; not `{value}`")
-        missing = [name for name, word in words.items() if word.default is None and name not in self.root]
-        if missing:
-            raise ValueError(f"traits that a family must state: {', '.join(missing)}")
-        return self
+    root: Mapping[str, Value | TraitKey]
 
     @property
     def keys(self) -> frozenset[str]:
@@ -114,5 +92,8 @@ class Traits(RootModel[dict[str, Value | TraitKey]]):
 
 
 def traits_of(family: Family) -> Traits | None:
-    """The traits of a family; None where its file states none. ValueError for words that there are not."""
-    return Traits(family.traits) if family.traits else None
+    """The traits of a family; None where its file states none."""
+    told = family.traits.items()
+    return (
+        Traits(root={n: built(TraitKey, v) if isinstance(v, dict) else v for n, v in told}) if told else None
+    )

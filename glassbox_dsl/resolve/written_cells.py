@@ -71,17 +71,16 @@ class WrittenCells:
         }
         return _Reading(swept, frozenset(when))
 
-    def _below(self, node: nodes.Node, reading: _Reading) -> Iterator[Diagnostic]:
-        family = self._family(node)
-        if family is not None:
-            name, dimensions, where = family
-            for dimension in dimensions:
-                yield from self._named(name, dimension, dict(where), reading)
-        if isinstance(node, InContext):
-            yield from self._behind(node, reading)
-            yield from self._item(node)
-        for child in nodes.children(node):
-            yield from self._below(child, reading)
+    def _below(self, root: nodes.Node, reading: _Reading) -> Iterator[Diagnostic]:
+        for node in nodes.every(root, RunUse, Reference, InContext):
+            family = self._family(node)
+            if family is not None:
+                name, dimensions, where = family
+                for dimension in dimensions:
+                    yield from self._named(name, dimension, dict(where), reading)
+            if isinstance(node, InContext):
+                yield from self._behind(node, reading)
+                yield from self._item(node)
 
     def _family(self, node: nodes.Node) -> tuple[str, tuple[Dimension, ...], Where] | None:
         """The name and dimensions of the family that a node takes cells of."""

@@ -80,7 +80,7 @@ def _with_adapter(files: ModelFiles) -> ModelFiles:
     if files.adapter is None:
         return files
     parts = [digest(files.adapter.folder / name) for name in (CONFIG, WEIGHTS)]
-    return files.model_copy(update={"fingerprints": {**files.fingerprints, "adapter": " ".join(parts)}})
+    return files.changed(fingerprints={**files.fingerprints, "adapter": " ".join(parts)})
 
 
 def _with_sums(files: ModelFiles) -> ModelFiles:
@@ -90,7 +90,7 @@ def _with_sums(files: ModelFiles) -> ModelFiles:
     for path in sorted(files.weights.glob("*.safetensors")):
         whole.update(f"{path.name} {digest(path)}\n".encode())
     sums = {"weights": whole.hexdigest(), "tokenizer": digest(files.tokenizer / "tokenizer.json")}
-    return files.model_copy(update={"fingerprints": sums})
+    return files.changed(fingerprints=sums)
 
 
 def _from_hub(source: ModelSource, say: Say) -> ModelFiles:
@@ -98,7 +98,7 @@ def _from_hub(source: ModelSource, say: Say) -> ModelFiles:
     if files.weights is None and downloads_allowed():
         say(f"downloading {source.target}")
         # The commit that was looked at, not whatever the branch has become meanwhile.
-        source = source.model_copy(update={"revision": files.fingerprints["revision"]})
+        source = source.changed(revision=files.fingerprints["revision"])
         hub_folder(source, (*SMALL_FILES, "*.safetensors", "*.safetensors.index.json"), online=True)
         files = locate(source)
     if files.weights is None:

@@ -16,11 +16,11 @@ from typing import Any
 
 from torch import nn
 
+from glassbox_dsl.resolve.config_keys import common_keys
 from glassbox_dsl.resolve.facts import keys_of
 from glassbox_dsl.resolve.families import (
     Family,
     add_families,
-    common_keys,
     families,
     family_texts,
     forget_families,

@@ -121,8 +121,14 @@ def model_row(
         dtype=source.dtype,
         device=device,
         executor=executor,
-        facts=facts.model_dump(mode="json", exclude=NO_SIZES, exclude_defaults=True),
+        facts=_sizes(facts),
     )
+
+
+def _sizes(facts: ModelFacts) -> dict[str, Any]:
+    """What a family has of the facts that are numbers or words."""
+    told = facts.given()
+    return {name: value for name, value in told.items() if name not in NO_SIZES}
 
 
 def item_rows(

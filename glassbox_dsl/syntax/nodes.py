@@ -6,62 +6,14 @@ and parsed again equals itself.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, NoReturn, Self, dataclass_transform
+from typing import Any, Literal, TypeVar, overload
 
 from glassbox_dsl.source import Span
+from glassbox_dsl.vocabulary.plain import Plain
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
-class Frozen:
-    """A frozen object made by keyword, compared by content without the place.
-
-    Not a pydantic model: there are about a hundred kinds of nodes, and building their schemas alone took a
-    quarter of the time that `gbx check` has. Types are checked by mypy; names of fields, here.
-    """
-
-    _fields: ClassVar[tuple[str, ...]] = ()
-    _defaults: ClassVar[dict[str, Any]] = {}
-
-    def __init_subclass__(cls) -> None:
-        own = [name for name in cls.__dict__.get("__annotations__", {}) if not name.startswith("_")]
-        cls._fields = (*cls._fields, *(name for name in own if name not in cls._fields))
-        cls._defaults = {
-            **cls._defaults,
-            **{name: cls.__dict__[name] for name in own if name in cls.__dict__},
-        }
-
-    def __init__(self, **values: Any) -> None:
-        own = self.__dict__
-        own.update(self._defaults)
-        own.update(values)
-        if len(own) != len(self._fields) or any(name not in own for name in self._fields):
-            wrong = set(own).symmetric_difference(self._fields)
-            raise TypeError(f"{type(self).__name__}: missing or unknown {', '.join(sorted(wrong))}")
-
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is frozen")
-
-    def changed(self, **fields: Any) -> Self:
-        """The same node with some fields exchanged."""
-        return type(self)(**{name: fields.get(name, self.__dict__[name]) for name in self._fields} | fields)
-
-    def _content(self) -> tuple[Any, ...]:
-        return tuple(self.__dict__[name] for name in self._fields if name != "span")
-
-    def __eq__(self, other: object) -> bool:
-        """Equal kind and equal fields, the place apart."""
-        return type(self) is type(other) and self._content() == other._content()
-
-    def __hash__(self) -> int:
-        known: int | None = self.__dict__.get("_hash")
-        if known is None:
-            # Values hold all that they depend on, so that a key may be a large tree: it is walked once.
-            known = self.__dict__["_hash"] = hash((type(self), self._content()))
-        return known
-
-    def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={self.__dict__[name]!r}" for name in self._fields if name != "span")
-        return f"{type(self).__name__}({fields})"
+class Frozen(Plain):
+    """Anything in a tree of the syntax or of a program."""
 
 
 class Node(Frozen):
@@ -464,8 +416,14 @@ def children(node: Node) -> tuple[Node, ...]:
     """The nodes directly below a node, in the order of their fields; found once, since a node never changes."""
     known: tuple[Node, ...] | None = node.__dict__.get(_BELOW)
     if known is None:
-        known = tuple(found for name in node._fields for found in _nodes_in(node.__dict__[name]))
-        node.__dict__[_BELOW] = known
+        own, found = node.__dict__, list[Node]()
+        for name in node._fields:
+            value = own[name]
+            if isinstance(value, Node):
+                found.append(value)
+            elif isinstance(value, tuple):
+                _add_nodes(value, found)
+        known = own[_BELOW] = tuple(found)
     return known
 
 
@@ -482,12 +440,34 @@ def everything(node: Node) -> tuple[Node, ...]:
     return known
 
 
-_BELOW, _EVERY = "_below", "_every"  # no fields: they are neither compared nor copied
+A = TypeVar("A", bound=Node)
+B = TypeVar("B", bound=Node)
+C = TypeVar("C", bound=Node)
 
 
-def _nodes_in(value: Any) -> list[Node]:
-    if isinstance(value, Node):
-        return [value]
-    if isinstance(value, tuple):
-        return [node for item in value for node in _nodes_in(item)]
-    return []
+@overload
+def every(node: Node, one: type[A], /) -> tuple[A, ...]: ...
+@overload
+def every(node: Node, one: type[A], two: type[B], /) -> tuple[A | B, ...]: ...
+@overload
+def every(node: Node, one: type[A], two: type[B], three: type[C], /) -> tuple[A | B | C, ...]: ...
+@overload
+def every(node: Node, /, *kinds: type[Node]) -> tuple[Node, ...]: ...
+def every(node: Node, /, *kinds: type[Node]) -> tuple[Node, ...]:
+    """The nodes of some kinds among `everything(node)`, in its order; found once, as each model asks again."""
+    known: dict[object, tuple[Node, ...]] = node.__dict__.setdefault(_KINDS, {})
+    if kinds not in known:
+        known[kinds] = tuple(one for one in everything(node) if isinstance(one, kinds))
+    return known[kinds]
+
+
+_BELOW, _EVERY, _KINDS = "_below", "_every", "_kinds"  # no fields: they are neither compared nor copied
+
+
+def _add_nodes(values: tuple[Any, ...], found: list[Node]) -> None:
+    """Add the nodes of a tuple, and of tuples in it."""
+    for value in values:
+        if isinstance(value, Node):
+            found.append(value)
+        elif isinstance(value, tuple):
+            _add_nodes(value, found)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from glassbox_dsl.source import Span
+from glassbox_dsl.vocabulary.plain import Plain
 
 SourceKind = Literal["bundled", "hub", "local", "gguf", "tiny"]
 DtypeName = Literal["float32", "bfloat16", "float16"]
 
 
-class ModelSource(BaseModel):
+class ModelSource(Plain):
     """One `model` declaration. `target` is the bundled id, hub name, folder, file, or family (tiny).
 
     Paths are absolute (the language stage resolves them against the file that names them).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=True)
     name: str
     kind: SourceKind
     target: str
@@ -30,4 +28,4 @@ class ModelSource(BaseModel):
     device: str = "auto"
     bos: bool | None = None
     adapter: str | None = None
-    span: Span | None = Field(default=None, repr=False)
+    span: Span | None = None

@@ -6,18 +6,16 @@ import tomllib
 from functools import cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from glassbox_dsl.resources import shipped
+from glassbox_dsl.vocabulary.tables import Table, built
 
 
-class Site(BaseModel):
+class Site(Table):
     """One place in the computation. `axes` in the order a file indexes them; `feature` is None for scalars.
 
     `of`: the site, of the same axes, whose values it is made from where it is read.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     name: str
     axes: tuple[str, ...]
     feature: str | None = None
@@ -47,4 +45,4 @@ def sites() -> dict[str, Site]:
     """All sites of the language by name."""
     with open(shipped("specs") / "sites.toml", "rb") as file:
         table: dict[str, dict[str, Any]] = tomllib.load(file)
-    return {name: Site(name=name, **entry) for name, entry in table.items()}
+    return {name: built(Site, {"name": name, **entry}) for name, entry in table.items()}

@@ -95,8 +95,8 @@ def broken(name, change):
 
 def with_site(site, **fields):
     def change(known):
-        spot = known.sites[site].model_copy(update=fields)
-        return known.model_copy(update={"sites": {**known.sites, site: spot}})
+        spot = known.sites[site].changed(**fields)
+        return known.changed(sites={**known.sites, site: spot})
 
     return change
 
@@ -120,9 +120,9 @@ def test_a_norm_of_the_wrong_kind_is_found():
     def change(known):
         norms = {
             **known.norms,
-            "attn.norm_scale": known.norms["attn.norm_scale"].model_copy(update={"kind": "ln"}),
+            "attn.norm_scale": known.norms["attn.norm_scale"].changed(kind="ln"),
         }
-        return known.model_copy(update={"norms": norms})
+        return known.changed(norms=norms)
 
     assert ("C1", "attn.norm_scale") in broken("llama", change)
 

@@ -162,7 +162,7 @@ def test_special_tokens_come_with_their_texts_where_the_tokenizer_is():
 def test_a_family_that_states_nothing_is_not_counted(monkeypatch):
     from glassbox_dsl.resolve import anatomy as module
 
-    bare = family("llama").model_copy(update={"traits": {}})
+    bare = family("llama").changed(traits={})
     monkeypatch.setattr(module, "family", lambda *_: bare)
     found = anatomy(tiny_config(bare), "m")
     assert found.parameters == {} and found.bytes() == {} and "[traits]" in found.uncounted

@@ -210,3 +210,22 @@ def test_facts_need_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("window", ["4", 4.5, -1, True])
+def test_a_window_that_is_no_size_is_refused(window):
+    mistral = tiny_config(family("mistral"))
+    assert facts_from_config(mistral, "`m`").windows[0] == mistral["sliding_window"]
+    assert codes({**mistral, "sliding_window": window}) == ["GB304"]
+    assert facts_from_config({**mistral, "sliding_window": None}, "`m`").windows[0] is None
+
+
+def test_tied_embeddings_are_true_or_false():
+    for tied in (True, False, 1):
+        assert facts_from_config({**LLAMA, "tie_word_embeddings": tied}, "`m`").tied_embeddings is bool(tied)
+    for tied in (5, "yes"):
+        assert codes({**LLAMA, "tie_word_embeddings": tied}) == ["GB304"]
+
+
+def test_a_switch_is_no_size():
+    assert codes({**LLAMA, "num_hidden_layers": True}) == ["GB304"]

@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from glassbox_dsl.resolve.facts import text_part
 from glassbox_dsl.resolve.families import (
@@ -18,7 +17,7 @@ from glassbox_dsl.resolve.families import (
     family_texts,
     forget_families,
 )
-from glassbox_dsl.resolve.traits import Traits, trait_words, traits_of
+from glassbox_dsl.resolve.traits import trait_words, traits_of
 
 # What a norm adds before its root, how a router turns its logits into weights, which layers have what, and sizes.
 UNDESCRIBED = {
@@ -127,19 +126,3 @@ def test_a_trait_is_read_from_the_first_key_that_is_there():
     assert (
         gpt2.of({})["score_scale"] is False and gpt2.of({"scale_attn_weights": False})["score_scale"] == 1.0
     )
-
-
-REST = {"norm_weights": "gain", "positions": "rotary", "activation": "silu"}
-
-
-@pytest.mark.parametrize(
-    ("traits", "said"),
-    [
-        ({**REST, "norm_place": "before"}, "pre, post, sandwich"),
-        ({**REST, "norm_place": "pre", "norm_plaice": "pre"}, "no trait `norm_plaice`"),
-        (REST, "must state: norm_place"),
-    ],
-)
-def test_words_that_there_are_not_are_refused(traits, said):
-    with pytest.raises(ValidationError, match=said):
-        Traits(traits)

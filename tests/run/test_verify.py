@@ -78,7 +78,7 @@ def test_nan_in_one_site_fails_its_equation():
 def test_a_family_file_that_points_at_the_wrong_module_fails_the_sum():
     whole = instrument("gemma3_text")
     spots = {**whole.family.sites, "attn.out": whole.family.sites["attn.out_raw"]}
-    wrong = whole.family.model_copy(update={"sites": spots})
+    wrong = whole.family.changed(sites=spots)
     checks = verify(Instrument(whole.model, whole.facts, wrong))
     assert {(c.name, c.site) for c in checks if not c.ok} == {("T7", "resid_post")}
 

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from glassbox_dsl.diagnostics import Diagnostic
 from glassbox_dsl.syntax.nodes import Expr
+from glassbox_dsl.vocabulary.plain import Plain
 
 
-class Frozen(BaseModel):
-    """Anything in a table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=True)
-
-
-class DataNeeds(Frozen):
+class DataNeeds(Plain):
     """What the file's experiments ask of a data set, so that only what they need can refuse an item.
 
     `one_token`: answers that must be one token. `aligned`: pairs of prompts that are compared position by
@@ -33,7 +26,7 @@ class DataNeeds(Frozen):
     behind: tuple[tuple[str, int], ...] = ()
 
 
-class PromptTokens(Frozen):
+class PromptTokens(Plain):
     """One prompt of one item. `spans`: tokens [start, end) of each label; start == end if it is empty."""
 
     text: str
@@ -42,14 +35,14 @@ class PromptTokens(Frozen):
     spans: dict[str, tuple[int, int]]
 
 
-class AnswerTokens(Frozen):
+class AnswerTokens(Plain):
     """Token ids of each alternative behind the prompt, no two the same; empty if it cannot follow."""
 
     alternatives: tuple[tuple[int, ...], ...]
     texts: tuple[str, ...]
 
 
-class Item(Frozen):
+class Item(Plain):
     """One row. A feature over positions is a tuple, one value (or None) for each token of its prompt."""
 
     number: int
@@ -62,7 +55,7 @@ class Item(Frozen):
     dropped_by: str | None = None
 
 
-class DataTable(Frozen):
+class DataTable(Plain):
     """A data set for one model. `problem`: why this model cannot use it, while others may."""
 
     name: str

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.util import spec_from_file_location
 
 import pytest
 
@@ -126,6 +127,22 @@ def test_nothing_is_read_or_imported_before_a_text_comes(folders):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False False"
+
+
+def test_another_library_is_asked_again(folders, remembering, monkeypatch, tmp_path):
+    """An upgrade writes the library's files anew, and may cut texts otherwise."""
+    library = tmp_path / "tokenizers" / "__init__.py"
+    library.parent.mkdir()
+    library.write_text("")
+    spec = spec_from_file_location("tokenizers", library)
+    monkeypatch.setattr(tokenizer_backend, "find_spec", lambda name: spec)
+    for text, read in (("", True), ("", False), ("# upgraded", True)):
+        library.write_text(text) if text else None
+        remembering()
+        tokenizer = TextTokenizer(folders["bytes"])
+        facts(tokenizer)
+        tokenizer.keep_answers()
+        assert built(tokenizer) == read
 
 
 def test_what_was_asked_last_is_dropped_last(folders, remembering, monkeypatch):
