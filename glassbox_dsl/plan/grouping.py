@@ -115,7 +115,10 @@ class Grouping:
             yield BaseGroup(keys, queries, n_keys, everything, nobody, nobody[:, :0])
 
     def _chunks(self, mine: Integers) -> Iterator[BaseGroup]:
-        """Cells above bases: about so many queries of one base at once, by their number and that of keys."""
+        """Cells above bases: about so many queries of one base at once, or of several that have fewer.
+
+        Cells that join later come behind those that are there, so that most chunks are the same a layer up.
+        """
         if not len(mine):
             return
         mine = mine[np.argsort(self.base[mine], kind="stable")]
@@ -129,12 +132,14 @@ class Grouping:
         np.maximum.at(n_shared, which, self.fork[mine])
         kind = np.stack([_power(n_queries), _power(n_shared)], 1)
         for one in np.unique(kind, axis=0):
-            some = np.flatnonzero((kind == one).all(1))
-            place = np.full(len(chunks), -1, dtype=np.int64)
-            place[some] = np.arange(len(some))
-            here = place[which] >= 0
-            shared = self.table[chunks[some, 0]][:, : int(n_shared[some].max())].clip(min=0)
-            yield self._chunk(mine[here], place[which[here]], shared)
+            alike = np.flatnonzero((kind == one).all(1))
+            n_at_once = max(1, CHUNK // int(one[0]))
+            for some in (alike[i : i + n_at_once] for i in range(0, len(alike), n_at_once)):
+                place = np.full(len(chunks), -1, dtype=np.int64)
+                place[some] = np.arange(len(some))
+                here = place[which] >= 0
+                shared = self.table[chunks[some, 0]][:, : int(n_shared[some].max())].clip(min=0)
+                yield self._chunk(mine[here], place[which[here]], shared)
 
     def _chunk(self, mine: Integers, chunk: Integers, shared: Integers) -> BaseGroup:
         """Cells, each in one `chunk` [cell]; `shared` [chunk, pos] are keys of their base, left of the last fork."""

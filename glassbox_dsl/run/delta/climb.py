@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -36,6 +36,7 @@ class Climb:
     steps: Steps | None = None
     between_layers: Callable[[], None] = lambda: None
     _grouped: tuple[Grouping, PackedAttention] | None = None
+    _shared: dict[tuple[tuple[int, ...], bytes, bytes], Bases] = field(default_factory=dict)
 
     def run(self) -> Tensor:
         """The stream behind the last floor, [row, dim]."""
@@ -154,14 +155,20 @@ class Climb:
         return found
 
     def _bases(self, floor: Floor, positions: Tensor) -> list[Bases]:
-        tensor = self.visits.tensor
-        found = []
+        """Those of the floor below are taken again where rows have the numbers that they had there."""
+        known, found = self._shared if floor.entered is None else {}, {}
         for group in floor.grouping.bases:
-            keys, queries = tensor(group.keys), tensor(group.queries).clamp(min=0)
-            fork, asker, owner = tensor(group.fork), tensor(group.asker), tensor(group.owner)
-            places = positions[queries], positions[keys[:, group.n_shared :]]
-            found.append(Bases(keys, queries, group.n_shared, fork, asker, owner, *places, self._real(group)))
-        return found
+            key = group.queries.shape, group.queries.tobytes(), group.keys.tobytes()
+            found[key] = known[key] if key in known else self._base(group, positions)
+        self._shared = found if floor.entered is None else {}
+        return list(found.values())
+
+    def _base(self, group: BaseGroup, positions: Tensor) -> Bases:
+        tensor = self.visits.tensor
+        keys, queries = tensor(group.keys), tensor(group.queries).clamp(min=0)
+        fork, asker, owner = tensor(group.fork), tensor(group.asker), tensor(group.owner)
+        places = positions[queries], positions[keys[:, group.n_shared :]]
+        return Bases(keys, queries, group.n_shared, fork, asker, owner, *places, self._real(group))
 
     def _real(self, group: OwnerGroup | BaseGroup) -> Tensor | None:
         return None if group.real is None else self.visits.tensor(group.real)

@@ -8,7 +8,7 @@ is copied for each cell, and torch's fused attention keeps no scores.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -106,7 +106,8 @@ class Bases:
     """Bases and all rows that query their keys, those of cells above them too: see `BaseGroup` in plan/pack.py.
 
     `keys` [base, key] and `queries` [base, query] are rows, `query_at` and `own_at` the positions of the queries and of
-    the keys behind the first `n_shared`; `real` are the queries, flattened, that are no padding (None: all).
+    the keys behind the first `n_shared`; `real` are the queries, flattened, that are no padding (None: all). `seen` are
+    the masks made last, each with the model's mask that it was made of: layers have few kinds of them.
     """
 
     keys: Tensor
@@ -118,6 +119,7 @@ class Bases:
     query_at: Tensor
     own_at: Tensor
     real: Tensor | None = None
+    seen: list[tuple[Tensor | None, Tensor]] = field(default_factory=list)
 
 
 def shared(rows: Rows, groups: Sequence[Bases]) -> Tensor:
@@ -139,9 +141,7 @@ def _attended(rows: Rows, queries: Tensor, keys: Tensor, mask: Tensor | None) ->
     n, n_heads, n_queries, _ = query.shape
     if rows.scale is not None and rows.sinks is None:
         grouped = n_heads != rows.n_kv
-        if (
-            grouped and query.device.type != "cpu"
-        ):  # only the CPU has such a kernel for shared heads and a mask
+        if grouped and query.device.type != "cpu":  # where no kernel takes shared heads and a mask
             key, value = (t.repeat_interleave(n_heads // rows.n_kv, 1) for t in (key, value))
             grouped = False
         z = scaled_dot_product_attention(
@@ -158,6 +158,22 @@ def _attended(rows: Rows, queries: Tensor, keys: Tensor, mask: Tensor | None) ->
 
 def _seen(rows: Rows, bases: Bases) -> Tensor:
     """What is added to scores [base, 1, query, key]: what the model adds, the least number where nothing is seen."""
+    for of, mask in bases.seen:
+        if _same(of, rows.mask) and mask.dtype == rows.query.dtype:
+            return mask
+    mask = _made_mask(rows, bases)
+    bases.seen[:] = [*bases.seen[-1:], (rows.mask, mask)]
+    return mask
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two masks are one: both are alive, so that no two of them can lie in one place."""
+    if one is None or other is None:
+        return one is other
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride()
+
+
+def _made_mask(rows: Rows, bases: Bases) -> Tensor:
     n, n_queries = bases.queries.shape
     hidden = torch.finfo(rows.query.dtype).min
     mask = rows.query.new_zeros((n, n_queries, bases.keys.shape[1]))

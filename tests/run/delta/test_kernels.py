@@ -43,6 +43,7 @@ def groups(pack, monkeypatch):
     monkeypatch.setattr(grouping, "CHUNK", 12)
     floor = pack.floors[TOP - 1]
     climb = Climb.__new__(Climb)
+    climb._shared = {}
     climb.visits = type("Visits", (), {"tensor": staticmethod(torch.as_tensor)})()
     positions = torch.as_tensor(pack.positions[: floor.n_rows])
     return floor, climb._groups(floor, positions), climb._bases(floor, positions)
