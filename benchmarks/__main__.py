@@ -29,11 +29,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)} (all)")
     parser.add_argument("--model", action="append", choices=MODELS, help="repeatable (all)")
     parser.add_argument("--peer", action="append", choices=[*PEERS, "none"], help="repeatable (all)")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds in which all take turns (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds in which all take turns (%(default)s)")
     parser.add_argument(
         "--limit",
         type=float,
-        default=10,
+        default=4,
         help="seconds of a round above which a peer runs only some layers, scaled to all (%(default)s)",
     )
     parser.add_argument(
