@@ -175,7 +175,7 @@ class Proposer:
         lines += ["# A small random model for the contracts, which `gbx families verify` runs.", "[tiny]"]
         lines += [
             "alone = true",
-            *(f"{key} = {json.dumps(value)}" for key, value in self._tiny(base).items()),
+            *(f"{key} = {_toml(value)}" for key, value in self._tiny(base).items()),
         ]
         return "\n".join(lines) + "\n"
 
@@ -221,3 +221,13 @@ class Proposer:
         for path, module in lists[0][1].named_modules() if lists else ():
             if path:
                 yield path, type(module).__name__
+
+
+def _toml(value: Any) -> str:
+    """A value of JSON as TOML writes it: only tables differ."""
+    if isinstance(value, Mapping):
+        told = (f"{json.dumps(str(key))} = {_toml(own)}" for key, own in value.items() if own is not None)
+        return "{ " + ", ".join(told) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)

@@ -1,6 +1,7 @@
 """A model type without a family file: what is proposed, that it is checked, and that a user can go on with it."""
 
 import json
+import tomllib
 
 import pytest
 
@@ -8,6 +9,7 @@ from glassbox_dsl.cli import app
 from glassbox_dsl.diagnostics import Findings
 from glassbox_dsl.resolve.facts import facts_from_config
 from glassbox_dsl.resolve.families import add_families, family_of, forget_families
+from glassbox_dsl.run.propose import _toml
 
 FILE = """gbx 1
 model small = tiny("arcee", layers: 2)
@@ -87,3 +89,8 @@ def test_a_folder_of_families_is_added_and_taken_away_again(tmp_path):
     finally:
         forget_families(tmp_path)
     assert family_of("mine") is None
+
+
+def test_values_of_a_config_are_written_as_toml():
+    told = {"a b": {"c": 1.5, "none": None, "d": [True, "x\n", {"e": []}]}}
+    assert tomllib.loads(f"key = {_toml(told)}")["key"] == {"a b": {"c": 1.5, "d": [True, "x\n", {"e": []}]}}
