@@ -12,7 +12,7 @@ from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.pack import BaseGroup, OwnerGroup
 
 SHARED_FROM = 64
-"""Prompts of this many tokens and more share the keys of their base; shorter ones are copied out faster."""
+"""Prompts of this many tokens and more share the keys of their base; shorter ones are copied out as fast."""
 BLOCK, CHUNK = 128, 128
 """Positions of a prompt, and queries of cells above it, that meet their keys in one call.
 

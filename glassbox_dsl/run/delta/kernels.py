@@ -69,17 +69,13 @@ class Rows:
 
 def scores_of(rows: Rows, owners: Owners) -> Tensor:
     """Scores of every own row [owner, kv_head, group, own, key], masked as `eager` masks them."""
-    scores = _products(rows, owners)
-    if rows.mask is None:
-        return scores
-    seen = rows.mask[owners.positions][..., : owners.keys.shape[1]]
-    return scores + seen[:, None, None]
+    return _scores(rows, owners.rows, owners.keys, _own_mask(rows, owners))
 
 
-def mixed(rows: Rows, owners: Owners, pattern: Tensor) -> Tensor:
-    """z of every own row [owner, own, head, d_head] from its pattern."""
+def mixed(rows: Rows, keys: Tensor, pattern: Tensor) -> Tensor:
+    """z [owner, own, head, d_head] from patterns [owner, kv_head, group, own, key] over rows `keys` [owner, key]."""
     n, n_kv, group, own, n_keys = pattern.shape
-    value = rows.value[owners.keys].permute(0, 2, 1, 3)
+    value = rows.value[keys].permute(0, 2, 1, 3)
     z = (pattern.reshape(n, n_kv, group * own, n_keys) @ value).view(n, n_kv, group, own, -1)
     return z.permute(0, 3, 1, 2, 4).reshape(n, own, n_kv * group, -1)
 
@@ -88,8 +84,8 @@ def gathered(rows: Rows, groups: Sequence[Owners]) -> Tensor:
     """z of all rows [row, head, d_head]."""
     out = rows.empty()
     for owners in groups:
-        mask = None if rows.mask is None else rows.mask[owners.positions][:, None, :, : owners.keys.shape[1]]
-        scatter(out, owners.rows, owners.real, _attended(rows, owners.rows, owners.keys, mask))
+        z = _attended(rows, owners.rows, owners.keys, _own_mask(rows, owners))
+        scatter(out, owners.rows, owners.real, z)
     return out
 
 
@@ -136,24 +132,17 @@ def _attended(rows: Rows, queries: Tensor, keys: Tensor, mask: Tensor | None) ->
 
     In one call of torch's where scores are only scaled and masked.
     """
+    if rows.scale is None or rows.sinks is not None:
+        sinks = None if rows.sinks is None else rows.sinks.view(1, rows.n_kv, -1, 1, 1)
+        return mixed(rows, keys, softmax(_scores(rows, queries, keys, mask), rows.query.dtype, sinks))
     query = rows.query[queries].transpose(1, 2)
     key, value = rows.key[keys].transpose(1, 2), rows.value[keys].transpose(1, 2)
-    n, n_heads, n_queries, _ = query.shape
-    if rows.scale is not None and rows.sinks is None:
-        grouped = n_heads != rows.n_kv
-        if grouped and query.device.type != "cpu":  # where no kernel takes shared heads and a mask
-            key, value = (t.repeat_interleave(n_heads // rows.n_kv, 1) for t in (key, value))
-            grouped = False
-        z = scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, scale=rows.scale, enable_gqa=grouped
-        )
-        return z.transpose(1, 2)
-    per_group = query.reshape(n, rows.n_kv, -1, query.shape[-1])
-    scores = rows.turn(per_group @ key.transpose(2, 3)).view(n, n_heads, n_queries, -1)
-    scores = scores if mask is None else scores + mask
-    sinks = None if rows.sinks is None else rows.sinks.view(1, -1, 1, 1)
-    pattern = softmax(scores, query.dtype, sinks).reshape(n, rows.n_kv, -1, keys.shape[1])
-    return (pattern @ value).view(n, n_heads, n_queries, -1).transpose(1, 2)
+    group = query.shape[1] // rows.n_kv
+    if group > 1 and query.device.type != "cpu":  # where no kernel takes shared heads and a mask
+        key, value, group = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1), 1
+    return scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=rows.scale, enable_gqa=group > 1
+    ).transpose(1, 2)
 
 
 def _seen(rows: Rows, bases: Bases) -> Tensor:
@@ -187,9 +176,14 @@ def _made_mask(rows: Rows, bases: Bases) -> Tensor:
     return mask[:, None]
 
 
-def _products(rows: Rows, owners: Owners) -> Tensor:
-    """Turned products of queries and keys [owner, kv_head, group, own, key], without a mask."""
-    n, own = owners.rows.shape
-    query = rows.queries(owners.rows)
-    key = rows.key[owners.keys].permute(0, 2, 3, 1)
-    return rows.turn(query @ key).view(n, rows.n_kv, -1, own, owners.keys.shape[1])
+def _own_mask(rows: Rows, owners: Owners) -> Tensor | None:
+    """What the model adds to the scores of own rows [owner, 1, own, key]."""
+    return None if rows.mask is None else rows.mask[owners.positions][:, None, :, : owners.keys.shape[1]]
+
+
+def _scores(rows: Rows, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
+    """Turned products of queries and keys [owner, kv_head, group, own, key], masked [owner, 1, own, key]."""
+    n, own = queries.shape
+    key = rows.key[keys].permute(0, 2, 3, 1)
+    scores = rows.turn(rows.queries(queries) @ key).view(n, rows.n_kv, -1, own, keys.shape[1])
+    return scores if mask is None else scores + mask[:, None]

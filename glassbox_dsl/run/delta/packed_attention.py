@@ -84,5 +84,5 @@ class PackedAttention:
         for owners in self.groups:
             own = pattern[owners.rows][..., : owners.keys.shape[1]]
             own = own.view(*own.shape[:2], rows.n_kv, -1, own.shape[-1]).permute(0, 2, 3, 1, 4)
-            scatter(z, owners.rows, owners.real, mixed(rows, owners, own))
+            scatter(z, owners.rows, owners.real, mixed(rows, owners.keys, own))
         return z
