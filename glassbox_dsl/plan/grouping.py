@@ -27,7 +27,8 @@ class Grouping:
     `owners` numbers them in the pack, `fork` and `end` bound their own positions, `base` is the owner whose keys they
     meet left of the fork (their own for a root). `own` and `table` [any owner, pos] are the pack's. `queried` [row]
     says which rows meet their keys at all (None: all of them); every owner has one that does. `place` [row] numbers the
-    rows of the groups (None: as in the pack). Groups are made when a climb asks for them: a plan only counts.
+    rows of the groups (None: as in the pack). Groups are made when a climb asks for them, and are not kept: a plan only
+    counts, and what lives on between the tensors of layers keeps their memory from being used again.
     """
 
     owners: Integers
@@ -39,13 +40,11 @@ class Grouping:
     queried: Mask | None = None
     place: Integers | None = None
 
-    @cached_property
     def groups(self) -> tuple[OwnerGroup, ...]:
         """Every owner once."""
         found = self.by_owner() if len(self.owners) else ()
         return found if self.place is None else tuple(group.placed(self.place) for group in found)
 
-    @cached_property
     def bases(self) -> tuple[BaseGroup, ...]:
         """The same by base, where prompts are long."""
         found = self.by_base()
@@ -61,10 +60,10 @@ class Grouping:
 
     def by_owner(self) -> tuple[OwnerGroup, ...]:
         """Owners by the number of their queries and keys rounded up to powers of four: few calls, some padding."""
-        kind = np.stack([_power(self.counts, 4), _power(self.end, 4)], 1)
+        kinds, which = _kinds(_power(self.counts, 4), _power(self.end, 4))
         found = []
-        for one in np.unique(kind, axis=0):
-            mine = np.flatnonzero((kind == one).all(1))
+        for one in range(len(kinds)):
+            mine = np.flatnonzero(which == one)
             n_keys = int(self.end[mine].max())
             keys = self.table[self.owners[mine]][:, :n_keys].clip(min=0)
             found.append(OwnerGroup(self._queries(mine), keys, self.end[mine]))
@@ -125,20 +124,20 @@ class Grouping:
         counts, base = self.counts[mine], self.base[mine]
         before = np.cumsum(counts) - counts
         first = before[np.searchsorted(base, base)]
-        chunks, which = np.unique(np.stack([base, (before - first) // CHUNK], 1), axis=0, return_inverse=True)
-        which = which.reshape(-1)
+        chunks, which = _kinds(base, (before - first) // CHUNK)
         n_queries = np.bincount(which, weights=counts, minlength=len(chunks)).astype(np.int64)
         n_shared = np.zeros(len(chunks), dtype=np.int64)
         np.maximum.at(n_shared, which, self.fork[mine])
-        kind = np.stack([_power(n_queries), _power(n_shared)], 1)
-        for one in np.unique(kind, axis=0):
-            alike = np.flatnonzero((kind == one).all(1))
-            n_at_once = max(1, CHUNK // int(one[0]))
+        sizes = _power(n_queries)
+        kinds, kind = _kinds(sizes, _power(n_shared))
+        for one in range(len(kinds)):
+            alike = np.flatnonzero(kind == one)
+            n_at_once = max(1, CHUNK // int(sizes[kinds[one]]))
             for some in (alike[i : i + n_at_once] for i in range(0, len(alike), n_at_once)):
                 place = np.full(len(chunks), -1, dtype=np.int64)
                 place[some] = np.arange(len(some))
                 here = place[which] >= 0
-                shared = self.table[chunks[some, 0]][:, : int(n_shared[some].max())].clip(min=0)
+                shared = self.table[base[chunks[some]]][:, : int(n_shared[some].max())].clip(min=0)
                 yield self._chunk(mine[here], place[which[here]], shared)
 
     def _chunk(self, mine: Integers, chunk: Integers, shared: Integers) -> BaseGroup:
@@ -160,6 +159,15 @@ def _laid_out(line: Integers, n_lines: int, *values: Integers) -> list[Integers]
     for table, own in zip(found, values, strict=True):
         table[line, place] = own
     return found
+
+
+def _kinds(*columns: Integers) -> tuple[Integers, Integers]:
+    """The distinct rows of columns [n] of numbers >= 0: where the first of each stands, and of which each is [n]."""
+    code = columns[0]
+    for column in columns[1:]:
+        code = code * (int(column.max(initial=0)) + 1) + column
+    _, first, which = np.unique(code, return_index=True, return_inverse=True)
+    return first, which.reshape(-1)
 
 
 def _power(counts: Integers, base: int = 2) -> Integers:

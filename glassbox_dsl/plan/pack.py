@@ -8,8 +8,8 @@ first edit, it is its base: `rowof[owner, pos]` says in which row the value of a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,11 +83,6 @@ class OwnerGroup:
     keys: Integers
     ends: Integers
 
-    @cached_property
-    def real(self) -> Integers | None:
-        """Which of `rows`, flattened, are no padding; None: all of them."""
-        return _real(self.rows)
-
     def placed(self, place: Integers) -> OwnerGroup:
         """The same with rows numbered by `place` [row] (-1: not there)."""
         return OwnerGroup(_placed(self.rows, place), _placed(self.keys, place).clip(min=0), self.ends)
@@ -109,20 +104,18 @@ class BaseGroup:
     asker: Integers
     owner: Integers
 
-    @cached_property
-    def real(self) -> Integers | None:
-        """Which of `queries`, flattened, are no padding; None: all of them."""
-        return _real(self.queries)
-
     def placed(self, place: Integers) -> BaseGroup:
         """The same with rows numbered by `place` [row] (-1: not there)."""
         keys = _placed(self.keys, place).clip(min=0)
         return replace(self, keys=keys, queries=_placed(self.queries, place))
 
 
-def _real(rows: Integers) -> Integers | None:
-    found = np.flatnonzero(rows >= 0)
-    return None if len(found) == rows.size else found
+def places(tables: Sequence[Integers], n_rows: int) -> Integers:
+    """Where each row [row] lies in tables of rows (-1: none), flattened one behind the other; 0: nowhere."""
+    flat = np.concatenate([table.ravel() for table in tables])
+    found = np.zeros(n_rows + 1, dtype=np.int64)
+    found[flat] = np.arange(len(flat))  # what is none goes to the end, which is dropped
+    return found[:-1]
 
 
 def _placed(rows: Integers, place: Integers) -> Integers:

@@ -63,11 +63,16 @@ def spare_bytes(budget: int, cost: ModelCost, kept: int) -> int:
 
 
 def more_spare(left: int, pack: int, spare: int) -> int:
-    """How much more freed memory may be held, `left` being free of the budget: in all what the largest pack uses.
+    """How much more freed memory may be held than `spare`, `left` being free of the budget."""
+    return max(0, min(wanted_spare(pack) - spare, left))
+
+
+def wanted_spare(pack: int) -> int:
+    """How much freed memory is best held while packs of so many bytes climb: what one uses.
 
     Handing back what a wide pack freed, and fetching it again for the next layer, took 30% of a run's time.
     """
-    return max(0, min(pack - spare, left))
+    return max(SPARE_BYTES, pack)
 
 
 def budget_rows(budget: int, cost: ModelCost, longest: int, kept: int = 0) -> int:

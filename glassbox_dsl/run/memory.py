@@ -7,14 +7,13 @@ import gc
 import os
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings
-from glassbox_dsl.plan.room import SHARE, free_bytes
+from glassbox_dsl.plan.room import SHARE, free_bytes, wanted_spare
 from glassbox_dsl.run import errors
 from glassbox_dsl.source import Span
 
@@ -55,29 +54,38 @@ SMALL = 16
 class Heap:
     """Hands freed memory back to the system where a process has come to hold more than it needs.
 
-    The C library keeps what is freed, in pieces that the larger tensors of later layers do not fit into: a climb would
-    end up holding several times what it uses. What is handed back has to be fetched again, page by page, so up to
-    `spare` bytes over `resting` (what was held before the first pack) and what is in use are left alone.
+    The C library keeps what is freed, in pieces that larger tensors of later layers may not fit into. What is handed
+    back has to be fetched again, page by page, so up to `spare` bytes (None: by the pack) over what is in use and
+    `resting` are left alone. That is what the process held with its models loaded: looking before each run of small
+    packs, with everything handed back for it, took a tenth of their time.
     """
 
-    spare: int
-    resting: int = 0
+    spare: int | None = None
+    resting: ClassVar[int] = 0
 
-    def rest(self) -> None:
+    @classmethod
+    def rest(cls) -> None:
         """Hand back everything, and remember what is held then."""
         _trim()
-        self.resting = held_bytes()
+        cls.resting = held_bytes()
 
-    def keep_to(self, in_use: int) -> None:
-        """Hand back what is freed, if more than this is held. A few small tensors cannot come to hold much."""
-        if in_use > self.spare // SMALL and held_bytes() > self.resting + in_use + self.spare:
+    def keep_to(self, pack: int, kept: int) -> None:
+        """Hand back what is freed, if more is held than a pack uses, what is kept of it, and what may be spare.
+
+        A few small tensors cannot come to hold much.
+        """
+        in_use, spare = pack + kept, wanted_spare(pack) if self.spare is None else self.spare
+        if in_use > spare // SMALL and held_bytes() > Heap.resting + in_use + spare:
             _trim()
+            # What is left is no pack's: other things have come to be held, and handing back again would not help.
+            Heap.resting = max(Heap.resting, held_bytes() - in_use)
 
 
 def held_bytes() -> int:
     """Memory of this process that no file backs; 0 where that cannot be told."""
     try:
-        _, resident, shared, *_ = Path("/proc/self/statm").read_text(encoding="ascii").split()
+        with open("/proc/self/statm", encoding="ascii") as file:
+            _, resident, shared, *_ = file.read().split()
     except OSError:
         return 0
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")

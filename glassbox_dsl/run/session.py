@@ -17,7 +17,6 @@ from glassbox_dsl.plan.data_arrays import DataArrays
 from glassbox_dsl.plan.demand import Demand
 from glassbox_dsl.plan.program_plan import ProgramPlan
 from glassbox_dsl.plan.progress import Progress
-from glassbox_dsl.plan.room import SPARE_BYTES
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.plan.shelf import Shelf
 from glassbox_dsl.plan.tally import Tally
@@ -195,7 +194,7 @@ class Session:
                 self._make_pending(key_of(context))
             return
         rows = None if self.plan is None else self.plan.budget_rows(made[0].model)
-        heap = Heap(SPARE_BYTES if self.plan is None else self.plan.spare_bytes(made[0].model))
+        heap = Heap(None if self.plan is None else self.plan.spare_bytes(made[0].model))
         known = Known(self.contents, self.shelf) if self.contents and self.shelf else None
         demands = [(c, self._demand(c, c)) for c in made]
         together = DeltaMaker(demands, self.progress, rows, known=known, heap=heap)

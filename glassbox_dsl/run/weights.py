@@ -16,6 +16,7 @@ from glassbox_dsl.run import model_errors as errors
 from glassbox_dsl.run.adapter import merge_adapter
 from glassbox_dsl.run.implementations import implementations
 from glassbox_dsl.run.instrument import Instrument
+from glassbox_dsl.run.memory import Heap
 from glassbox_dsl.run.quiet import quiet
 from glassbox_dsl.run.tiny import tiny_model
 from glassbox_dsl.vocabulary.models import ModelSource
@@ -32,6 +33,7 @@ def load_model(files: ModelFiles, source: ModelSource, facts: ModelFacts) -> Ins
     if files.adapter is not None:
         merge_adapter(model, files.adapter, files.shown, source.span)
     _check_head(model, files, source)
+    Heap.rest()
     return Instrument(model.eval().requires_grad_(False), facts, family(facts.family, facts.variants))
 
 

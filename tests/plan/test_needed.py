@@ -36,7 +36,7 @@ def test_the_last_layer_has_keys_for_all_and_queries_for_what_is_read():
     assert counts(pack) == [(6, 6), (10, 10), (10, 10), (12, 3)]
     last = pack.floors[3]
     assert last.entered is None and last.queried.tolist() == pack.floors[-1].rowof[:, -1].tolist()
-    keys = {tuple(row) for group in last.grouping.groups for row in group.keys.tolist()}
+    keys = {tuple(row) for group in last.grouping.groups() for row in group.keys.tolist()}
     assert keys == {tuple(row) for row in last.rowof.tolist()}
 
 
@@ -67,7 +67,7 @@ def test_a_layer_that_shows_its_pattern_is_called_once(site):
 
 def test_long_prompts_share_the_keys_of_their_base():
     pack = pack_of(lambda table: {SiteKey("logits"): [table[:, -1]]}, [(0, 70), (0, 76)], length=80)
-    prompt, base = pack.floors[3].grouping.bases
+    prompt, base = pack.floors[3].grouping.bases()
     assert prompt.keys.shape == (1, 80) and prompt.queries.tolist() == [[79]] and prompt.n_shared == 80
     # What lies left of the forks is the prompt's, behind it stand the rows of both cells.
     assert base.n_shared == 76 and base.keys.tolist() == [[*range(76), *range(80, 90), *range(90, 94)]]
@@ -81,7 +81,7 @@ def test_a_long_prompt_meets_in_blocks_the_keys_that_are_not_behind_them(monkeyp
     pack = pack_of(
         lambda table: {SiteKey("logits"): [table[table >= 0]]}, [(0, 70), (0, 76), (0, 78)], length=80
     )
-    *blocks, last, chunk, rest = pack.floors[3].grouping.bases
+    *blocks, last, chunk, rest = pack.floors[3].grouping.bases()
     assert [b.keys.shape for b in blocks] == [(1, 32), (1, 64)] and last.keys.shape == (1, 80)
     assert [b.queries[0].tolist() for b in (*blocks, last)] == [
         list(range(32)), list(range(32, 64)), list(range(64, 80))
@@ -96,5 +96,5 @@ def test_rows_are_numbered_by_their_place_among_those_that_enter():
     pack = pack_of(lambda table: {SiteKey("logits"): [table[1, [5]]]}, [(0, 3)])
     last = pack.floors[3]
     assert last.entered.tolist() == [0, 1, 2, 6, 7, 8]
-    (group,) = last.grouping.groups
+    (group,) = last.grouping.groups()
     assert group.keys.tolist() == [[0, 1, 2, 3, 4, 5]] and group.rows.tolist() == [[5]]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from glassbox_dsl.plan.grouping import Grouping
-from glassbox_dsl.plan.pack import BaseGroup, Floor, OwnerGroup, Pack
+from glassbox_dsl.plan.pack import BaseGroup, Floor, Pack, places
 from glassbox_dsl.run.attention import mixed_by
 from glassbox_dsl.run.delta.calls import LayerCalls, embedded, position_embeddings
-from glassbox_dsl.run.delta.kernels import Bases, Owners
+from glassbox_dsl.run.delta.kernels import Bases, Owners, Parts, taken
 from glassbox_dsl.run.delta.packed_attention import PackedAttention
 from glassbox_dsl.run.delta.queried import Projected, QueriedAttention, Stopped
 from glassbox_dsl.run.delta.visits import Visits
@@ -31,12 +31,16 @@ class Climb:
     calls: LayerCalls
     pack: Pack
     visits: Visits
-    _positions: Tensor | None = None
     visited: Callable[[str], bool] | None = None
     steps: Steps | None = None
     between_layers: Callable[[], None] = lambda: None
+    _positions: Tensor = field(init=False)
+    _added: Tensor | None = None
     _grouped: tuple[Grouping, PackedAttention] | None = None
     _shared: dict[tuple[tuple[int, ...], bytes, bytes], Bases] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._positions = self.visits.tensor(self.pack.positions)
 
     def run(self) -> Tensor:
         """The stream behind the last floor, [row, dim]."""
@@ -48,7 +52,7 @@ class Climb:
             stack.enter_context(torch.inference_mode())
             embedded_rows = self._embedded()  # runs layers that are stubs: no hook may see that
             if SiteKey("pos_embed") in reads | writes:
-                self._positions = position_embeddings(self.instrument, self.pack.longest)
+                self._added = position_embeddings(self.instrument, self.pack.longest)
             stack.enter_context(steps.opened())
             stream = self._entered(0, embedded_rows)
             for layer, floor in enumerate(self.pack.floors[:-1]):
@@ -61,7 +65,7 @@ class Climb:
 
     def _through(self, layer: int, floor: Floor, stream: Tensor) -> Tensor:
         """What leaves a layer, [row, dim]: NaN in rows that it need not compute, so that a stray read shows."""
-        positions = self.visits.tensor(self.pack.positions)[: floor.n_rows]
+        positions = self._positions[: floor.n_rows]
         if floor.entered is None and floor.queried is None:
             with mixed_by(self._attention(floor, positions)):
                 return self._call(layer, stream, positions)
@@ -78,17 +82,17 @@ class Climb:
         attention = self._attention(floor, positions[entered])
         if floor.queried is None:
             with self.visits.at(entered, n), mixed_by(attention):
-                return self._call(layer, stream[entered], positions[entered])
+                return self._call(layer, taken(stream, entered), positions[entered])
         projected = Projected()
         with self.visits.at(entered, n), mixed_by(projected), self._only(MIXED), suppress(Stopped):
-            self._call(layer, stream[entered], positions[entered])
+            self._call(layer, taken(stream, entered), positions[entered])
         queried = tensor(floor.queried)
         if not len(queried):
             return stream[queried]  # only what enters attention is read here, and nothing above
         place = torch.searchsorted(entered, queried)
         mix = QueriedAttention(attention, projected.inputs, place)
         with self.visits.at(queried, n), mixed_by(mix), self._only(None):
-            return self._call(layer, stream[queried], positions[queried])
+            return self._call(layer, taken(stream, queried), positions[queried])
 
     def _call(self, layer: int, stream: Tensor, positions: Tensor) -> Tensor:
         assert self.steps is not None
@@ -121,7 +125,7 @@ class Climb:
         """The input of layer 0 for every token of every prompt, in the order of the rows."""
         entered = embedded(self.instrument, torch.from_numpy(self.pack.padded_tokens()))
         prompt = self.pack.entering
-        index = self.visits.tensor(prompt), self.visits.tensor(self.pack.positions[: len(prompt)])
+        index = self.visits.tensor(prompt), self._positions[: len(prompt)]
         return entered[index]
 
     def _entered(self, number: int, stream: Tensor) -> Tensor:
@@ -129,8 +133,8 @@ class Climb:
         floor = self.pack.floors[number]
         self.visits.floor = floor
         if len(floor.joins):
-            stream = torch.cat([stream, stream[self.visits.tensor(floor.joins)]])
-        if number == 0 and self._positions is not None:
+            stream = torch.cat([stream, taken(stream, self.visits.tensor(floor.joins))])
+        if number == 0 and self._added is not None:
             stream = self._positioned(stream)
         names = stream_names(number, self.instrument.facts.n_layers)
         for name in names:
@@ -141,34 +145,34 @@ class Climb:
 
     def _positioned(self, stream: Tensor) -> Tensor:
         """The stream after visits of the position embeddings, which are a part of the sum that enters layer 0."""
-        assert self._positions is not None
-        own = self._positions[self.visits.tensor(self.pack.positions)[: len(stream)]]
+        assert self._added is not None
+        own = taken(self._added, self._positions[: len(stream)])
         new = self.visits.rows(SiteKey("pos_embed"), own)
         return stream if new is own else torch.where(new == own, stream, stream + (new - own))
 
-    def _groups(self, floor: Floor, positions: Tensor) -> list[Owners]:
-        tensor = self.visits.tensor
-        found = []
-        for group in floor.grouping.groups:
-            rows, real = tensor(group.rows).clamp(min=0), self._real(group)
-            found.append(Owners(rows, positions[rows], tensor(group.keys), real, tensor(group.ends)))
-        return found
+    def _groups(self, floor: Floor, positions: Tensor) -> Parts[Owners]:
+        tensor, groups, found = self.visits.tensor, floor.grouping.groups(), []
+        for group in groups:
+            rows = tensor(group.rows).clamp(min=0)
+            found.append(Owners(rows, taken(positions, rows), tensor(group.keys), tensor(group.ends)))
+        return Parts(found, tensor(places([g.rows for g in groups], len(positions))))
 
-    def _bases(self, floor: Floor, positions: Tensor) -> list[Bases]:
+    def _bases(self, floor: Floor, positions: Tensor) -> Parts[Bases] | None:
         """Those of the floor below are taken again where rows have the numbers that they had there."""
+        bases = floor.grouping.bases()
+        if not bases:
+            return None
         known, found = self._shared if floor.entered is None else {}, {}
-        for group in floor.grouping.bases:
+        for group in bases:
             key = group.queries.shape, group.queries.tobytes(), group.keys.tobytes()
             found[key] = known[key] if key in known else self._base(group, positions)
         self._shared = found if floor.entered is None else {}
-        return list(found.values())
+        where = places([group.queries for group in bases], len(positions))
+        return Parts(list(found.values()), self.visits.tensor(where))
 
     def _base(self, group: BaseGroup, positions: Tensor) -> Bases:
         tensor = self.visits.tensor
         keys, queries = tensor(group.keys), tensor(group.queries).clamp(min=0)
         fork, asker, owner = tensor(group.fork), tensor(group.asker), tensor(group.owner)
-        places = positions[queries], positions[keys[:, group.n_shared :]]
-        return Bases(keys, queries, group.n_shared, fork, asker, owner, *places, self._real(group))
-
-    def _real(self, group: OwnerGroup | BaseGroup) -> Tensor | None:
-        return None if group.real is None else self.visits.tensor(group.real)
+        query_at, own_at = taken(positions, queries), taken(positions, keys[:, group.n_shared :])
+        return Bases(keys, queries, group.n_shared, fork, asker, owner, query_at, own_at)

@@ -7,8 +7,9 @@ is copied for each cell, and torch's fused attention keeps no scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,14 +26,34 @@ class Owners:
     """Owners whose own rows are padded to one number.
 
     `rows` [owner, own], `positions` [owner, own], `keys` [owner, pos]: the row that holds each key, as far as there are
-    any: `ends` [owner] positions. `real` are those of `rows`, flattened, that are no padding (None: all).
+    any: `ends` [owner] positions.
     """
 
     rows: Tensor
     positions: Tensor
     keys: Tensor
-    real: Tensor | None = None
-    ends: Tensor | None = None
+    ends: Tensor
+
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class Parts(Generic[Part]):
+    """What meets its keys at once; `places` [row]: where each row lies in all parts, one behind the other."""
+
+    parts: Sequence[Part]
+    places: Tensor
+
+    def by_row(self, values: Iterable[Tensor]) -> Tensor:
+        """Values [owner, own, ...] of each part as [row, ...]."""
+        flat = [value.flatten(0, 1) for value in values]
+        return (flat[0] if len(flat) == 1 else torch.cat(flat)).index_select(0, self.places)
+
+
+def taken(values: Tensor, rows: Tensor) -> Tensor:
+    """`values[rows]`, [any axes of rows, ...], by copies of whole rows: brackets took six times as long."""
+    return values.index_select(0, rows.flatten()).view(*rows.shape, *values.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -56,14 +77,10 @@ class Rows:
         """Heads of keys and values."""
         return self.key.shape[1]
 
-    def empty(self) -> Tensor:
-        """Room for z of all rows: [row, head, width of values]."""
-        return self.query.new_empty((*self.query.shape[:2], self.value.shape[-1]))
-
     def queries(self, rows: Tensor) -> Tensor:
         """Queries of rows [owner, own]: [owner, kv_head, group * own, d_head]."""
         n, own = rows.shape
-        found = self.query[rows].view(n, own, self.n_kv, -1, self.query.shape[-1])
+        found = taken(self.query, rows).view(n, own, self.n_kv, -1, self.query.shape[-1])
         return found.permute(0, 2, 3, 1, 4).reshape(n, self.n_kv, -1, self.query.shape[-1])
 
 
@@ -75,35 +92,23 @@ def scores_of(rows: Rows, owners: Owners) -> Tensor:
 def mixed(rows: Rows, keys: Tensor, pattern: Tensor) -> Tensor:
     """z [owner, own, head, d_head] from patterns [owner, kv_head, group, own, key] over rows `keys` [owner, key]."""
     n, n_kv, group, own, n_keys = pattern.shape
-    value = rows.value[keys].permute(0, 2, 1, 3)
+    value = taken(rows.value, keys).permute(0, 2, 1, 3)
     z = (pattern.reshape(n, n_kv, group * own, n_keys) @ value).view(n, n_kv, group, own, -1)
     return z.permute(0, 3, 1, 2, 4).reshape(n, own, n_kv * group, -1)
 
 
-def gathered(rows: Rows, groups: Sequence[Owners]) -> Tensor:
+def gathered(rows: Rows, groups: Parts[Owners]) -> Tensor:
     """z of all rows [row, head, d_head]."""
-    out = rows.empty()
-    for owners in groups:
-        z = _attended(rows, owners.rows, owners.keys, _own_mask(rows, owners))
-        scatter(out, owners.rows, owners.real, z)
-    return out
-
-
-def scatter(out: Tensor, rows: Tensor, real: Tensor | None, values: Tensor) -> None:
-    """Put values [owner, own, ...] to the rows [owner, own] they belong to."""
-    flat, values = rows.flatten(), values.flatten(0, 1)
-    if real is not None:
-        flat, values = flat[real], values[real]
-    out[flat] = values
+    return groups.by_row(_attended(rows, o.rows, o.keys, _own_mask(rows, o)) for o in groups.parts)
 
 
 @dataclass(frozen=True)
 class Bases:
     """Bases and all rows that query their keys, those of cells above them too: see `BaseGroup` in plan/pack.py.
 
-    `keys` [base, key] and `queries` [base, query] are rows, `query_at` and `own_at` the positions of the queries and of
-    the keys behind the first `n_shared`; `real` are the queries, flattened, that are no padding (None: all). `seen` are
-    the masks made last, each with the model's mask that it was made of: layers have few kinds of them.
+    `keys` [base, key] and `queries` [base, query] are rows, `query_at` and `own_at` the positions of the queries and
+    of the keys behind the first `n_shared`. `seen` are the masks made last, each with the model's mask that it was made
+    of: layers have few kinds of them.
     """
 
     keys: Tensor
@@ -114,17 +119,12 @@ class Bases:
     owner: Tensor
     query_at: Tensor
     own_at: Tensor
-    real: Tensor | None = None
     seen: list[tuple[Tensor | None, Tensor]] = field(default_factory=list)
 
 
-def shared(rows: Rows, groups: Sequence[Bases]) -> Tensor:
+def shared(rows: Rows, groups: Parts[Bases]) -> Tensor:
     """z of all rows [row, head, d_head]."""
-    out = rows.empty()
-    for bases in groups:
-        z = _attended(rows, bases.queries, bases.keys, _seen(rows, bases))
-        scatter(out, bases.queries, bases.real, z)
-    return out
+    return groups.by_row(_attended(rows, b.queries, b.keys, _seen(rows, b)) for b in groups.parts)
 
 
 def _attended(rows: Rows, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
@@ -135,8 +135,10 @@ def _attended(rows: Rows, queries: Tensor, keys: Tensor, mask: Tensor | None) ->
     if rows.scale is None or rows.sinks is not None:
         sinks = None if rows.sinks is None else rows.sinks.view(1, rows.n_kv, -1, 1, 1)
         return mixed(rows, keys, softmax(_scores(rows, queries, keys, mask), rows.query.dtype, sinks))
-    query = rows.query[queries].transpose(1, 2)
-    key, value = rows.key[keys].transpose(1, 2), rows.value[keys].transpose(1, 2)
+    query, key, value = (
+        taken(t, wanted).transpose(1, 2)
+        for t, wanted in ((rows.query, queries), (rows.key, keys), (rows.value, keys))
+    )
     group = query.shape[1] // rows.n_kv
     if group > 1 and query.device.type != "cpu":  # where no kernel takes shared heads and a mask
         key, value, group = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1), 1
@@ -168,7 +170,7 @@ def _made_mask(rows: Rows, bases: Bases) -> Tensor:
     mask = rows.query.new_zeros((n, n_queries, bases.keys.shape[1]))
     left, own = mask[..., : bases.n_shared], mask[..., bases.n_shared :]
     if rows.mask is not None:
-        left.copy_(rows.mask[bases.query_at][..., : bases.n_shared])
+        left.copy_(taken(rows.mask[:, : bases.n_shared], bases.query_at))
         own.copy_(rows.mask[bases.query_at[:, :, None], bases.own_at[:, None, :]])
     positions = torch.arange(bases.n_shared, device=mask.device)
     left.masked_fill_(positions >= bases.fork[:, :, None], hidden)
@@ -178,12 +180,14 @@ def _made_mask(rows: Rows, bases: Bases) -> Tensor:
 
 def _own_mask(rows: Rows, owners: Owners) -> Tensor | None:
     """What the model adds to the scores of own rows [owner, 1, own, key]."""
-    return None if rows.mask is None else rows.mask[owners.positions][:, None, :, : owners.keys.shape[1]]
+    return (
+        None if rows.mask is None else taken(rows.mask[:, : owners.keys.shape[1]], owners.positions)[:, None]
+    )
 
 
 def _scores(rows: Rows, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
     """Turned products of queries and keys [owner, kv_head, group, own, key], masked [owner, 1, own, key]."""
     n, own = queries.shape
-    key = rows.key[keys].permute(0, 2, 3, 1)
+    key = taken(rows.key, keys).permute(0, 2, 3, 1)
     scores = rows.turn(rows.queries(queries) @ key).view(n, rows.n_kv, -1, own, keys.shape[1])
     return scores if mask is None else scores + mask[:, None]

@@ -21,7 +21,7 @@ from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.plan.pack import Pack, Share
 from glassbox_dsl.plan.packing import Packing
 from glassbox_dsl.plan.progress import Progress
-from glassbox_dsl.plan.room import SPARE_BYTES, kept_bytes
+from glassbox_dsl.plan.room import kept_bytes
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.tally import Tally, pack_bytes
 from glassbox_dsl.plan.work import Work
@@ -51,7 +51,7 @@ class DeltaMaker:
     budget_rows: int | None = None
     tally: Tally = field(default_factory=Tally)
     known: Known | None = None
-    heap: Heap = field(default_factory=lambda: Heap(SPARE_BYTES))
+    heap: Heap = field(default_factory=Heap)
     kept: int = 0
     receipts: dict[tuple[int, str], dict[Edit, Receipt]] = field(default_factory=dict)
     takers: dict[int, TapTaker] = field(default_factory=dict)
@@ -63,7 +63,6 @@ class DeltaMaker:
 
     def make_all(self) -> None:
         """Every run, stage by stage."""
-        self.heap.rest()
         for jobs in self.work.stages:
             self._stage(jobs)
 
@@ -125,7 +124,7 @@ class DeltaMaker:
             cost = ModelCost(context.sizes.facts, str(context.instrument.dtype).removeprefix("torch."))
             climb = Climb(context.instrument, calls_of(context.instrument, pack.longest), pack, visits)
             if context.instrument.device.type == "cpu":
-                climb.between_layers = partial(self.heap.keep_to, self.kept + pack_bytes(pack, cost))
+                climb.between_layers = partial(self.heap.keep_to, pack_bytes(pack, cost), self.kept)
             stream = climb.run()
             with torch.inference_mode():
                 TapRows(context.instrument, visits, self.takers).take(stream)

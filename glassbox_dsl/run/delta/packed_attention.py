@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from glassbox_dsl.run.attention import Inputs, Tap, softmax, visit_scores
 from glassbox_dsl.run.delta.kernels import (
     Bases,
     Owners,
+    Parts,
     Rows,
     gathered,
     mixed,
-    scatter,
     scores_of,
     shared,
+    taken,
 )
 
 
@@ -29,12 +31,12 @@ class PackedAttention:
     `bases`, where there are any, let long prompts share their keys; then the groups are made only to show something.
     """
 
-    make_groups: Callable[[], Sequence[Owners]]
+    make_groups: Callable[[], Parts[Owners]]
     positions: Tensor
-    bases: Sequence[Bases] = ()
+    bases: Parts[Bases] | None = None
 
     @cached_property
-    def groups(self) -> Sequence[Owners]:
+    def groups(self) -> Parts[Owners]:
         """Every owner once, each with its keys."""
         return self.make_groups()
 
@@ -47,42 +49,39 @@ class PackedAttention:
         shown = {"attn.scores", "attn.pattern"} & tap.wanted
         if shown:
             return self._shown(tap, rows).transpose(0, 1)[None]
-        z = shared(rows, self.bases) if self.bases else gathered(rows, self.groups)
+        z = gathered(rows, self.groups) if self.bases is None else shared(rows, self.bases)
         return z.transpose(0, 1)[None]
 
-    def _beyond(self, rows: Rows, n_keys: int) -> Tensor:
+    def _beyond(self, n_keys: int) -> Tensor:
         """Keys behind the end of a row's prompt, which no edit can bring to life: [1, 1, row, key]."""
-        beyond = torch.ones(len(rows.query), n_keys, dtype=torch.bool, device=rows.query.device)
-        for owners in self.groups:
-            assert owners.ends is not None
-            n, own = owners.rows.shape
-            place = torch.arange(owners.keys.shape[1], device=beyond.device)
-            gone = (place >= owners.ends[:, None])[:, None].expand(n, own, -1)
-            scatter(beyond[:, : gone.shape[-1]], owners.rows, owners.real, gone)
-        return beyond[None, None]
+        place = torch.arange(n_keys, device=self.positions.device)
+        ends = self.groups.by_row(o.ends[:, None].expand(o.rows.shape) for o in self.groups.parts)
+        return (place >= ends[:, None])[None, None]
 
     def _shown(self, tap: Tap, rows: Rows) -> Tensor:
         """z by way of scores and patterns [1, head, row, key] that are visited as a whole."""
-        n_keys = max(g.keys.shape[1] for g in self.groups)
-        scores = rows.query.new_full((*rows.query.shape[:2], n_keys), -torch.inf)
-        for owners in self.groups:
+        n_keys = max(o.keys.shape[1] for o in self.groups.parts)
+
+        def scores_by_row(owners: Owners) -> Tensor:
             found = scores_of(rows, owners).permute(0, 3, 1, 2, 4).flatten(2, 3)
-            scatter(scores[..., : found.shape[-1]], owners.rows, owners.real, found)
+            return pad(found, (0, n_keys - found.shape[-1]), value=-torch.inf)
+
+        scores = self.groups.by_row(map(scores_by_row, self.groups.parts))
         mask = None if rows.mask is None else rows.mask[self.positions][None, None, :, :n_keys]
         laid_out = scores.transpose(0, 1)[None]
         if "attn.scores" in tap.wanted:
             written = visit_scores(tap, laid_out, mask)
             if written is not laid_out:
-                laid_out = written.masked_fill(self._beyond(rows, n_keys), -torch.inf)
+                laid_out = written.masked_fill(self._beyond(n_keys), -torch.inf)
         sinks = None if rows.sinks is None else rows.sinks.view(1, -1, 1, 1)
         own_pattern = softmax(laid_out, rows.query.dtype, sinks)
         pattern = tap("attn.pattern", own_pattern)
         if pattern is not own_pattern:
-            pattern = pattern.masked_fill(self._beyond(rows, n_keys), 0.0)
+            pattern = pattern.masked_fill(self._beyond(n_keys), 0.0)
         pattern = pattern[0].transpose(0, 1)
-        z = rows.empty()
-        for owners in self.groups:
-            own = pattern[owners.rows][..., : owners.keys.shape[1]]
-            own = own.view(*own.shape[:2], rows.n_kv, -1, own.shape[-1]).permute(0, 2, 3, 1, 4)
-            scatter(z, owners.rows, owners.real, mixed(rows, owners.keys, own))
-        return z
+
+        def mixed_by_pattern(owners: Owners) -> Tensor:
+            own = taken(pattern, owners.rows)[..., : owners.keys.shape[1]]
+            return mixed(rows, owners.keys, own.unflatten(2, (rows.n_kv, -1)).permute(0, 2, 3, 1, 4))
+
+        return self.groups.by_row(map(mixed_by_pattern, self.groups.parts))

@@ -40,4 +40,4 @@ class QueriedAttention:
 
     def __call__(self, tap: Tap, inputs: Inputs) -> Tensor:
         """z [1, head, row, d_head]; what the second call has projected is not used."""
-        return self.attention(tap, self.inputs)[:, :, self.queried]
+        return self.attention(tap, self.inputs).index_select(2, self.queried)

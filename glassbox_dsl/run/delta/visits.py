@@ -19,6 +19,7 @@ from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.pack import CellEdit, EditPart, Floor, Pack, RowCopy, Share, Write
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.run.context import Context, RunResults, Stored
+from glassbox_dsl.run.delta.kernels import taken
 from glassbox_dsl.run.edits import EditBatch, Receipt
 from glassbox_dsl.run.scrub import prepare
 from glassbox_dsl.vocabulary.keys import SiteKey
@@ -56,7 +57,6 @@ class Visits:
     local: Tensor | None = None
     moves: list[Moved] = field(default_factory=list)
     fired: dict[EditPart, NDArray[np.bool_]] = field(default_factory=dict)
-    tensors: dict[int, tuple[Integers, Tensor]] = field(default_factory=dict)
     tables: dict[tuple[int, int, int], tuple[Tensor, bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,12 +77,8 @@ class Visits:
         return reads, writes
 
     def tensor(self, array: Integers) -> Tensor:
-        """An index array of the plan on the device; each is moved once."""
-        key = id(array)
-        if key not in self.tensors:
-            # The array is kept too: its id must not come to stand for another one.
-            self.tensors[key] = array, torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-        return self.tensors[key][1]
+        """An index array of the plan on the device."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     @contextmanager
     def at(self, rows: Tensor, n_rows: int) -> Iterator[None]:
@@ -135,7 +131,7 @@ class Visits:
         if self.local is not None:
             there = (dst >= 0) & (src >= 0)
             dst, src, number = dst[there], src[there], number[there.cpu().numpy()]
-        old, new = rows[dst], rows[src]
+        old, new = rows.index_select(0, dst), rows.index_select(0, src)
         if write.mask is not None:
             mask = torch.from_numpy(write.mask).to(self.device)
             mask = mask.reshape(*mask.shape, *[1] * (old.ndim - mask.ndim))
@@ -177,13 +173,13 @@ class Visits:
         cells, items = part.cells[write.number], part.items[write.number]
         receipt = self.receipts[part.key].about(cells, items)
         batch = EditBatch(context, part.variant, env, {part.edit: receipt})
-        at = self._at(self.tensor(write.rows))
-        own = torch.from_numpy(write.own).to(self.device) & (at >= 0)
-        value = rows[at.clamp(min=0)].movedim(1, 1 + axis)
+        place = self._at(self.tensor(write.rows))
+        own = torch.from_numpy(write.own).to(self.device) & (place >= 0)
+        value = taken(rows, place.clamp(min=0)).movedim(1, 1 + axis)
         after = batch.apply(part.edit, key, value, write.positions)
         if after is value:
             return
-        rows[at[own]] = after.movedim(1 + axis, 1)[own]
+        rows[place[own]] = after.movedim(1 + axis, 1)[own]
         fired = self.fired.setdefault(part, np.zeros(len(part.cells), dtype=np.bool_))
         fired[write.number] |= batch.hit[part.edit].numpy()
 
@@ -232,7 +228,7 @@ class Visits:
         found, whole = self._found(kept, stored, places)
         if self.local is not None:
             found, whole = self._at(found), False
-        values = rows[found if whole else found.clamp(min=0)]
+        values = taken(rows, found if whole else found.clamp(min=0))
         if not whole:
             missing = (found < 0).reshape(*found.shape, *[1] * (values.ndim - 2))
             values = torch.where(missing, 0, values)

@@ -94,6 +94,6 @@ def test_each_row_meets_the_keys_of_its_own_prompt(pack, groups, window, softcap
         0.3 if softcap is None else None,
     )
     want = by_hand(rows, pack, floor, softcap)
-    assert len(bases) > 6 and not want.isnan().any()
+    assert len(bases.parts) > 6 and not want.isnan().any()
     for kernel, parts in ((gathered, owners), (shared, bases)):
         assert (kernel(rows, parts).double() - want).abs().max() < 1e-5, kernel
