@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,42 +11,38 @@ from torch.nn import functional
 
 from benchmarks.task import Task
 
-Clock = Callable[[], float]
 
-
-@torch.inference_mode()
-def linear_bound(
-    model: Any, rows_per_layer: list[int], logit_rows: int, vocab_rows: int, clock: Clock = time.perf_counter
-) -> float:
-    """Seconds of every `nn.Linear` of each layer on random [rows, in], and of `vocab_rows` of the unembedding.
+class LinearLayers:
+    """Every `nn.Linear` of each layer on random [rows, in], and `vocab_rows` of the unembedding, in the model's order.
 
     Attention, norms, activations and everything between the products are left out, so this is a lower bound. In
     the last layer only keys and values are needed of all rows, everything else of those whose logits are read.
     `rows_per_layer` may come from anywhere; `patched_rows` has a formula for residual patching.
     """
-    total = 0.0
-    layers = list(model.model.layers)
-    for layer, rows in zip(layers, rows_per_layer, strict=True):
-        for name, linear in layer.named_modules():
-            if isinstance(linear, nn.Linear) and rows:
-                of_keys = layer is not layers[-1] or name.endswith(("k_proj", "v_proj"))
-                needed = rows if of_keys else min(rows, logit_rows)
-                total += _seconds(linear, torch.randn(needed, linear.in_features), clock)
-    if logit_rows and vocab_rows:
-        weight = model.lm_head.weight[:vocab_rows]
-        entered = torch.randn(logit_rows, weight.shape[1])
-        total += _seconds(lambda x: functional.linear(x, weight), entered, clock)
-    return total
 
+    name = "bound: linear layers alone"
 
-def _seconds(product: Callable[[Tensor], Tensor], entered: Tensor, clock: Clock) -> float:
-    """The fastest of three calls."""
-    spent = []
-    for _ in range(3):
-        started = clock()
-        product(entered)
-        spent.append(clock() - started)
-    return min(spent)
+    def __init__(self, model: Any, rows_per_layer: list[int], logit_rows: int, vocab_rows: int) -> None:
+        self.products: list[tuple[Callable[[Tensor], Tensor], Tensor]] = []
+        entered: dict[tuple[int, int], Tensor] = {}
+        layers = list(model.model.layers)
+        for layer, rows in zip(layers, rows_per_layer, strict=True):
+            for name, linear in layer.named_modules():
+                if isinstance(linear, nn.Linear) and rows:
+                    of_keys = layer is not layers[-1] or name.endswith(("k_proj", "v_proj"))
+                    shape = rows if of_keys else min(rows, logit_rows), linear.in_features
+                    self.products.append((linear, entered.setdefault(shape, torch.randn(shape))))
+        if logit_rows and vocab_rows:
+            weight = model.lm_head.weight[:vocab_rows]
+            self.products.append(
+                (lambda x: functional.linear(x, weight), torch.randn(logit_rows, weight.shape[1]))
+            )
+
+    @torch.inference_mode()
+    def run(self) -> None:
+        """Each product once: as in the model, weights have left the cache when they are used again."""
+        for product, entered in self.products:
+            product(entered)
 
 
 def patched_rows(task: Task) -> list[int]:

@@ -31,7 +31,6 @@ class Block:
     tokens: int
     timed: list[Timed] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
-    bound: list[float] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
 
     def table(self) -> str:
@@ -52,11 +51,6 @@ class Block:
             figures += [t.median / ours.median, t.lowest / ours.lowest, t.least_cpu / ours.least_cpu]
             row = [t.name, *map(_figure, figures), f"{len(t.layers)} of {t.n_layers}", f"{t.difference:.0e}"]
             lines.append(f"| {' | '.join(row)} |")
-        if self.bound:
-            wall, cpu = self.bound
-            figures = [wall, cpu, wall / ours.lowest, cpu / ours.least_cpu]
-            row = "| bound: linear layers alone | | {} | {} | | {} | {} | | |"
-            lines.append(row.format(*map(_figure, figures)))
         per_item = f"{_figure(ours.median / self.items)} s"
         told = {"Glassbox per item (median)": per_item, **self.notes}
         lines += ["", *(f"- {key}: {text}" for key, text in told.items())]

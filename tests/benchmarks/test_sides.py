@@ -8,7 +8,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from benchmarks.bound import linear_bound, patched_rows
+from benchmarks.bound import LinearLayers, patched_rows
 from benchmarks.glassbox_side import FOLDER, WORKLOADS, Glassbox
 from benchmarks.measure import Apart, Timed, compare, in_turns, sampled
 from benchmarks.sides import PEERS, sides_of
@@ -149,6 +149,11 @@ def test_the_bound_counts_rows_behind_the_first_difference(folder, glassbox):
     assert rows[0] == 2 * length - first + sum(length - p for p in range(length) if differs[p])
     assert [b - a for a, b in zip(rows, rows[1:], strict=False)] == [own] * (LAYERS - 1)
     model = glassbox("resid").instrument.model
+    bound = LinearLayers(model, rows, logit_rows=5, vocab_rows=2)
+    bound.run()
+    *layers, unembedding = [len(entered) for _, entered in bound.products]
+    per_layer = len(layers) // LAYERS
     assert (
-        linear_bound(model, rows, logit_rows=5, vocab_rows=2) > linear_bound(model, [0] * LAYERS, 0, 0) == 0
+        unembedding == 5 and layers == [n for n in rows[:-1] for _ in range(per_layer)] + layers[-per_layer:]
     )
+    assert sorted(layers[-per_layer:]) == sorted([rows[-1]] * 2 + [min(rows[-1], 5)] * (per_layer - 2))

@@ -37,10 +37,9 @@ class Kept:
 
 @dataclass
 class Moved:
-    """How far an edit moved its cells in one layer, [cell]; the numbers are fetched when the climb is over."""
+    """How far a copy moved its rows [pair] and how long they were; the numbers are fetched when the climb is over."""
 
-    part: EditPart
-    number: NDArray[np.int64]
+    number: Integers
     distance: Tensor
     size: Tensor
 
@@ -55,7 +54,7 @@ class Visits:
     device: torch.device
     floor: Floor = field(init=False)
     local: Tensor | None = None
-    moves: list[Moved] = field(default_factory=list)
+    moves: dict[EditPart, list[Moved]] = field(default_factory=dict)
     fired: dict[EditPart, NDArray[np.bool_]] = field(default_factory=dict)
     tables: dict[tuple[int, int, int], tuple[Tensor, bool]] = field(default_factory=dict)
 
@@ -137,21 +136,11 @@ class Visits:
             mask = mask.reshape(*mask.shape, *[1] * (old.ndim - mask.ndim))
             new = torch.where(mask, new, old)
             old = torch.where(mask, old, 0)
-            self._note(write.part, number, torch.where(mask, new - old, 0), old)
+            change = torch.where(mask, new - old, 0)
         else:
-            self._note(write.part, number, new - old, old)
+            change = new - old
+        self.moves.setdefault(write.part, []).append(Moved(number, _norm(change), _norm(old)))
         rows[dst] = new
-
-    def _note(self, part: EditPart, number: NDArray[np.int64], change: Tensor, before: Tensor) -> None:
-        """Remember how far pairs of a write moved, summed for each cell."""
-        cells, place = np.unique(number, return_inverse=True)
-        where = torch.from_numpy(place.reshape(-1)).to(self.device)
-        squares = [
-            t.float().flatten(1).square().sum(1) if t.ndim > 1 else t.float().square()
-            for t in (change, before)
-        ]
-        sums = [torch.zeros(len(cells), device=self.device).index_add_(0, where, s) for s in squares]
-        self.moves.append(Moved(part, cells, sums[0].sqrt(), sums[1].sqrt()))
 
     def prepare(self) -> None:
         """Make, before the climb, what takes passes of its own."""
@@ -193,13 +182,12 @@ class Visits:
             receipt.log = None
 
     def _settle(self) -> None:
-        for moved in self.moves:
-            distance, size = moved.distance.cpu(), moved.size.cpu()
-            rows = moved.part.cells[moved.number], moved.part.items[moved.number]
-            receipt = self.receipts[moved.part.key].about(*rows)
-            receipt.add(torch.ones(len(distance), dtype=torch.bool), distance, size)
-            fired = self.fired.setdefault(moved.part, np.zeros(len(moved.part.cells), dtype=np.bool_))
-            fired[moved.number] = True
+        for part, moves in self.moves.items():
+            number, distance, size = _by_cell(moves)
+            receipt = self.receipts[part.key].about(part.cells[number], part.items[number])
+            receipt.add(torch.ones(len(number), dtype=torch.bool), distance, size)
+            fired = self.fired.setdefault(part, np.zeros(len(part.cells), dtype=np.bool_))
+            fired[number] = True
         for part, fired in self.fired.items():
             self.receipts[part.key].fired_rows += int(fired.sum())
         for key, n in self.pack.proven.items():
@@ -288,6 +276,27 @@ class Visits:
                 if entry.shape == "pattern":
                     value = entry.compute(pattern, ids, reach, dict(tap.options)["kind"])
                     kept.results.taps[tap].data[*places, layer] = value.cpu()
+
+
+def _norm(rows: Tensor) -> Tensor:
+    """The length of each row [row], in float32."""
+    flat = rows.flatten(1) if rows.ndim > 1 else rows[:, None]
+    found: Tensor = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float32)
+    return found
+
+
+def _by_cell(moves: Sequence[Moved]) -> tuple[Integers, Tensor, Tensor]:
+    """The rows of an edit [cell], one for each copy that wrote there, with the norms of the change and of what was."""
+    write = np.repeat(np.arange(len(moves)), [len(moved.number) for moved in moves])
+    number = np.concatenate([moved.number for moved in moves])
+    kinds, place = np.unique(np.stack([write, number]), axis=1, return_inverse=True)
+
+    def summed(norms: Sequence[Tensor]) -> Tensor:
+        squares = torch.cat(list(norms)).cpu().double().square()
+        sums = squares.new_zeros(kinds.shape[1])
+        return sums.index_add_(0, torch.from_numpy(place.reshape(-1)), squares).sqrt().float()
+
+    return kinds[1], summed([m.distance for m in moves]), summed([m.size for m in moves])
 
 
 def positions_of(kept: Kept, index: object) -> Integers:
