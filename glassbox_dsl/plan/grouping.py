@@ -18,6 +18,8 @@ BLOCK, CHUNK = 128, 128
 
 More of either means more keys that most queries do not see: those to their right, those of other cells.
 """
+KEYS_AT_ONCE = 2**14
+"""About how many keys are copied out at once. A cell with a single row has as many as its whole prompt."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,12 @@ class Grouping:
         kinds, which = _kinds(_power(self.counts, 4), _power(self.end, 4))
         found = []
         for one in range(len(kinds)):
-            mine = np.flatnonzero(which == one)
-            n_keys = int(self.end[mine].max())
-            keys = self.table[self.owners[mine]][:, :n_keys].clip(min=0)
-            found.append(OwnerGroup(self._queries(mine), keys, self.end[mine]))
+            alike = np.flatnonzero(which == one)
+            n_keys = int(self.end[alike].max())
+            n_at_once = max(1, KEYS_AT_ONCE // n_keys)
+            for mine in (alike[i : i + n_at_once] for i in range(0, len(alike), n_at_once)):
+                keys = self.table[self.owners[mine]][:, :n_keys].clip(min=0)
+                found.append(OwnerGroup(self._queries(mine), keys, self.end[mine]))
         return tuple(found)
 
     def _rows(self, mine: Integers) -> Integers:

@@ -41,6 +41,7 @@ def groups(pack, monkeypatch):
     monkeypatch.setattr(grouping, "SHARED_FROM", 1)
     monkeypatch.setattr(grouping, "BLOCK", 16)
     monkeypatch.setattr(grouping, "CHUNK", 12)
+    monkeypatch.setattr(grouping, "KEYS_AT_ONCE", 50)
     floor = pack.floors[TOP - 1]
     climb = Climb.__new__(Climb)
     climb._shared = {}
@@ -94,6 +95,7 @@ def test_each_row_meets_the_keys_of_its_own_prompt(pack, groups, window, softcap
         0.3 if softcap is None else None,
     )
     want = by_hand(rows, pack, floor, softcap)
+    assert len(owners.parts) > 4 and all(o.keys.numel() <= 50 for o in owners.parts)
     assert len(bases.parts) > 6 and not want.isnan().any()
     for kernel, parts in ((gathered, owners), (shared, bases)):
         assert (kernel(rows, parts).double() - want).abs().max() < 1e-5, kernel
