@@ -79,7 +79,7 @@ def block(
     if alone(chosen, glassbox):
         found.notes["compared with"] = "nothing: too much work for plain hooks"
     else:
-        plain, reference = prepared(hooks[0], task, every, chosen.limit)
+        plain, reference = prepared(hooks[0], task, every, chosen.limit, chosen.repeats)
         compare(ours, values, reference, plain.layers)
         for side in [hooks[0], *hooks[1:], *peers]:
             if reason := side.refuses(task):
@@ -87,7 +87,9 @@ def block(
                 continue
             say(f"  {side.name}")
             timed, theirs = (
-                (plain, reference) if side is hooks[0] else prepared(side, task, plain.layers, chosen.limit)
+                (plain, reference)
+                if side is hooks[0]
+                else prepared(side, task, plain.layers, chosen.limit, chosen.repeats)
             )
             compare(timed, theirs, reference, timed.layers)
             work.append((timed, lambda side=side, timed=timed: side.run(task, timed.layers)))
@@ -111,7 +113,7 @@ def alone(chosen: argparse.Namespace, glassbox: Glassbox) -> bool:
 def main() -> None:
     """Run everything that was asked for."""
     chosen = arguments()
-    before, blocks = environment(), []
+    before, blocks, path = environment(), [], None
     for model in chosen.model or MODELS:
         instrument, hooks, peers = None, [], []
         for name in chosen.workloads or WORKLOADS:
@@ -132,7 +134,7 @@ def main() -> None:
                     )
             blocks.append(found)
             print(found.table(), flush=True)
-    path = write(chosen.out, before, blocks)
+            path = write(chosen.out, before, blocks, path)  # so that what is interrupted keeps what it has
     say(f"written: {path} and {path.with_suffix('.json').name}")
 
 

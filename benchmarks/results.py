@@ -108,10 +108,10 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def write(folder: Path, before: dict[str, str], blocks: list[Block]) -> Path:
-    """One Markdown and one JSON file named by the date."""
+def write(folder: Path, before: dict[str, str], blocks: list[Block], path: Path | None = None) -> Path:
+    """One Markdown and one JSON file named by the date, or over the ones at `path` that had fewer blocks."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{datetime.now(UTC):%Y-%m-%d-%H%M}.md"
+    path = path or folder / f"{datetime.now(UTC):%Y-%m-%d-%H%M}.md"
     after = ", ".join(f"{n:.1f}" for n in os.getloadavg())
     told = {**before, "load at the end": after}
     head = ["# Benchmark results", "", *(f"- {key}: {text}" for key, text in told.items()), ""]
