@@ -98,10 +98,9 @@ def block(
         read = (task.n_layers * len(task.cells) + 2) * len(task.base)
         bound = LinearLayers(glassbox.instrument.model, rows, read, 2)
         work.insert(1, (Timed(bound.name, task.n_layers, every), bound.run))
+        found.notes["rows that the layers must compute"] = f"{sum(rows):,}"
     in_turns(work, chosen.repeats, chosen.limit)
     found.timed = [timed for timed, _ in work]
-    if task.site == "resid_pre":
-        found.notes["rows that the layers must compute"] = f"{sum(rows):,}"
     return found
 
 

@@ -151,6 +151,7 @@ def test_the_bound_counts_rows_behind_the_first_difference(folder, glassbox):
     model = glassbox("resid").instrument.model
     bound = LinearLayers(model, rows, logit_rows=5, vocab_rows=2)
     bound.run()
+    assert not LinearLayers(model, [0] * LAYERS, 0, 0).products
     *layers, unembedding = [len(entered) for _, entered in bound.products]
     per_layer = len(layers) // LAYERS
     assert (

@@ -1,53 +1,54 @@
-"""Freed memory of a process: kept while it may be spare, handed back beyond."""
-
-import sys
+"""When memory runs out a pack is halved; when one cell does not fit, that is said."""
 
 import pytest
 import torch
 
-from glassbox_dsl.run.memory import Heap, held_bytes
+from glassbox_dsl.diagnostics import Findings
+from glassbox_dsl.run.delta import climb
+from tests.semantics.conftest import checkpoints, fam, gbx, llama  # noqa: F401
 
-MB = 2**20
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only glibc hands back on demand")
-
-
-@pytest.fixture
-def freed(monkeypatch):
-    """What is held at rest, with 200 MB more that were used and freed."""
-    monkeypatch.setattr(Heap, "resting", 0)
-    Heap.rest()
-    tensors = [torch.ones(50 * MB, dtype=torch.uint8) for _ in range(4)]
-    assert held_bytes() > Heap.resting + 190 * MB
-    del tensors
-    return Heap.resting
-
-
-def test_freed_memory_is_kept_while_it_may_be_spare(freed):
-    assert held_bytes() > freed + 190 * MB
-    Heap(spare=150 * MB).keep_to(pack=40 * MB, kept=30 * MB)
-    assert held_bytes() > freed + 190 * MB
+TEXT = """
+data d {
+  rows [{a: "Anna", b: "Bob"}, {a: "Bob", b: "Dan"}, {a: "Dan", b: "Eve"}]
+  prompt clean = "When {a} went to the {b}"
+  prompt corrupt = "When {b} went to the {a}"
+  answer yes = " {a}"
+}
+experiment e {
+  run patched[layer, pos] = forward(corrupt) { resid_pre[layer, pos] := clean }
+  measure m = logit(patched, yes)
+}
+"""
 
 
-def test_beyond_that_it_is_handed_back(freed):
-    Heap(spare=100 * MB).keep_to(pack=40 * MB, kept=30 * MB)
-    assert held_bytes() < freed + 20 * MB
-    assert Heap.resting == freed
+def limited(monkeypatch, most: int, kind) -> list[int]:
+    """Let climbs of more than some rows fail as a device without memory does."""
+    run, sizes = climb.Climb.run, []
+
+    def tried(self):
+        if self.pack.n_rows > most:
+            raise kind("out of memory")
+        sizes.append(self.pack.n_rows)
+        return run(self)
+
+    monkeypatch.setattr(climb.Climb, "run", tried)
+    return sizes
 
 
-def test_small_packs_are_not_looked_at(freed):
-    Heap(spare=160 * MB).keep_to(pack=8 * MB, kept=0)
-    assert held_bytes() > freed + 190 * MB
+@pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError])
+def test_a_pack_is_halved_until_it_fits(gbx, llama, monkeypatch, kind):  # noqa: F811
+    whole = gbx(TEXT, llama).values["m"]
+    sizes = limited(monkeypatch, 30, kind)
+    parts = gbx(TEXT, llama).values["m"]
+    assert len(sizes) > 3 and max(sizes) <= 30
+    assert parts.keys() == whole.keys()
+    assert all(abs(parts[key] - value) < 1e-4 for key, value in whole.items())
 
 
-def test_without_a_budget_a_pack_may_leave_as_much_as_it_uses(freed):
-    Heap().keep_to(pack=110 * MB, kept=0)
-    assert held_bytes() > freed + 190 * MB
-    Heap().keep_to(pack=80 * MB, kept=0)
-    assert held_bytes() < freed + 20 * MB
-
-
-def test_what_others_have_come_to_hold_is_not_asked_for_again(freed):
-    others = torch.ones(150 * MB, dtype=torch.uint8)
-    Heap(spare=10 * MB).keep_to(pack=20 * MB, kept=0)
-    assert Heap.resting > freed + 120 * MB
-    del others
+def test_a_cell_that_does_not_fit_is_named(gbx, llama, monkeypatch):  # noqa: F811
+    limited(monkeypatch, 3, MemoryError)
+    with pytest.raises(Findings) as found:
+        gbx(TEXT, llama)
+    [diagnostic] = found.value.diagnostics
+    assert diagnostic.code == "GB538" and diagnostic.headline.startswith("one cell of `")
+    assert diagnostic.span is not None
