@@ -77,7 +77,12 @@ def test_what_is_left_of_a_long_list_is_short_and_in_place():
 )
 def test_a_mebibyte_with_one_mistake_takes_seconds(text):
     assert len(text) < 2**20
-    before = time.process_time()
-    [finding] = findings(f"gbx 1\n{text}\n")
-    assert time.process_time() - before < 8  # 2 on an idle machine; some 20 with the list parsed four times
+    text = f"gbx 1\n{text}\n"
+    began = time.process_time()
+    scan(Source("x.gbx", text))
+    scanned = time.process_time()
+    [finding] = findings(text)
+    # Beside the scan, since machines differ: 1.5 to 2.6 times, two seconds in all; 10 and more with the list
+    # parsed four times.
+    assert time.process_time() - scanned < 6 * (scanned - began)
     assert len(finding) < 2000 and "put a comma" in finding
