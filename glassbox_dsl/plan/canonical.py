@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,16 +119,32 @@ class Writer:
         """A tap or an edit."""
         return self._once(node, lambda reads: self.write(node, reads))
 
+    def value(self, value: p.Value) -> Content:
+        """A let, measure, record or claim with all its cells."""
+        return self._once(("value", self.experiment.name, value.kind, value.name), partial(self._whole, value))
+
+    def body(self, value: p.Value) -> Content:
+        """A value, whatever its cells are."""
+
+        def written(reads: Reads) -> bytes:
+            axes = [(v.name, v.axis) for d in value.dimensions for v in d.variables]
+            return self.write((value.ratio, value.table, axes, self._readings(value, reads)), reads)
+
+        return self._once(("body", value.kind, value.name), written)
+
     def _value(self, reference: p.Reference | SetReference) -> Content:
         home = self.experiments[reference.experiment]
         writer = self if home is self.experiment else Writer(home, self.experiments)
         value = home.value(reference.kind, reference.name)
         key = ("value", reference.experiment, reference.kind, reference.name)
-        return self._once(key, lambda reads: writer._whole(value, reads))
+        return self._once(key, partial(writer._whole, value))
 
     def _whole(self, value: p.Value, reads: Reads) -> bytes:
-        variants = [(v.when, self.write(v.value, reads)) for v in value.variants]
-        return self.write((value.kind, value.dimensions, value.ratio, value.table, variants), reads)
+        readings = self._readings(value, reads)
+        return self.write((value.kind, value.dimensions, value.ratio, value.table, readings), reads)
+
+    def _readings(self, value: p.Value, reads: Reads) -> list[tuple[Any, bytes]]:
+        return [(v.when, self.write(v.value, reads)) for v in value.variants]
 
     def _run(self, run: p.Run, reads: Reads) -> bytes:
         variants = []

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassbox_dsl.language.file import condition_name
-from glassbox_dsl.language.program import Edit, Experiment, Program
+from glassbox_dsl.language.program import Dimension, Edit, Experiment, Program, Value
 from glassbox_dsl.plan.canonical import SIZE, Content, Reads, Writer, digest, joined, written
 from glassbox_dsl.plan.data_arrays import DataArrays
 from glassbox_dsl.plan.jobs import Job
@@ -117,36 +117,43 @@ class Contents:
         writer = self.writer(setting.experiment)
         variants = setting.cell_variants(run).reshape(-1)
         found = JobKeys(np.zeros((job.n_cells, setting.data.n_items, 2), dtype=np.uint64), variants)
-        own = self._cells(job)
+        own = self.cells(setting, run.dimensions).reshape(-1, 2)
         for number, variant in enumerate(run.variants):
             content = writer.variant(run, number)
             mine = variants == number
-            found.cells[mine] = own[mine][:, None] ^ self._items(setting, content.reads)[None]
+            found.cells[mine] = own[mine][:, None] ^ self.items(setting, content.reads)[None]
             read: dict[Tap | Edit, None] = dict.fromkeys([*job.wanted.taps, *variant.edits])
             for what in read:
                 about = writer.node(what)
                 found.names[number, what] = self._name(model, content, about)
-                found.items[number, what] = self._items(setting, about.reads, b"reading")
+                found.items[number, what] = self.items(setting, about.reads, b"reading")
         return found
 
     def _name(self, model: bytes, content: Content, about: Content) -> str:
         world = self.world if content.reads.world or about.reads.world else b""
         return digest(model, self.executor.encode(), content.key, about.key, world).hex()
 
-    @staticmethod
-    def _cells(job: Job) -> Keys:
-        """The keys [cell, 2] of what the variables of a run stand for."""
-        shape = job.setting.shape(job.run)
-        found = np.zeros((*shape, 2), dtype=np.uint64)
-        for place, dimension in enumerate(job.run.dimensions):
-            names = [v.name for v in dimension.variables]
-            rows = [digest(b"cell", written(names), *map(_cell, row)) for row in job.setting.rows(dimension)]
-            sizes = [-1 if axis == place else 1 for axis in range(len(shape))]
-            found = found ^ numbers(rows).reshape(*sizes, 2)
-        flat: Keys = found.reshape(-1, 2)
-        return flat
+    def of_piece(self, setting: Setting, value: Value, number: int, flat: Sequence[str]) -> str | None:
+        """The name of a piece of a value of which some dimensions are not cut up; None when its model has no key."""
+        model = self.models.get(setting.model)
+        if model is None:
+            return None
+        about = written(("value", number, list(flat)))
+        body = self.writer(setting.experiment).body(value)
+        return digest(model, self.executor.encode(), about, body.key).hex()
 
-    def _items(self, setting: Setting, reads: Reads, kind: bytes = b"item") -> Keys:
+    @staticmethod
+    def cells(setting: Setting, dimensions: Sequence[Dimension]) -> Keys:
+        """The keys [dimensions..., 2] of what the variables of some dimensions stand for."""
+        found = np.zeros((*(len(setting.rows(d)) for d in dimensions), 2), dtype=np.uint64)
+        for place, dimension in enumerate(dimensions):
+            names = [v.name for v in dimension.variables]
+            rows = [digest(b"cell", written(names), *map(_cell, row)) for row in setting.rows(dimension)]
+            sizes = [-1 if axis == place else 1 for axis in range(len(dimensions))]
+            found = found ^ numbers(rows).reshape(*sizes, 2)
+        return found
+
+    def items(self, setting: Setting, reads: Reads, kind: bytes = b"item") -> Keys:
         """The keys [item, 2] of what is read of each item."""
         data = setting.data
         key = (kind, id(data), frozenset(reads.prompts), frozenset(reads.answers), reads.every)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from glassbox_dsl.language.circuit_nodes import Exchanged, Found
@@ -46,10 +46,15 @@ class Wanted:
 
 @dataclass
 class Demand:
-    """The runs of one experiment in an order in which each comes after those it reads."""
+    """The runs of one experiment in an order in which each comes after those it reads.
+
+    They are read by `values` of it, and by `more` expressions that other data sets ask for.
+    """
 
     experiment: Experiment
     setting: Setting | None = None
+    values: Sequence[Value] = ()
+    more: Sequence[Expr] = ()
     steps: dict[str, Wanted] = field(default_factory=dict)
 
     def computed_with(self, wanted: Wanted) -> list[str]:
@@ -104,14 +109,14 @@ def demand(
     experiment: Experiment,
     wanted: list[Value],
     setting: Setting | None = None,
-    more: Iterable[Expr] = (),
+    more: Sequence[Expr] = (),
 ) -> Demand:
     """Everything that the wanted values of an experiment read, directly or through edits, sets and lets.
 
     With a setting, rows that edits copy there and logits that are compared there are not asked for. `more`:
     expressions that are evaluated here on behalf of another data set.
     """
-    found = Demand(experiment, setting)
+    found = Demand(experiment, setting, wanted, more)
     for value in wanted:
         _walk_value(value, found, set())
     for expr in more:

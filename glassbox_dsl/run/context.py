@@ -26,6 +26,7 @@ from glassbox_dsl.vocabulary.keys import SiteKey
 if TYPE_CHECKING:
     from glassbox_dsl.run.fits import Fitted
     from glassbox_dsl.run.gradients import Gradient
+    from glassbox_dsl.run.keeping_values import KeptValue
 
 
 @dataclass
@@ -45,11 +46,15 @@ class Stored:
 
 @dataclass
 class RunResults:
-    """What was kept of a run: sites and taps; `made` [cell, item] says which passes exist at all."""
+    """What was kept of a run: sites and taps; `made` [cell, item] says which passes exist at all.
+
+    `whole` [cell, item]: those of which the sites were made this time (None: all); taps may be known of the others.
+    """
 
     made: Mask
     sites: dict[str, Stored] = field(default_factory=dict)
     taps: dict[Tap, Named] = field(default_factory=dict)
+    whole: Mask | None = None
 
 
 @dataclass(kw_only=True)
@@ -58,7 +63,8 @@ class Context(Setting):
 
     `usable`: whether enough items of a data set are kept for a model. `direct`: metrics of two runs are made from the
     logits of both. `make` makes a run by name, where runs are made when they are first read. `sent` is what
-    the run that kept circuits heard last put out.
+    the run that kept circuits heard last put out. `kept` finds values (by kind and name) that a results file keeps;
+    `partly`: cells may be evaluated of which the runs are not there, for nobody looks at them.
     """
 
     instrument: Instrument
@@ -75,6 +81,8 @@ class Context(Setting):
     scores: dict[object, NDArray[np.float64]] = field(default_factory=dict)
     progress: Progress = field(default_factory=Silent)
     sent: tuple[object, dict[SiteKey, Tensor]] | None = None
+    kept: dict[tuple[str, str], KeptValue] = field(default_factory=dict)
+    partly: bool = False
 
     def home(self, experiment: str) -> Context:
         """The context of an experiment on the same model and data."""

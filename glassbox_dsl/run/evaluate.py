@@ -143,10 +143,7 @@ class Evaluator:
 
     def family(self, value: Value) -> Named:
         """A let, measure or claim over all its cells and items."""
-        return self.cached(
-            ("family", value.kind, value.name),
-            lambda: self.variants(value, lambda e, env: self.value(e, env)),
-        )
+        return self.kept(("family", value.kind, value.name), value, 0, self.value)
 
     def parts(self, value: Value) -> tuple[Named, Named]:
         """Numerator and denominator of a ratio."""
@@ -154,11 +151,26 @@ class Evaluator:
         def part(place: int) -> Callable[[Expr, Env], Named]:
             return lambda e, env: self.value(e.operands[place], env)  # type: ignore[attr-defined]
 
-        first, second = (
-            self.cached(("part", i, value.name), lambda i=i: self.variants(value, part(i)))  # type: ignore[misc]
-            for i in (0, 1)
-        )
+        first, second = (self.kept(("part", i, value.name), value, i, part(i)) for i in (0, 1))
         return first, second
+
+    def kept(self, key: object, value: Value, piece: int, evaluate: Callable[[Expr, Env], Named]) -> Named:
+        """A piece of a declaration over all its cells, of which those that a results file knows are not made."""
+        keeper = self.context.kept.get((value.kind, value.name))
+        if keeper is None:
+            return self.cached((key, self.context.partly), lambda: self.variants(value, evaluate))
+        return self.cached(
+            key, lambda: keeper.value(piece, lambda env: self.variants(value, evaluate, env))
+        )
+
+    def top(self, value: Value) -> Named:
+        """A measure that is `top`: its numbers for each rank, one after the other, as feature axis."""
+
+        def rows(expr: Expr, env: Env) -> Named:
+            assert isinstance(expr, MetricCall)
+            return self.metrics.top(expr, env)
+
+        return self.kept(("top", value.name), value, 0, rows)
 
     def measure(self, value: Value) -> Named:
         """A measure; a ratio has no value (NaN) for the items whose denominator is near 0."""
@@ -172,34 +184,40 @@ class Evaluator:
             self.context.cache[key] = make()
         return self.context.cache[key]
 
-    def variants(self, value: Value, evaluate: Callable[[Expr, Env], Named]) -> Named:
-        """All readings of a declaration put together: each fills the cells whose names it stands for."""
+    def variants(
+        self, value: Value, evaluate: Callable[[Expr, Env], Named], env: Env | None = None
+    ) -> Named:
+        """All readings of a declaration put together: each fills the cells whose names it stands for.
+
+        `env` has the cells that are wanted; None: all of them.
+        """
+        found = self._variants(value, evaluate, env or self.context.env(value.dimensions))
         if value.kind in ("measure", "expect"):
             # What a fit has learnt from an item says nothing about others like it.
-            return self.fits.held_out(self._variants(value, evaluate), value)
-        return self._variants(value, evaluate)
+            return self.fits.held_out(found, value)
+        return found
 
-    def _variants(self, value: Value, evaluate: Callable[[Expr, Env], Named]) -> Named:
-        env = self.context.env(value.dimensions)
-
+    def _variants(self, value: Value, evaluate: Callable[[Expr, Env], Named], env: Env) -> Named:
         def evaluate_in(expr: Expr) -> Named:
             return evaluate(expr, replace(env, around=expr))
 
         if len(value.variants) == 1:
             return self.complete(evaluate_in(value.variants[0].value), value)
         chosen = indices.Named(self.context.cell_variants(value), tuple(d.name for d in value.dimensions))
-        parts = [self.complete(evaluate_in(v.value), value) for v in value.variants]
+        chosen = indices.take(chosen, {b.dimension: b.ids for b in env.variables.values()})
+        parts = [self.complete(evaluate_in(v.value), value, env) for v in value.variants]
         dims = tuple(dict.fromkeys((*chosen.dims, *(d for p in parts for d in p.dims))))
         result = parts[0]
         for number, part in enumerate(parts[1:], start=1):
             result = choose(chosen, number, part, result, dims)
         return result
 
-    def complete(self, found: Named, value: Value) -> Named:
+    def complete(self, found: Named, value: Value, env: Env | None = None) -> Named:
         """A value with all dimensions of its declaration, also those that it is the same along."""
-        sizes = {d.name: len(self.context.rows(d)) for d in value.dimensions}
+        env = env or self.context.env(value.dimensions)
+        sizes = {b.dimension: len(b.ids.data) for b in env.variables.values()}
         if value.has_item:
-            sizes[ITEM] = self.context.data.n_items
+            sizes[ITEM] = len(env.item.data)
         missing = [d for d in sizes if d not in found.dims]
         if not missing:
             return found

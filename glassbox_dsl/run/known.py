@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,55 +12,110 @@ from numpy.typing import NDArray
 from glassbox_dsl.language.program import Edit
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.content import Contents, JobKeys, Keys
+from glassbox_dsl.plan.copies import by_full_passes
+from glassbox_dsl.plan.demand import Demand, Wanted
 from glassbox_dsl.plan.jobs import Job
+from glassbox_dsl.plan.kept_values import layouts
 from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.pack import Pack
+from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.plan.shelf import Readings, Shelf
 from glassbox_dsl.plan.taps import Tap
+from glassbox_dsl.plan.tensors_read import TensorsRead, waits
+from glassbox_dsl.plan.work import Work
 from glassbox_dsl.run.context import Context, RunResults
 from glassbox_dsl.run.edits import Receipt
+from glassbox_dsl.run.keeping_values import KeptValue
 
 RECEIPT = 6
 """Numbers of a receipt in one cell: writes, those that moved, distance, relative and largest distance, proven."""
 
 Floats = NDArray[np.float32]
+NOTHING = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 1), np.float32))
 
 
 @dataclass
 class Ledger:
-    """One job: its keys, what was `known` [cell, item] of it, and its edits' receipts [cell, item, RECEIPT]."""
+    """One job: its keys, what is `known` [cell, item] of it, and its edits' receipts [cell, item, RECEIPT].
+
+    `found` has what is known of each reading until it is filled in: cells, items and numbers [n, width].
+    """
 
     job: Job
     keys: JobKeys
     known: Mask
+    found: dict[tuple[int, Tap | Edit], tuple[Integers, Integers, Floats]] = field(default_factory=dict)
     receipts: dict[Edit, Floats] = field(default_factory=dict)
     combined: dict[Tap, tuple[Mask, Floats]] = field(default_factory=dict)
 
 
 @dataclass
 class Known:
-    """Readings of the jobs of one maker. `contents` names them; `shelf` keeps them."""
+    """Readings of the jobs of one maker. `contents` names them; `shelf` keeps them.
+
+    `whole` says of which cells [cell, item] of a run whole tensors are read; one that is not there: of all.
+    """
 
     contents: Contents
     shelf: Shelf
     found: dict[str, list[Readings]] = field(default_factory=dict)
     ledgers: dict[Job, Ledger] = field(default_factory=dict)
+    whole: dict[tuple[int, str], Mask] = field(default_factory=dict)
 
     def look_up(self, jobs: Sequence[Job]) -> None:
-        """Fetch what is known of some jobs, all at once."""
+        """Find out what is known of some jobs, all at once."""
         for job in jobs:
-            keys = self.contents.of_job(job) if job.extension is None else None
+            keys = self.contents.of_job(job) if job.extension is None and job not in self.ledgers else None
             if keys is not None:
-                empty = np.zeros(job.made.shape, dtype=np.bool_)
-                self.ledgers[job] = Ledger(job, keys, empty)
+                self.ledgers[job] = Ledger(job, keys, job.made.copy())
         ledgers = [self.ledgers[job] for job in jobs if job in self.ledgers]
-        names = sorted({name for ledger in ledgers for name in ledger.keys.names.values()} - set(self.found))
-        self.found |= {name: [] for name in names}
-        for readings in self.shelf.find(names) if names else ():
+        self._fetch({name for ledger in ledgers for name in ledger.keys.names.values()})
+        for ledger in ledgers:
+            for what, name in ledger.keys.names.items():
+                if what not in ledger.found:
+                    self._find(ledger, what, name)
+
+    def _fetch(self, names: Set[str]) -> None:
+        new = sorted(names - set(self.found))
+        self.found |= {name: [] for name in new}
+        for readings in self.shelf.find(new) if new else ():
             self.found[readings.name].append(readings)
 
+    def _find(self, ledger: Ledger, what: tuple[int, Tap | Edit], name: str) -> None:
+        """What is known of one reading; cells of which it is not are not known."""
+        cells, items = np.nonzero(ledger.job.made & (ledger.keys.variants == what[0])[:, None])
+        hit, numbers = self._match(name, ledger.keys.of(*what, cells, items))
+        ledger.known[cells[~hit], items[~hit]] = False
+        ledger.found[what] = cells[hit], items[hit], numbers
+
+    def values(self, context: Context, demand: Demand) -> None:
+        """Find out which values of whole tensors are known of a context, and which tensors it takes for the rest."""
+        values = {v.name: v for v in demand.values}
+        found = list(layouts(self.contents, context, list(values.values())))
+        self._fetch({name for layout in found for name in layout.names})
+        for layout in found:
+            kept = KeptValue(context, layout, self.shelf)
+            kept.look_up(self._match)
+            context.kept[layout.value.kind, layout.value.name] = kept
+
+    def read(self, work: Work) -> None:
+        """Find out of which cells of every run whole tensors are read, for all that is not known."""
+        jobs = [job for stage in work.stages for job in stage]
+        self.look_up([job for job in jobs if not by_full_passes(job.run) and not waits(job.run)])
+        for setting, demand in work.settings:
+            assert isinstance(setting, Context)
+            self.values(setting, demand)
+            unknown = {key: kept.unknown() for key, kept in setting.kept.items()}
+
+            def left(wanted: Wanted, whole: Mask, setting: Setting = setting) -> Mask | None:
+                job = work.jobs.get((id(setting), wanted.run.name, None))
+                return None if job is None or job not in self.ledgers else self._left(job, job, whole)
+
+            for run, mask in TensorsRead(self.contents, setting, demand, unknown, left).cells().items():
+                self.whole[id(setting), run] = mask
+
     def begin(self, job: Job, results: RunResults) -> None:
-        """Fill in what is known of a job; `left` then says what is still to be made of it."""
+        """Fill in what is known of a job; `left` says what is still to be made of it."""
         ledger = self.ledgers.get(job)
         if ledger is None:
             return
@@ -69,24 +124,26 @@ class Known:
             for v in job.run.variants
             for e in v.edits
         }
-        known = job.made.copy()
-        for (number, what), name in ledger.keys.names.items():
-            cells, items = np.nonzero(job.made & (ledger.keys.variants == number)[:, None])
-            hit, numbers = self._match(name, ledger.keys.of(number, what, cells, items))
-            known[cells[~hit], items[~hit]] = False
-            cells, items = cells[hit], items[hit]
+        for (_, what), (cells, items, numbers) in ledger.found.items():
             if isinstance(what, Tap):
                 self._fill(ledger, what, results, cells, items, numbers)
             else:
                 ledger.receipts[what][cells, items] = fitted(numbers, RECEIPT)
-        ledger.known = known
+        ledger.found = dict.fromkeys(ledger.found, NOTHING)
 
-    def left(self, job: Job, plain: Job | None) -> Mask:
+    def left(self, job: Job, plain: Job) -> Mask:
         """Which cells [cell, item] are still to be made; `plain` is the job without an answer behind its prompt."""
-        ledger = self.ledgers.get(plain) if plain is not None else None
-        if ledger is None or job.wanted.layers:
+        if plain not in self.ledgers:
             return job.made
-        return job.made & ~ledger.known
+        return self._left(job, plain, self.whole.get((id(job.setting), job.run.name)))
+
+    def _left(self, job: Job, plain: Job, whole: Mask | None) -> Mask:
+        """Those of which a number is not known, and those of which whole tensors are read (None: of all)."""
+        known = self.ledgers[plain].known
+        if job.wanted.layers:
+            known = known & ~whole if whole is not None else np.zeros_like(known)
+        left: Mask = job.made & ~known
+        return left
 
     def _match(self, name: str, wanted: Keys) -> tuple[Mask, Floats]:
         """Which keys [n, 2] are known, and the numbers [hit, width] of those; of equal ones the newest counts."""

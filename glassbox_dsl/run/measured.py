@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glassbox_dsl.language.circuit_nodes import Found
-from glassbox_dsl.language.program import Dimension, MetricCall, Operation, Value
+from glassbox_dsl.language.program import Dimension, Operation, Value
 from glassbox_dsl.language.technique_nodes import GeneratedText
 from glassbox_dsl.plan.edges import Edges
 from glassbox_dsl.plan.indexing import Binding
@@ -25,6 +25,8 @@ from glassbox_dsl.run.named import Named, combine, valued
 from glassbox_dsl.run.position_columns import PositionColumns
 from glassbox_dsl.vocabulary.axes import EDGE, ITEM, POSITION_AXES
 
+TOP = ("token_id", "logit", "prob")
+"""What `top` gives for each rank, in this order."""
 SPLIT = "split"
 """The column of measures that use fits: `test`, the items that were held out, or `other`, where all are new."""
 
@@ -149,21 +151,13 @@ class Columns:
         return self.context.data.numbers[index[order.index(ITEM)]]
 
     def _top(self, value: Value) -> Measured:
-        call = value.variants[0].value
-        assert isinstance(call, MetricCall)
-        env = replace(self.context.env(value.dimensions), around=call)
-        parts = self.evaluator.metrics.top(call, env)
-        found = {
-            name: self.evaluator.complete(Named(p.data[..., 0], p.dims, False, p.present), value)
-            for name, p in parts.items()
-        }
-        order = self._order(value, found["logit"])
-        there, index = self._cells(found["logit"], order)
-        k = parts["logit"].data.shape[-1]
-        columns = {
-            name: p.spread(order)[0].expand(*there.shape, k)[there].reshape(-1).numpy()
-            for name, p in parts.items()
-        }
+        found = self.evaluator.complete(self.evaluator.top(value), value)
+        first = Named(found.data[..., 0], found.dims, False, found.present)
+        order = self._order(value, first)
+        there, index = self._cells(first, order)
+        k = found.data.shape[-1] // len(TOP)
+        rows = found.spread(order)[0].expand(*there.shape, -1)[there].split(k, dim=-1)
+        columns = {name: part.reshape(-1).numpy() for name, part in zip(TOP, rows, strict=True)}
         columns["rank"] = np.tile(np.arange(1, k + 1), len(columns["logit"]) // k)
         index = tuple(np.repeat(i, k) for i in index)
         items = self._items(order, index)

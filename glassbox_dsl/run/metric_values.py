@@ -131,8 +131,8 @@ class MetricValues:
             found = found.where(indices.both(*inside.spread(found.dims)))
         return found.where(made_at(results, cell, env.item).spread(found.dims)[0])
 
-    def top(self, call: MetricCall, env: Env) -> dict[str, Named]:
-        """The rows of `top`: `token_id`, `logit`, `prob`, each with the ranks as feature axis."""
+    def top(self, call: MetricCall, env: Env) -> Named:
+        """The rows of `top`: `token_id`, `logit`, `prob`, each with the ranks, side by side as feature axis."""
         k = dict(call.options)["k"]
         assert call.value is not None or call.run is not None
         read = call.value if call.value is not None else logits_of(call.run, call.at, call)  # type: ignore[arg-type]
@@ -142,7 +142,4 @@ class MetricValues:
             found = self.evaluator.value(read, piece)
             return combine(lambda x: torch.cat([*metrics()["top"].compute(x, k).values()], -1), found)
 
-        joined = self.evaluator.in_pieces(read.dims, read, env, rows)
-        names = ("token_id", "logit", "prob")
-        parts = zip(names, joined.data.split(k, dim=-1), strict=True)
-        return {name: Named(data, joined.dims, True, joined.present) for name, data in parts}
+        return self.evaluator.in_pieces(read.dims, read, env, rows)

@@ -14,12 +14,13 @@ from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import Covered, Run, SiteRead
 from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.indexing import TRUE, Env
+from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.plan.places import Places
 from glassbox_dsl.resolve.cells import fixed
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context, RunResults, own_context
 from glassbox_dsl.run.elementwise import choose
-from glassbox_dsl.run.named import Named, combine, take_named
+from glassbox_dsl.run.named import Named, combine, take_named, tensor
 from glassbox_dsl.vocabulary.axes import POSITION_AXES
 from glassbox_dsl.vocabulary.sites import sites
 
@@ -71,7 +72,10 @@ class SiteValues:
         if expr.site == "mlp.result":
             found = combine(torch.mul, found, self.down_rows(coordinates["layer"], coordinates["neuron"]))
         found = self.only_existing(found, expr, axes, coordinates, env, prompt)
-        found = found.where(made_at(results, cell, env.item).spread(found.dims)[0])
+        there = made_at(results, cell, env.item)
+        if results.whole is not None:
+            found = self._only_whole(found, results.whole, there, cell, env)
+        found = found.where(there.spread(found.dims)[0])
         if expr.site in PARTIAL:
             found = _where_routed(found)
         if expr.feature_index is not None:
@@ -80,6 +84,22 @@ class SiteValues:
                 raise Findings([errors.no_such_feature(expr.span, found.data.shape[-1])])
             found = Named(found.data[..., place], found.dims, False, found.present)
         return found
+
+    def _only_whole(
+        self, found: Named, whole: Mask, there: indices.Named, cell: indices.Named, env: Env
+    ) -> Named:
+        """NaN in cells of which the run was not made again, which only values may read that are known there."""
+        kept = indices.take(indices.Named(whole, ("#run", "#item")), {"#run": cell, "#item": env.item})
+        lacking = there.data & ~kept.data
+        if not lacking.any():
+            return found
+        if not self.context.partly:
+            raise InternalError("whole tensors are read of a cell that was not made")
+        here = tensor(indices.Named(~lacking, there.dims).spread(found.dims)[0])
+        return Named(
+            torch.where(here[..., None] if found.feature else here, found.data, torch.nan),
+            found.dims, found.feature, found.present,
+        )  # fmt: skip
 
     def down_rows(self, layer: indices.Named, neuron: indices.Named) -> Named:
         """The rows of the down-projections that coordinates name (feature: dim); none where there is no such layer."""

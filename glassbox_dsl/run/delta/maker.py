@@ -63,6 +63,8 @@ class DeltaMaker:
 
     def make_all(self) -> None:
         """Every run, stage by stage."""
+        if self.known is not None:
+            self.known.read(self.work)
         for jobs in self.work.stages:
             self._stage(jobs)
 
@@ -82,6 +84,8 @@ class DeltaMaker:
             for job in packed:
                 self.known.begin(job, _context(job).results[job.key])
         left = self._left(packed)
+        for job in left:
+            _context(job).results[job.key].whole = left[job]
         for job in jobs:
             if left.get(job, job.made).any():
                 Evaluator(_context(job)).fits.before(job.run)

@@ -1,0 +1,202 @@
+"""Of which cells the whole tensors must be there: what is not known reads them, the rest is not made again for them.
+
+They are read by values that are not known yet, and by edits and metrics of cells that are still to be made. Where a
+file reads runs in another way (gradients, fits, circuits), all of them are needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from glassbox_dsl.language.circuit_nodes import Found
+from glassbox_dsl.language.program import (
+    Expr,
+    InContext,
+    Index,
+    MetricCall,
+    Noise,
+    OverDimension,
+    OwnValue,
+    Reduce,
+    Reference,
+    Resample,
+    Run,
+    RunUse,
+    SiteRead,
+    Value,
+)
+from glassbox_dsl.language.set_nodes import Only, SetExpr, SetReference, SetSize
+from glassbox_dsl.language.technique_nodes import CodeChange, FitUse
+from glassbox_dsl.plan.content import Contents
+from glassbox_dsl.plan.demand import Demand, Wanted, sets_of
+from glassbox_dsl.plan.kept_values import PLAIN
+from glassbox_dsl.plan.named import Mask
+from glassbox_dsl.plan.places import Places
+from glassbox_dsl.plan.setting import Setting
+from glassbox_dsl.plan.taps import host_order, tap_of
+from glassbox_dsl.syntax import nodes
+from glassbox_dsl.vocabulary.axes import ITEM
+
+READING = (*PLAIN, OwnValue, Noise, Resample, CodeChange, SetSize, Only, SetExpr)
+"""Values of edits and of what else is not kept, of which is known which cells they read."""
+
+
+class Unsure(Exception):
+    """A file reads runs in a way that is not looked into."""
+
+
+def waits(run: Run) -> bool:
+    """Whether the cells of a run are those of a set from results, which may not be there yet."""
+    return any(d.members_from is not None or any(m.members_from is not None for m in d.meets) for d in run.dimensions)
+
+
+@dataclass
+class TensorsRead:
+    """What is read of the runs of one setting.
+
+    `unknown` has the kept values, with the cells [dimensions..., item] that are not known; `left` says of a run which
+    cells [cell, item] are to be made where those of a mask have to keep their tensors (None: that is not known).
+    """
+
+    contents: Contents
+    setting: Setting
+    demand: Demand
+    unknown: Mapping[tuple[str, str], Mask]
+    left: Callable[[Wanted, Mask], Mask | None]
+    read: dict[str, Mask] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+    again: dict[str, Mask] = field(default_factory=dict)
+
+    def cells(self) -> dict[str, Mask]:
+        """The cells [cell, item] of each run in which tensors are read; a run that is not there: all of them."""
+        try:
+            for value in self.demand.values:
+                self._value(value)
+            for expr in self.demand.more:
+                self._expr(expr, self.every_item)
+            for wanted in reversed(self.demand.ordered()):
+                self._made_with(wanted)
+        except Unsure:
+            return {}
+        return {name: self._of(name) for name in self.demand.steps if name not in self.whole}
+
+    @property
+    def every_item(self) -> Mask:
+        """All items, [item]."""
+        return np.ones(self.setting.data.n_items, dtype=np.bool_)
+
+    def _of(self, run: str) -> Mask:
+        """The cells of a run that are read so far."""
+        if run not in self.read:
+            shape = math.prod(self.setting.shape(self.setting.run(run))), self.setting.data.n_items
+            self.read[run] = np.zeros(shape, dtype=np.bool_)
+        return self.read[run]
+
+    # ------------------------------------------------------------ what reads
+
+    def _value(self, value: Value) -> None:
+        """What an asked value reads: in the unknown cells of one that is kept, else in all."""
+        unknown = self.unknown.get((value.kind, value.name))
+        items = self.every_item if unknown is None else unknown.reshape(-1, unknown.shape[-1]).any(0)
+        for dimension in value.dimensions:
+            self._expr(dimension, self.every_item)
+        for variant in value.variants:
+            for use, direct in self._uses(variant.value):
+                if unknown is not None and direct and not self._waits(use.run):
+                    self._at(use, value, variant.value, unknown)
+                else:
+                    self._mark(use.run, items)
+
+    def _expr(self, node: nodes.Node, items: Mask) -> None:
+        """What anything else reads for some items."""
+        for use, _ in self._uses(node):
+            self._mark(use.run, items)
+
+    def _at(self, use: RunUse, value: Value, expr: Expr, unknown: Mask) -> None:
+        """The cells of a run that stand in some cells of a value itself."""
+        env = replace(self.setting.env(value.dimensions), around=expr)
+        cell = Places(self.setting).run_cell(self.setting.run(use.run), use.where, env)
+        data, there = cell.spread((*(d.name for d in value.dimensions), ITEM))
+        chosen = unknown if there is None else unknown & there
+        self._of(use.run)[np.broadcast_to(data, unknown.shape)[chosen], np.nonzero(chosen)[-1]] = True
+
+    def _made_with(self, wanted: Wanted) -> None:
+        """What a run reads where it is made: for itself, or again for others to copy."""
+        run = wanted.run
+        items = self._items_made(wanted)
+        for node in sets_of(run):
+            self._expr(node, self.every_item)
+        for tap in wanted.taps:
+            if tap.other is not None:
+                self._beside(tap.other.run.run, items, self.demand.beside(tap.other, run))
+        for edit in (e for v in run.variants for e in v.edits):
+            copied = self.demand.copied(edit, run)
+            if copied is not None:
+                self._beside(copied.run.run, items, True)
+                continue
+            reads = self.contents.writer(self.setting.experiment).node(edit).reads
+            self._expr(edit, self.every_item & items.any() if reads.every or reads.world else items)
+
+    def _items_made(self, wanted: Wanted) -> Mask:
+        """The items for which a run is made in some cell."""
+        name = wanted.run.name
+        if name in self.whole or self._waits(name):
+            return self.every_item
+        left = self.left(wanted, self._of(name))
+        if left is None:
+            return self.every_item
+        items: Mask = left.any(0)
+        return items | self.again.get(name, False)
+
+    def _beside(self, run: str, items: Mask, here: bool) -> None:
+        """A run is compared with or copied from: made again in the same packs (`here`), or read."""
+        if here:
+            self.again[run] = self.again.get(run, False) | items
+        else:
+            self._mark(run, items)
+
+    def _mark(self, run: str, items: Mask) -> None:
+        if self._waits(run) or items.all():
+            self.whole.add(run)
+        else:
+            self._of(run)[:, items] = True
+
+    def _waits(self, run: str) -> bool:
+        return waits(self.setting.run(run))
+
+    # ------------------------------------------------------------ uses
+
+    def _uses(self, node: nodes.Node, direct: bool = True) -> Iterator[tuple[RunUse, bool]]:
+        """The runs of which something reads whole tensors, and whether at its own cells; what is kept is not followed."""
+        experiment = self.setting.experiment
+        match node:
+            case SiteRead():
+                yield node.run, direct
+                for index in node.index:
+                    yield from self._uses(index, False)
+                return
+            case MetricCall():
+                if tap_of(node, host_order(experiment.runs)) is None:
+                    yield from ((use, direct) for use in (node.run, node.other) if use is not None)
+                rest = (node.value, node.other_value, node.token, node.at, node.other_at)
+                for part in (p for p in rest if p is not None):
+                    yield from self._uses(part, direct)
+                return
+            case Reference() | SetReference():
+                key = (node.kind, node.name)
+                if node.experiment == experiment.name and key not in self.unknown:
+                    yield from self._uses(experiment.value(*key), False)
+            case RunUse() | FitUse() | Found():
+                raise Unsure
+            case Expr() if not isinstance(node, READING):
+                raise Unsure
+        inner = direct and not isinstance(node, Reduce | OverDimension | InContext | SetExpr | Index)
+        for child in nodes.children(node):
+            yield from self._uses(child, inner)
+
+
+__all__ = ["TensorsRead", "waits"]
