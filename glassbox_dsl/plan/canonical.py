@@ -19,6 +19,7 @@ from glassbox_dsl.language import technique_nodes as techniques
 from glassbox_dsl.language.dictionary_files import WEIGHTS
 from glassbox_dsl.language.set_nodes import SetReference
 from glassbox_dsl.plan.taps import Tap
+from glassbox_dsl.plan.whole_uses import uses
 from glassbox_dsl.source import Span
 from glassbox_dsl.syntax.nodes import Frozen
 from glassbox_dsl.vocabulary.axes import ITEM
@@ -79,11 +80,15 @@ class Content:
 
 @dataclass
 class Writer:
-    """Writes the declarations of one experiment; `experiments` are all of the program, by name."""
+    """Writes the declarations of one experiment; `experiments` are all of the program, by name.
+
+    `at_own_cells`: uses of runs (their ids) of which no more is written than the cells that they name.
+    """
 
     experiment: p.Experiment
     experiments: dict[str, p.Experiment]
     known: dict[object, Content] = field(default_factory=dict)
+    at_own_cells: set[int] = field(default_factory=set)
 
     def run(self, name: str) -> Content:
         """A run with all its cells."""
@@ -121,16 +126,28 @@ class Writer:
 
     def value(self, value: p.Value) -> Content:
         """A let, measure, record or claim with all its cells."""
-        return self._once(("value", self.experiment.name, value.kind, value.name), partial(self._whole, value))
+        return self._once(
+            ("value", self.experiment.name, value.kind, value.name), partial(self._whole, value)
+        )
 
     def body(self, value: p.Value) -> Content:
-        """A value, whatever its cells are."""
+        """A value, whatever its cells are, and those of the runs that it reads at its own cells."""
+        parts = (v.value for v in value.variants)
+        own = {id(use) for part in parts for use, direct in uses(part, self.experiment, ()) if direct}
 
         def written(reads: Reads) -> bytes:
-            axes = [(v.name, v.axis) for d in value.dimensions for v in d.variables]
+            axes = _axes(value.dimensions)
             return self.write((value.ratio, value.table, axes, self._readings(value, reads)), reads)
 
-        return self._once(("body", value.kind, value.name), written)
+        self.at_own_cells = own
+        try:
+            return self._once(("body", value.kind, value.name), written)
+        finally:
+            self.at_own_cells = set()
+
+    def cell(self, name: str) -> Content:
+        """A run in one of its cells, whatever other cells it has."""
+        return self._once(("cell", name), lambda reads: self._run(self.experiment.run(name), reads, _axes))
 
     def _value(self, reference: p.Reference | SetReference) -> Content:
         home = self.experiments[reference.experiment]
@@ -146,13 +163,13 @@ class Writer:
     def _readings(self, value: p.Value, reads: Reads) -> list[tuple[Any, bytes]]:
         return [(v.when, self.write(v.value, reads)) for v in value.variants]
 
-    def _run(self, run: p.Run, reads: Reads) -> bytes:
+    def _run(self, run: p.Run, reads: Reads, about: Callable[[Any], Any] = tuple) -> bytes:
         variants = []
         for number, variant in enumerate(run.variants):
             content = self.variant(run, number)
             reads.add(content.reads)
             variants.append((variant.when, content.key))
-        return self.write((run.dimensions, variants), reads)
+        return self.write((about(run.dimensions), variants), reads)
 
     def _once(self, key: object, write: Callable[[Reads], bytes]) -> Content:
         if key not in self.known:
@@ -178,7 +195,7 @@ class Writer:
         self._note(node, reads)
         match node:
             case p.RunUse():
-                content = self.run(node.run)
+                content = self.cell(node.run) if id(node) in self.at_own_cells else self.run(node.run)
                 reads.add(content.reads)
                 return b"run" + content.key + self.write(node.where, reads)
             case p.Reference() | SetReference():
@@ -230,6 +247,11 @@ class Writer:
                 reads.every = True  # the items of a batch move together
             case _ if not isinstance(node, ITEMWISE):
                 reads.world = True
+
+
+def _axes(dimensions: Iterable[p.Dimension]) -> list[tuple[str, str | None]]:
+    """What sweeps are called and what they are over, but not from where to where."""
+    return [(v.name, v.axis) for d in dimensions for v in d.variables]
 
 
 def fields(node: Frozen, write: Callable[[Any], bytes]) -> bytes:

@@ -7,59 +7,36 @@ prompt is, so that an item is the same in a data set with longer ones.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from glassbox_dsl.language.program import (
-    Constant,
-    Dimension,
-    Direction,
-    Experiment,
-    Expr,
-    InContext,
-    Load,
-    MetricCall,
-    Operation,
-    OverDimension,
-    Reduce,
-    Reference,
-    SiteRead,
-    TokenAt,
-    Unembed,
-    Value,
-    VariableValue,
-)
-from glassbox_dsl.language.technique_nodes import CodeRead
-from glassbox_dsl.plan.content import Contents, Keys
+from glassbox_dsl.language.program import Dimension, Experiment, Expr, MetricCall, Reference, SiteRead, Value
+from glassbox_dsl.plan.canonical import SIZE, digest, written
+from glassbox_dsl.plan.content import Contents, Keys, numbers
 from glassbox_dsl.plan.named import Mask
+from glassbox_dsl.plan.places import Places
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.plan.taps import host_order, tap_of
+from glassbox_dsl.plan.whole_uses import PLAIN, uses
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 
-PLAIN = (
-    *(SiteRead, MetricCall, Operation, Unembed, Direction, Load, Constant, VariableValue, TokenAt),
-    *(Reduce, OverDimension, InContext, Reference, CodeRead),
-)  # fmt: skip
-"""Values that read runs where their tensors are kept, and no others."""
 MOST = 2**20
 """A value with more numbers than this for one item is made again instead of kept twice."""
 
 
 @dataclass(frozen=True, eq=False)
 class ValueLayout:
-    """How a value is kept: `cells` [keyed dimensions..., 2] and `items` [item, 2] are its keys, `names` its pieces'.
+    """How a value is kept: `keys` [cell, item, 2], keyed dimensions multiplied out; `names` are its pieces'.
 
     `flat` are its dimensions that run along whole prompts; `lengths` [item] says how long those are for each item.
     """
 
     value: Value
     names: tuple[str, ...]
-    cells: Keys
-    items: Keys
+    keys: Keys
     keyed: tuple[str, ...]
     flat: tuple[str, ...]
     lengths: np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -68,11 +45,6 @@ class ValueLayout:
     def order(self) -> tuple[str, ...]:
         """The order of axes in which it is laid out."""
         return (*self.keyed, ITEM, *self.flat)
-
-    def keys(self) -> Keys:
-        """The keys [cell, item, 2], keyed dimensions multiplied out."""
-        found: Keys = self.cells.reshape(-1, 1, 2) ^ self.items[None]
-        return found
 
     def inside(self, longest: int) -> Mask:
         """Which cells along its flat dimensions an item has, [item, flat dimensions...]."""
@@ -107,10 +79,10 @@ def is_kept(contents: Contents, experiment: Experiment, value: Value) -> bool:
 
 
 def _parts(experiment: Experiment, value: Value) -> Iterator[nodes.Node]:
-    """Everything that a value is made of, through the lets and measures that it names."""
+    """Everything that a value is made of, through the lets that it names; a measure is kept by itself."""
     for node in nodes.everything(value):
         yield node
-        if isinstance(node, Reference) and node.experiment == experiment.name:
+        if isinstance(node, Reference) and (node.experiment, node.kind) == (experiment.name, "let"):
             yield from _parts(experiment, experiment.value(node.kind, node.name))
 
 
@@ -128,15 +100,45 @@ def _layout(contents: Contents, setting: Setting, value: Value) -> ValueLayout |
     names = [contents.of_piece(setting, value, n, along) for n in range(2 if value.ratio else 1)]
     if not prompts or None in names:
         return None
-    return ValueLayout(
+    reads = contents.writer(setting.experiment).value(value).reads
+    cells, items = contents.cells(setting, keyed), contents.items(setting, reads, b"value")
+    layout = ValueLayout(
         value,
         tuple(n for n in names if n is not None),
-        contents.cells(setting, keyed),
-        contents.items(setting, contents.writer(setting.experiment).value(value).reads, b"value"),
+        cells.reshape(-1, 1, 2) ^ items[None],
         tuple(d.name for d in keyed),
         tuple(along),
         np.max([setting.data.prompt(p).length for p in prompts], axis=0),
     )
+    return replace(layout, keys=layout.keys ^ _lacking(layout, setting))
+
+
+def _lacking(layout: ValueLayout, setting: Setting) -> Keys:
+    """Which cells of runs are not there to be read, as part of the keys [cell, item, 2]: 0 where all are.
+
+    A value is named by what it reads at its own cells, not by the other cells that those runs have.
+    """
+    value, found = layout.value, np.zeros_like(layout.keys)
+    sizes = {d.name: len(setting.rows(d)) for d in value.dimensions} | {ITEM: setting.data.n_items}
+    shape = tuple(sizes[name] for name in layout.order)
+    inside = layout.inside(setting.data.longest)
+    for variant in value.variants:
+        env = replace(setting.env(value.dimensions), around=variant.value)
+        for place, (use, direct) in enumerate(uses(variant.value, setting.experiment, ())):
+            run = setting.run(use.run)
+            there = Places(setting).run_cell(run, use.where, env).spread(layout.order)[1] if direct else None
+            if there is None or there.all():
+                continue
+            gone = (~np.broadcast_to(there, shape) & inside).reshape(*found.shape[:2], *inside.shape[1:])
+            kinds, which = np.unique(gone.reshape(-1, *inside.shape[1:]), axis=0, return_inverse=True)
+            keys = numbers([_where(kind, place) for kind in kinds])
+            found ^= keys[which.reshape(-1)].reshape(found.shape)
+    return found
+
+
+def _where(gone: Mask, place: int) -> bytes:
+    """The digest of the places along flat dimensions where a use of a run has no cell; zeros where there is none."""
+    return digest(b"gone", written((place, np.argwhere(gone).tolist()))) if gone.any() else bytes(SIZE)
 
 
 def _along_prompts(dimension: Dimension) -> bool:
@@ -147,7 +149,8 @@ def _along_prompts(dimension: Dimension) -> bool:
 
 def _size(layout: ValueLayout, setting: Setting) -> int:
     longest = int(layout.lengths.max(initial=0))
-    return math.prod(layout.cells.shape[:-1]) * longest ** len(layout.flat) * _width(layout.value, setting)
+    places: int = longest ** len(layout.flat)
+    return len(layout.keys) * places * _width(layout.value, setting)
 
 
 def _width(value: Value, setting: Setting) -> int:

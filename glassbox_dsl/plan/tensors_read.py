@@ -7,51 +7,34 @@ file reads runs in another way (gradients, fits, circuits), all of them are need
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from glassbox_dsl.language.circuit_nodes import Found
-from glassbox_dsl.language.program import (
-    Expr,
-    InContext,
-    Index,
-    MetricCall,
-    Noise,
-    OverDimension,
-    OwnValue,
-    Reduce,
-    Reference,
-    Resample,
-    Run,
-    RunUse,
-    SiteRead,
-    Value,
-)
-from glassbox_dsl.language.set_nodes import Only, SetExpr, SetReference, SetSize
-from glassbox_dsl.language.technique_nodes import CodeChange, FitUse
+from glassbox_dsl.language.program import Expr, Run, RunUse, Value
 from glassbox_dsl.plan.content import Contents
 from glassbox_dsl.plan.demand import Demand, Wanted, sets_of
-from glassbox_dsl.plan.kept_values import PLAIN
 from glassbox_dsl.plan.named import Mask
 from glassbox_dsl.plan.places import Places
 from glassbox_dsl.plan.setting import Setting
-from glassbox_dsl.plan.taps import host_order, tap_of
+from glassbox_dsl.plan.walking import references
+from glassbox_dsl.plan.whole_uses import Unsure, uses
 from glassbox_dsl.syntax import nodes
 from glassbox_dsl.vocabulary.axes import ITEM
 
-READING = (*PLAIN, OwnValue, Noise, Resample, CodeChange, SetSize, Only, SetExpr)
-"""Values of edits and of what else is not kept, of which is known which cells they read."""
 
-
-class Unsure(Exception):
-    """A file reads runs in a way that is not looked into."""
+def any_cell(cells: Mask) -> Mask:
+    """The items [item] that are in any cell [dimensions..., item]."""
+    found: Mask = cells.reshape(-1, cells.shape[-1]).any(0)
+    return found
 
 
 def waits(run: Run) -> bool:
     """Whether the cells of a run are those of a set from results, which may not be there yet."""
-    return any(d.members_from is not None or any(m.members_from is not None for m in d.meets) for d in run.dimensions)
+    return any(
+        d.members_from is not None or any(m.members_from is not None for m in d.meets) for d in run.dimensions
+    )
 
 
 @dataclass
@@ -75,7 +58,8 @@ class TensorsRead:
         """The cells [cell, item] of each run in which tensors are read; a run that is not there: all of them."""
         try:
             for value in self.demand.values:
-                self._value(value)
+                if value.kind != "let" or self._read_elsewhere(value):
+                    self._value(value)
             for expr in self.demand.more:
                 self._expr(expr, self.every_item)
             for wanted in reversed(self.demand.ordered()):
@@ -83,6 +67,12 @@ class TensorsRead:
         except Unsure:
             return {}
         return {name: self._of(name) for name in self.demand.steps if name not in self.whole}
+
+    def _read_elsewhere(self, value: Value) -> bool:
+        """Whether another experiment reads a let; where its own does, that is looked at there."""
+        own = self.setting.experiment.name
+        others = (e for e in self.contents.program.experiments if e.name != own)
+        return any(r.experiment == own and r.name == value.name for e in others for r in references(e))
 
     @property
     def every_item(self) -> Mask:
@@ -101,11 +91,11 @@ class TensorsRead:
     def _value(self, value: Value) -> None:
         """What an asked value reads: in the unknown cells of one that is kept, else in all."""
         unknown = self.unknown.get((value.kind, value.name))
-        items = self.every_item if unknown is None else unknown.reshape(-1, unknown.shape[-1]).any(0)
+        items = self.every_item if unknown is None else any_cell(unknown)
         for dimension in value.dimensions:
             self._expr(dimension, self.every_item)
         for variant in value.variants:
-            for use, direct in self._uses(variant.value):
+            for use, direct in uses(variant.value, self.setting.experiment, self.unknown):
                 if unknown is not None and direct and not self._waits(use.run):
                     self._at(use, value, variant.value, unknown)
                 else:
@@ -113,7 +103,7 @@ class TensorsRead:
 
     def _expr(self, node: nodes.Node, items: Mask) -> None:
         """What anything else reads for some items."""
-        for use, _ in self._uses(node):
+        for use, _ in uses(node, self.setting.experiment, self.unknown):
             self._mark(use.run, items)
 
     def _at(self, use: RunUse, value: Value, expr: Expr, unknown: Mask) -> None:
@@ -139,7 +129,8 @@ class TensorsRead:
                 self._beside(copied.run.run, items, True)
                 continue
             reads = self.contents.writer(self.setting.experiment).node(edit).reads
-            self._expr(edit, self.every_item & items.any() if reads.every or reads.world else items)
+            everything = reads.every or reads.world
+            self._expr(edit, np.full_like(items, items.any()) if everything else items)
 
     def _items_made(self, wanted: Wanted) -> Mask:
         """The items for which a run is made in some cell."""
@@ -149,13 +140,14 @@ class TensorsRead:
         left = self.left(wanted, self._of(name))
         if left is None:
             return self.every_item
-        items: Mask = left.any(0)
-        return items | self.again.get(name, False)
+        found: Mask = any_cell(left) | self.again.get(name, ~self.every_item)
+        return found
 
     def _beside(self, run: str, items: Mask, here: bool) -> None:
         """A run is compared with or copied from: made again in the same packs (`here`), or read."""
         if here:
-            self.again[run] = self.again.get(run, False) | items
+            found: Mask = self.again.get(run, ~self.every_item) | items
+            self.again[run] = found
         else:
             self._mark(run, items)
 
@@ -167,36 +159,6 @@ class TensorsRead:
 
     def _waits(self, run: str) -> bool:
         return waits(self.setting.run(run))
-
-    # ------------------------------------------------------------ uses
-
-    def _uses(self, node: nodes.Node, direct: bool = True) -> Iterator[tuple[RunUse, bool]]:
-        """The runs of which something reads whole tensors, and whether at its own cells; what is kept is not followed."""
-        experiment = self.setting.experiment
-        match node:
-            case SiteRead():
-                yield node.run, direct
-                for index in node.index:
-                    yield from self._uses(index, False)
-                return
-            case MetricCall():
-                if tap_of(node, host_order(experiment.runs)) is None:
-                    yield from ((use, direct) for use in (node.run, node.other) if use is not None)
-                rest = (node.value, node.other_value, node.token, node.at, node.other_at)
-                for part in (p for p in rest if p is not None):
-                    yield from self._uses(part, direct)
-                return
-            case Reference() | SetReference():
-                key = (node.kind, node.name)
-                if node.experiment == experiment.name and key not in self.unknown:
-                    yield from self._uses(experiment.value(*key), False)
-            case RunUse() | FitUse() | Found():
-                raise Unsure
-            case Expr() if not isinstance(node, READING):
-                raise Unsure
-        inner = direct and not isinstance(node, Reduce | OverDimension | InContext | SetExpr | Index)
-        for child in nodes.children(node):
-            yield from self._uses(child, inner)
 
 
 __all__ = ["TensorsRead", "waits"]

@@ -159,9 +159,7 @@ class Evaluator:
         keeper = self.context.kept.get((value.kind, value.name))
         if keeper is None:
             return self.cached((key, self.context.partly), lambda: self.variants(value, evaluate))
-        return self.cached(
-            key, lambda: keeper.value(piece, lambda env: self.variants(value, evaluate, env))
-        )
+        return self.cached(key, lambda: keeper.value(piece, lambda env: self.variants(value, evaluate, env)))
 
     def top(self, value: Value) -> Named:
         """A measure that is `top`: its numbers for each rank, one after the other, as feature axis."""
@@ -184,9 +182,7 @@ class Evaluator:
             self.context.cache[key] = make()
         return self.context.cache[key]
 
-    def variants(
-        self, value: Value, evaluate: Callable[[Expr, Env], Named], env: Env | None = None
-    ) -> Named:
+    def variants(self, value: Value, evaluate: Callable[[Expr, Env], Named], env: Env | None = None) -> Named:
         """All readings of a declaration put together: each fills the cells whose names it stands for.
 
         `env` has the cells that are wanted; None: all of them.

@@ -1,4 +1,4 @@
-"""Values of whole tensors that a results file keeps: what it knows of them is filled in, the rest is evaluated and kept."""
+"""Values of whole tensors that a results file keeps: what is known is filled in, the rest is evaluated and kept."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class KeptValue:
 
     def look_up(self, match: Match) -> None:
         """Find out what is known: cells of which every piece is."""
-        keys = self.layout.keys()
+        keys = self.layout.keys
         self.known = np.ones(keys.shape[:2], dtype=np.bool_)
         self.found = [list(self._rows(name, keys, match)) for name in self.layout.names]
         for groups in self.found:
@@ -79,10 +79,7 @@ class KeptValue:
     def value(self, piece: int, make: Callable[[Env], Named]) -> Named:
         """A piece of the value in all its cells; those that are not known are made, and kept."""
         env = self.context.env(self.layout.value.dimensions)
-        if not self.known.any():
-            found = make(env)
-        else:
-            found = self._completed(piece, make, env)
+        found = self._completed(piece, make, env) if self.known.any() else make(env)
         self._keep(piece, found)
         return found
 
@@ -118,12 +115,12 @@ class KeptValue:
         data, there = laid_out(found, layout.order, sizes)
         n_keyed = math.prod(sizes[: len(layout.keyed)])
         data, there = (t.reshape(n_keyed, *t.shape[len(layout.keyed) :]) for t in (data, there))
-        keys, (cells, items) = layout.keys(), np.nonzero(~self.known)
+        keys, (cells, items) = layout.keys, np.nonzero(~self.known)
         kept = []
         for length in np.unique(layout.lengths[items]).tolist():
             mine = layout.lengths[items] == length
             where = tensor(cells[mine]), tensor(items[mine])
-            cut = (slice(None), *[slice(0, length)] * len(layout.flat))
+            cut: Any = (slice(None), *[slice(0, length)] * len(layout.flat))
             numbers = written_rows(data[where][cut], there[where][cut])
             kept.append(Readings(layout.names[piece], keys[cells[mine], items[mine]], numbers))
         self.shelf.put(kept)
@@ -165,7 +162,11 @@ class Whole:
         assert self.data is not None and self.there is not None
         n = len(self.layout.keyed)
         keyed = np.unravel_index(rows.cells, self.sizes[:n]) if n else ()
-        where = (*(tensor(k) for k in keyed), tensor(rows.items), *(slice(0, m) for m in rows.there.shape[1:]))
+        where = (
+            *(tensor(k) for k in keyed),
+            tensor(rows.items),
+            *(slice(0, m) for m in rows.there.shape[1:]),
+        )
         self.data[where], self.there[where] = rows.data, rows.there
 
     def _room(self, width: int) -> None:

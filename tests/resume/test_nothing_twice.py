@@ -77,7 +77,7 @@ def test_a_new_item_is_the_only_one_that_is_computed(gbx, tmp_path):
     sweep = EXPERIMENTS[: EXPERIMENTS.index("experiment ablate")]
     gbx(data(PEOPLE[:3]) + sweep)
     more = gbx(data(PEOPLE) + sweep)
-    assert {item for run, _, item in more.cells } == {3}
+    assert {item for run, _, item in more.cells} == {3}
     gbx(data(PEOPLE) + sweep, db="whole.duckdb")
     assert_same(rows(tmp_path / "r.duckdb"), rows(tmp_path / "whole.duckdb"))
 
