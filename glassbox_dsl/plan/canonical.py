@@ -137,7 +137,9 @@ class Writer:
 
         def written(reads: Reads) -> bytes:
             axes = _axes(value.dimensions)
-            return self.write((value.ratio, value.table, axes, self._readings(value, reads)), reads)
+            return self.write(
+                (value.kind, value.ratio, value.table, axes, self._readings(value, reads)), reads
+            )
 
         self.at_own_cells = own
         try:

@@ -7,7 +7,7 @@ prompt is, so that an item is the same in a data set with longer ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from glassbox_dsl.language.program import Dimension, Experiment, Expr, MetricCall, Reference, SiteRead, Value
 from glassbox_dsl.plan.canonical import SIZE, digest, written
 from glassbox_dsl.plan.content import Contents, Keys, numbers
-from glassbox_dsl.plan.named import Mask
+from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.places import Places
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.plan.taps import host_order, tap_of
@@ -26,12 +26,16 @@ from glassbox_dsl.vocabulary.axes import ITEM, POSITION_AXES
 MOST = 2**20
 """A value with more numbers than this for one item is made again instead of kept twice."""
 
+MOST_EARLY = 2**24
+"""A value with more numbers than this is evaluated in one go, when all of its runs are there."""
+
 
 @dataclass(frozen=True, eq=False)
 class ValueLayout:
     """How a value is kept: `keys` [cell, item, 2], keyed dimensions multiplied out; `names` are its pieces'.
 
     `flat` are its dimensions that run along whole prompts; `lengths` [item] says how long those are for each item.
+    `early`: an item can be evaluated as soon as its cells of `runs` are made, whatever is still to be made of others.
     """
 
     value: Value
@@ -39,7 +43,9 @@ class ValueLayout:
     keys: Keys
     keyed: tuple[str, ...]
     flat: tuple[str, ...]
-    lengths: np.ndarray[tuple[int], np.dtype[np.int64]]
+    lengths: Integers
+    runs: frozenset[str]
+    early: bool
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -56,13 +62,20 @@ class ValueLayout:
         return found
 
 
-def layouts(contents: Contents, setting: Setting, values: list[Value]) -> Iterator[ValueLayout]:
+def pieces(value: Value) -> int:
+    """In how many pieces a value is evaluated: a measure that is a ratio has a numerator and a denominator."""
+    return 2 if value.kind == "measure" and value.ratio else 1
+
+
+def layouts(contents: Contents, setting: Setting, values: Sequence[Value]) -> Iterator[ValueLayout]:
     """How those of some values are kept that are."""
     for value in values:
         if is_kept(contents, setting.experiment, value):
             layout = _layout(contents, setting, value)
-            if layout is not None and _size(layout, setting) <= MOST:
-                yield layout
+            if layout is None or (size := _size(layout, setting)) > MOST:
+                continue
+            small = size * setting.data.n_items <= MOST_EARLY
+            yield replace(layout, early=small and _is_early(setting.experiment, value))
 
 
 def is_kept(contents: Contents, experiment: Experiment, value: Value) -> bool:
@@ -86,6 +99,19 @@ def _parts(experiment: Experiment, value: Value) -> Iterator[nodes.Node]:
             yield from _parts(experiment, experiment.value(node.kind, node.name))
 
 
+def _is_early(experiment: Experiment, value: Value) -> bool:
+    """Whether a value reads whole tensors alone: lets of other things are made for all items, metrics at the end."""
+
+    def fits(part: nodes.Node) -> bool:
+        if isinstance(part, Reference):
+            # Logits that a let names are made where they are used, at the cells asked for.
+            own = part.experiment == experiment.name and part.feature == "vocab"
+            return own and len(experiment.value(part.kind, part.name).variants) == 1
+        return not isinstance(part, MetricCall) or part.run is None or _reads_tensors(experiment, part)
+
+    return all(fits(part) for part in _parts(experiment, value))
+
+
 def _reads_tensors(experiment: Experiment, node: nodes.Node) -> bool:
     if isinstance(node, MetricCall):
         return node.run is not None and tap_of(node, host_order(experiment.runs)) is None
@@ -97,7 +123,7 @@ def _layout(contents: Contents, setting: Setting, value: Value) -> ValueLayout |
     flat = [d for d in value.dimensions if _along_prompts(d)]
     keyed = [d for d in value.dimensions if not _along_prompts(d)]
     along = [d.name for d in flat]
-    names = [contents.of_piece(setting, value, n, along) for n in range(2 if value.ratio else 1)]
+    names = [contents.of_piece(setting, value, n, along) for n in range(pieces(value))]
     if not prompts or None in names:
         return None
     reads = contents.writer(setting.experiment).value(value).reads
@@ -109,6 +135,8 @@ def _layout(contents: Contents, setting: Setting, value: Value) -> ValueLayout |
         tuple(d.name for d in keyed),
         tuple(along),
         np.max([setting.data.prompt(p).length for p in prompts], axis=0),
+        frozenset(use.run for v in value.variants for use, _ in uses(v.value, setting.experiment, ())),
+        False,
     )
     return replace(layout, keys=layout.keys ^ _lacking(layout, setting))
 

@@ -26,8 +26,7 @@ from glassbox_dsl.vocabulary.axes import ITEM
 
 def any_cell(cells: Mask) -> Mask:
     """The items [item] that are in any cell [dimensions..., item]."""
-    found: Mask = cells.reshape(-1, cells.shape[-1]).any(0)
-    return found
+    return np.asarray(cells.reshape(-1, cells.shape[-1]).any(0), dtype=np.bool_)
 
 
 def waits(run: Run) -> bool:
@@ -66,7 +65,8 @@ class TensorsRead:
                 self._made_with(wanted)
         except Unsure:
             return {}
-        return {name: self._of(name) for name in self.demand.steps if name not in self.whole}
+        looked_at = (name for name in self.demand.steps if name not in self.whole and not self._waits(name))
+        return {name: self._of(name) for name in looked_at}
 
     def _read_elsewhere(self, value: Value) -> bool:
         """Whether another experiment reads a let; where its own does, that is looked at there."""
@@ -112,7 +112,8 @@ class TensorsRead:
         cell = Places(self.setting).run_cell(self.setting.run(use.run), use.where, env)
         data, there = cell.spread((*(d.name for d in value.dimensions), ITEM))
         chosen = unknown if there is None else unknown & there
-        self._of(use.run)[np.broadcast_to(data, unknown.shape)[chosen], np.nonzero(chosen)[-1]] = True
+        items = np.broadcast_to(np.arange(unknown.shape[-1]), unknown.shape)[chosen]
+        self._of(use.run)[np.broadcast_to(data, unknown.shape)[chosen], items] = True
 
     def _made_with(self, wanted: Wanted) -> None:
         """What a run reads where it is made: for itself, or again for others to copy."""
@@ -140,14 +141,12 @@ class TensorsRead:
         left = self.left(wanted, self._of(name))
         if left is None:
             return self.every_item
-        found: Mask = any_cell(left) | self.again.get(name, ~self.every_item)
-        return found
+        return np.asarray(any_cell(left) | self.again.get(name, False))
 
     def _beside(self, run: str, items: Mask, here: bool) -> None:
         """A run is compared with or copied from: made again in the same packs (`here`), or read."""
         if here:
-            found: Mask = self.again.get(run, ~self.every_item) | items
-            self.again[run] = found
+            self.again[run] = np.asarray(items | self.again.get(run, False))
         else:
             self._mark(run, items)
 

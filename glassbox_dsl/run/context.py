@@ -48,13 +48,15 @@ class Stored:
 class RunResults:
     """What was kept of a run: sites and taps; `made` [cell, item] says which passes exist at all.
 
-    `whole` [cell, item]: those of which the sites were made this time (None: all); taps may be known of the others.
+    `whole` [cell, item]: those of which the sites are made this time (None: all); taps may be known of the others.
+    `waiting`: those of them that no pack has made yet.
     """
 
     made: Mask
     sites: dict[str, Stored] = field(default_factory=dict)
     taps: dict[Tap, Named] = field(default_factory=dict)
     whole: Mask | None = None
+    waiting: Mask | None = None
 
 
 @dataclass(kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +50,7 @@ from glassbox_dsl.plan import named as indices
 from glassbox_dsl.plan.demand import run_uses
 from glassbox_dsl.plan.errors import places_differ
 from glassbox_dsl.plan.indexing import Binding, Env, narrowed
+from glassbox_dsl.plan.kept_values import pieces
 from glassbox_dsl.plan.places import Places, items_elsewhere
 from glassbox_dsl.run import errors, random
 from glassbox_dsl.run.attribution import Attributions
@@ -142,39 +144,38 @@ class Evaluator:
         )
 
     def family(self, value: Value) -> Named:
-        """A let, measure or claim over all its cells and items."""
-        return self.kept(("family", value.kind, value.name), value, 0, self.value)
+        """A let, record or claim over all its cells and items; a measure too, unless it has several pieces."""
+        return self.piece(value, 0)
 
     def parts(self, value: Value) -> tuple[Named, Named]:
-        """Numerator and denominator of a ratio."""
-
-        def part(place: int) -> Callable[[Expr, Env], Named]:
-            return lambda e, env: self.value(e.operands[place], env)  # type: ignore[attr-defined]
-
-        first, second = (self.kept(("part", i, value.name), value, i, part(i)) for i in (0, 1))
-        return first, second
-
-    def kept(self, key: object, value: Value, piece: int, evaluate: Callable[[Expr, Env], Named]) -> Named:
-        """A piece of a declaration over all its cells, of which those that a results file knows are not made."""
-        keeper = self.context.kept.get((value.kind, value.name))
-        if keeper is None:
-            return self.cached((key, self.context.partly), lambda: self.variants(value, evaluate))
-        return self.cached(key, lambda: keeper.value(piece, lambda env: self.variants(value, evaluate, env)))
-
-    def top(self, value: Value) -> Named:
-        """A measure that is `top`: its numbers for each rank, one after the other, as feature axis."""
-
-        def rows(expr: Expr, env: Env) -> Named:
-            assert isinstance(expr, MetricCall)
-            return self.metrics.top(expr, env)
-
-        return self.kept(("top", value.name), value, 0, rows)
+        """Numerator and denominator of a measure that is a ratio."""
+        return self.piece(value, 0), self.piece(value, 1)
 
     def measure(self, value: Value) -> Named:
         """A measure; a ratio has no value (NaN) for the items whose denominator is near 0."""
         if not value.ratio:
             return self.family(value)
         return combine(quotient, *self.parts(value))
+
+    def piece(self, value: Value, number: int) -> Named:
+        """A piece of a declaration over all its cells, of which those that a results file knows are not made."""
+        key = (value.kind, value.name)
+        if (kept := self.context.kept.get(key)) is not None:
+            return self.cached((key, number), kept.pieces[number].value)
+        return self.cached((key, number, self.context.partly), lambda: self.made(value, number))
+
+    def made(self, value: Value, number: int, env: Env | None = None) -> Named:
+        """A piece of a declaration in some cells; None: in all of them."""
+        if value.table == "top":
+            evaluate: Callable[[Any, Env], Named] = self.metrics.top
+        elif pieces(value) > 1:
+            evaluate = partial(self._operand, number)
+        else:
+            evaluate = self.value
+        return self.variants(value, evaluate, env)
+
+    def _operand(self, number: int, expr: Operation, env: Env) -> Named:
+        return self.value(expr.operands[number], env)
 
     def cached(self, key: object, make: Callable[[], Named]) -> Named:
         """A value that is made once in this context."""

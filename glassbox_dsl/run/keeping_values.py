@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,99 +30,136 @@ Match = Callable[[str, Keys], tuple[Mask, Floats]]
 
 @dataclass
 class KeptValue:
-    """One value in a context: which cells [keyed cell, item] are `known`, and the pieces that were `found` of it."""
+    """A value in a context: which of its cells [keyed cell, item] are `known`, and its pieces."""
+
+    layout: ValueLayout
+    known: Mask
+    pieces: list[KeptPiece]
+
+    def unknown(self, order: Sequence[str]) -> Mask:
+        """The cells that are not known, with axes in some order."""
+        layout, sizes = self.layout, self.pieces[0].sizes
+        known = self.known.reshape(*sizes[: len(layout.keyed) + 1], *[1] * len(layout.flat))
+        left: Mask = ~known & layout.inside(max(sizes[len(layout.keyed) + 1 :], default=0))
+        return left.transpose([layout.order.index(name) for name in order])
+
+    def make(self, ready: Mask) -> None:
+        """Evaluate the items [item] of which all runs are there."""
+        for piece in self.pieces:
+            piece.make(np.flatnonzero(ready))
+
+
+def kept_value(context: Context, layout: ValueLayout, shelf: Shelf, match: Match) -> KeptValue:
+    """A value with what is known of it: the cells of which every piece is."""
+    lengths = {d.name: len(context.rows(d)) for d in layout.value.dimensions} | {ITEM: context.data.n_items}
+    sizes = tuple(lengths[name] for name in layout.order)
+    found = [list(_known_rows(layout, name, match)) for name in layout.names]
+    known = np.ones(layout.keys.shape[:2], dtype=np.bool_)
+    for groups in found:
+        here = np.zeros_like(known)
+        for rows in groups:
+            here[rows.cells, rows.items] = True
+        known &= here
+    pieces = [
+        KeptPiece(context, layout, number, shelf, sizes, known.copy(), groups)
+        for number, groups in enumerate(found)
+    ]
+    return KeptValue(layout, known, pieces)
+
+
+def _known_rows(layout: ValueLayout, name: str, match: Match) -> Iterator[Rows]:
+    """What is known of a piece, by the lengths of items and by the way it is written."""
+    for length in np.unique(layout.lengths).tolist():
+        mine = np.flatnonzero(layout.lengths == length)
+        cells, items = (a.reshape(-1) for a in np.meshgrid(np.arange(len(layout.keys)), mine, indexing="ij"))
+        hit, numbers = match(name, layout.keys[cells, items])
+        shape = (length,) * len(layout.flat)
+        for mark in np.unique(numbers[:, 0]) if hit.any() else ():
+            same = numbers[:, 0] == mark
+            yield read_rows(cells[hit][same], items[hit][same], numbers[same], shape)
+
+
+@dataclass
+class KeptPiece:
+    """One piece of a value, with axes of `sizes` in the order of its layout.
+
+    `made` [keyed cell, item]: what is known or was evaluated; `found`: what is known, until it is filled in.
+    """
 
     context: Context
     layout: ValueLayout
+    number: int
     shelf: Shelf
-    known: Mask = field(init=False)
-    found: list[list[Rows]] = field(default_factory=list)
+    sizes: tuple[int, ...]
+    made: Mask
+    found: list[Rows]
+    whole: Whole | None = None
 
-    def look_up(self, match: Match) -> None:
-        """Find out what is known: cells of which every piece is."""
-        keys = self.layout.keys
-        self.known = np.ones(keys.shape[:2], dtype=np.bool_)
-        self.found = [list(self._rows(name, keys, match)) for name in self.layout.names]
-        for groups in self.found:
-            here = np.zeros_like(self.known)
-            for rows in groups:
-                here[rows.cells, rows.items] = True
-            self.known &= here
-
-    def _rows(self, name: str, keys: Keys, match: Match) -> Iterator[Rows]:
-        """What is known of a piece, by the lengths of items and by the way it is written."""
-        for length in np.unique(self.layout.lengths).tolist():
-            mine = np.flatnonzero(self.layout.lengths == length)
-            cells, items = (a.reshape(-1) for a in np.meshgrid(np.arange(len(keys)), mine, indexing="ij"))
-            hit, numbers = match(name, keys[cells, items])
-            shape = (length,) * len(self.layout.flat)
-            for mark in np.unique(numbers[:, 0]) if hit.any() else ():
-                same = numbers[:, 0] == mark
-                yield read_rows(cells[hit][same], items[hit][same], numbers[same], shape)
-
-    def unknown(self) -> Mask:
-        """The cells that are not known, in the order of the value's dimensions and items."""
-        layout = self.layout
-        known = self.known.reshape(*self.sizes()[: len(layout.keyed) + 1], *[1] * len(layout.flat))
-        left = ~known & layout.inside(self.context.data.longest)
-        names = [d.name for d in layout.value.dimensions]
-        return left.transpose([layout.order.index(n) for n in (*names, ITEM)])
-
-    def sizes(self) -> tuple[int, ...]:
-        """The lengths of the axes in which the value is laid out."""
-        lengths = {d.name: len(self.context.rows(d)) for d in self.layout.value.dimensions}
-        lengths[ITEM] = self.context.data.n_items
-        return tuple(lengths[name] for name in self.layout.order)
-
-    # ------------------------------------------------------------ values
-
-    def value(self, piece: int, make: Callable[[Env], Named]) -> Named:
-        """A piece of the value in all its cells; those that are not known are made, and kept."""
-        env = self.context.env(self.layout.value.dimensions)
-        found = self._completed(piece, make, env) if self.known.any() else make(env)
-        self._keep(piece, found)
-        return found
-
-    def _completed(self, piece: int, make: Callable[[Env], Named], env: Env) -> Named:
-        """What is known, and the rest made: other cells that are made with it may miss what they read."""
-        whole, before = Whole(self.layout, self.sizes()), self.context.partly
-        self.context.partly = True
-        try:
-            for part in self._parts(env):
-                whole.put(make(part), part)
-        finally:
-            self.context.partly = before
-        for rows in self.found[piece]:
+    def value(self) -> Named:
+        """The piece in all its cells."""
+        if not self.made.any():
+            found = self._evaluated(None)
+            self._keep(found, ~self.made)
+            return found
+        self.make(np.arange(self.made.shape[1]))
+        whole = self._whole()
+        for rows in self.found:
             whole.fill(rows)
+        self.found = []
         return whole.named()
 
-    def _parts(self, env: Env) -> Iterator[Env]:
-        """The cells to be made: items that are new in all cells, and those that are new in some."""
-        left = ~self.known
-        fresh = left.all(0)
-        for items in (np.flatnonzero(fresh), np.flatnonzero(left.any(0) & ~fresh)):
-            if len(items) > 0:
-                cells = left[:, items].any(1).reshape(self.sizes()[: len(self.layout.keyed)])
-                part = narrowed(env, ITEM, items)
-                places_of = np.nonzero(cells) if self.layout.keyed else ()
-                for name, places in zip(self.layout.keyed, places_of, strict=True):
-                    part = narrowed(part, name, np.unique(places))
-                yield part
+    def make(self, items: Integers) -> None:
+        """Evaluate what is not made of some items: those that are new in all cells, and those that are in some.
 
-    def _keep(self, piece: int, found: Named) -> None:
-        """Put what was made on the shelf: one row for each cell and item, along the whole of its prompt."""
-        layout, sizes = self.layout, self.sizes()
-        data, there = laid_out(found, layout.order, sizes)
-        n_keyed = math.prod(sizes[: len(layout.keyed)])
-        data, there = (t.reshape(n_keyed, *t.shape[len(layout.keyed) :]) for t in (data, there))
-        keys, (cells, items) = layout.keys, np.nonzero(~self.known)
+        Cells are evaluated along whole axes: what is made with them needlessly may miss what it reads.
+        """
+        left = ~self.made[:, items]
+        fresh = left.all(0)
+        before, self.context.partly = self.context.partly, True
+        for mine in (items[fresh], items[left.any(0) & ~fresh]):
+            if len(mine) == 0:
+                continue
+            env = self._env(mine)
+            found = self._evaluated(env)
+            self._whole().put(found, env)
+            new = np.zeros_like(self.made)
+            new[:, mine] = ~self.made[:, mine]
+            self._keep(self._whole().named(), new)
+            self.made |= new
+        self.context.partly = before
+
+    def _evaluated(self, env: Env | None) -> Named:
+        from glassbox_dsl.run.evaluate import Evaluator  # it asks for kept values itself
+
+        return Evaluator(self.context).made(self.layout.value, self.number, env)
+
+    def _env(self, items: Integers) -> Env:
+        """Some items, and the cells along every keyed dimension that are not made of one of them."""
+        env = narrowed(self.context.env(self.layout.value.dimensions), ITEM, items)
+        cells = (~self.made[:, items]).any(1).reshape(self.sizes[: len(self.layout.keyed)])
+        places = np.nonzero(cells) if self.layout.keyed else ()
+        for name, along in zip(self.layout.keyed, places, strict=True):
+            env = narrowed(env, name, np.unique(along))
+        return env
+
+    def _whole(self) -> Whole:
+        if self.whole is None:
+            self.whole = Whole(self.layout, self.sizes)
+        return self.whole
+
+    def _keep(self, found: Named, new: Mask) -> None:
+        """Put some cells on the shelf: one row for each cell and item, along the whole of its prompt."""
+        layout = self.layout
+        data, there = laid_out(found, layout.order, self.sizes)
+        data, there = (t.reshape(len(layout.keys), *t.shape[len(layout.keyed) :]) for t in (data, there))
+        cells, items = np.nonzero(new)
         kept = []
         for length in np.unique(layout.lengths[items]).tolist():
             mine = layout.lengths[items] == length
             where = tensor(cells[mine]), tensor(items[mine])
             cut: Any = (slice(None), *[slice(0, length)] * len(layout.flat))
             numbers = written_rows(data[where][cut], there[where][cut])
-            kept.append(Readings(layout.names[piece], keys[cells[mine], items[mine]], numbers))
+            kept.append(Readings(layout.names[self.number], layout.keys[cells[mine], items[mine]], numbers))
         self.shelf.put(kept)
 
 
@@ -162,7 +199,7 @@ class Whole:
         assert self.data is not None and self.there is not None
         n = len(self.layout.keyed)
         keyed = np.unravel_index(rows.cells, self.sizes[:n]) if n else ()
-        where = (
+        where: Any = (
             *(tensor(k) for k in keyed),
             tensor(rows.items),
             *(slice(0, m) for m in rows.there.shape[1:]),

@@ -25,7 +25,8 @@ from glassbox_dsl.plan.tensors_read import TensorsRead, waits
 from glassbox_dsl.plan.work import Work
 from glassbox_dsl.run.context import Context, RunResults
 from glassbox_dsl.run.edits import Receipt
-from glassbox_dsl.run.keeping_values import KeptValue
+from glassbox_dsl.run.keeping_values import kept_value
+from glassbox_dsl.vocabulary.axes import ITEM
 
 RECEIPT = 6
 """Numbers of a receipt in one cell: writes, those that moved, distance, relative and largest distance, proven."""
@@ -90,13 +91,11 @@ class Known:
 
     def values(self, context: Context, demand: Demand) -> None:
         """Find out which values of whole tensors are known of a context, and which tensors it takes for the rest."""
-        values = {v.name: v for v in demand.values}
-        found = list(layouts(self.contents, context, list(values.values())))
+        found = list(layouts(self.contents, context, demand.values))
         self._fetch({name for layout in found for name in layout.names})
         for layout in found:
-            kept = KeptValue(context, layout, self.shelf)
-            kept.look_up(self._match)
-            context.kept[layout.value.kind, layout.value.name] = kept
+            key = (layout.value.kind, layout.value.name)
+            context.kept[key] = kept_value(context, layout, self.shelf, self._match)
 
     def read(self, work: Work) -> None:
         """Find out of which cells of every run whole tensors are read, for all that is not known."""
@@ -105,7 +104,10 @@ class Known:
         for setting, demand in work.settings:
             assert isinstance(setting, Context)
             self.values(setting, demand)
-            unknown = {key: kept.unknown() for key, kept in setting.kept.items()}
+            unknown = {
+                key: kept.unknown([*(d.name for d in kept.layout.value.dimensions), ITEM])
+                for key, kept in setting.kept.items()
+            }
 
             def left(wanted: Wanted, whole: Mask, setting: Setting = setting) -> Mask | None:
                 job = work.jobs.get((id(setting), wanted.run.name, None))
@@ -189,8 +191,24 @@ class Known:
                 table = ledger.receipts[job.run.variants[number].edits[place]]
                 table[cells, items] = np.nan_to_num(table[cells, items])
                 table[cells, items, -1] = 1
+        self._evaluate(pack)
         shares = [(self.ledgers[s.job], s) for s in pack.shares if s.job in self.ledgers]
         self.shelf.put([r for ledger, s in shares for r in self._readings(ledger, s.cells, s.items)])
+
+    @staticmethod
+    def _evaluate(pack: Pack) -> None:
+        """Keep the values of those items of which this pack made the last run."""
+        contexts = {}
+        for share in pack.shares:
+            assert isinstance(share.job.setting, Context)
+            context = contexts[id(share.job.setting)] = share.job.setting
+            waiting = context.results[share.job.key].waiting
+            if waiting is not None:
+                waiting[share.cells, share.items] = False
+        for context in contexts.values():
+            for kept in context.kept.values():
+                if kept.layout.early:
+                    kept.make(_ready(context, kept.layout.runs))
 
     @staticmethod
     def _log(table: Floats, receipt: Receipt) -> None:
@@ -267,6 +285,16 @@ class Known:
         if ledger is None:
             return None
         return {edit: summed(edit, table[job.made]) for edit, table in ledger.receipts.items()}
+
+
+def _ready(context: Context, runs: Set[str]) -> Mask:
+    """The items [item] of which no cell of some runs waits to be made."""
+    found = np.ones(context.data.n_items, dtype=np.bool_)
+    for run in runs:
+        results = context.results.get((run, None))
+        waiting = None if results is None else results.waiting
+        found &= False if waiting is None else ~waiting.any(0)
+    return found
 
 
 def summed(edit: Edit, rows: Floats) -> Receipt:

@@ -151,7 +151,7 @@ class Columns:
         return self.context.data.numbers[index[order.index(ITEM)]]
 
     def _top(self, value: Value) -> Measured:
-        found = self.evaluator.complete(self.evaluator.top(value), value)
+        found = self.evaluator.complete(self.evaluator.family(value), value)
         first = Named(found.data[..., 0], found.dims, False, found.present)
         order = self._order(value, first)
         there, index = self._cells(first, order)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from glassbox_dsl.diagnostics import Findings, InternalError
 from glassbox_dsl.plan import kept_values, packing
 from glassbox_dsl.plan.tensors_read import TensorsRead
 from glassbox_dsl.run.keeping_values import read_rows, written_rows
-from glassbox_dsl.run.named import torch
+from glassbox_dsl.store import known
 from tests.resume.conftest import PEOPLE, assert_same, data, rows
 from tests.semantics.test_agreement import LISTED, ROWS, experiments
 
@@ -172,3 +173,27 @@ def test_experiments_that_grow_end_as_those_that_did_not(gbx, tmp_path, monkeypa
     for side in (grown, whole):
         side["receipts"] = [row[:9] for row in side["receipts"]]
     assert_same(grown, whole)
+
+
+def test_values_of_items_that_are_done_survive_an_interruption(gbx, made, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "ROWS", 40)
+    monkeypatch.setattr(known, "EVERY_SECONDS", 0.0)
+    text = (
+        data()
+        + """
+experiment e {
+  run halved[layer, pos] = forward(clean) { mlp.out[layer, pos] *= 0.5 }
+  measure size[layer, pos] = norm(halved[layer: layer, pos: pos].resid_post[-1, last] - clean.resid_post[-1, last])
+  measure words = top(unembed(halved[layer: 1, pos: 2].resid_post[-1, last]), k: 2)
+}
+"""
+    )
+    whole = gbx(text, db="whole.duckdb")
+    every = set(whole.cells)
+    made.stop_at = whole.packs - 1
+    with pytest.raises(KeyboardInterrupt):
+        gbx(text, db="grown.duckdb")
+    made.stop_at = -1
+    again = {item for _, _, item in gbx(text, db="grown.duckdb").cells}
+    assert again < {item for _, _, item in every}
+    same(tmp_path)

@@ -85,7 +85,8 @@ class DeltaMaker:
                 self.known.begin(job, _context(job).results[job.key])
         left = self._left(packed)
         for job in left:
-            _context(job).results[job.key].whole = left[job]
+            results = _context(job).results[job.key]
+            results.whole, results.waiting = left[job], left[job].copy()
         for job in jobs:
             if left.get(job, job.made).any():
                 Evaluator(_context(job)).fits.before(job.run)
