@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
         "--limit",
         type=float,
         default=4,
-        help="seconds of a round above which a peer runs only some layers, scaled to all (%(default)s)",
+        help="seconds of a round above which a peer runs only some layers and items, scaled to all (%(default)s)",
     )
     parser.add_argument(
         "--draw", type=int, help="pairs of `items` in place of 32; above 32 Glassbox runs alone"
@@ -80,7 +80,7 @@ def block(
         found.notes["compared with"] = "nothing: too much work for plain hooks"
     else:
         plain, reference = prepared(hooks[0], task, every, chosen.limit, chosen.repeats)
-        compare(ours, values, reference, plain.layers)
+        compare(ours, values, reference, plain.layers, plain.items)
         for side in [hooks[0], *hooks[1:], *peers]:
             if reason := side.refuses(task):
                 found.refused[side.name] = reason
@@ -89,10 +89,11 @@ def block(
             timed, theirs = (
                 (plain, reference)
                 if side is hooks[0]
-                else prepared(side, task, plain.layers, chosen.limit, chosen.repeats)
+                else prepared(side, task, plain.layers, chosen.limit, chosen.repeats, plain.items)
             )
-            compare(timed, theirs, reference, timed.layers)
-            work.append((timed, lambda side=side, timed=timed: side.run(task, timed.layers)))
+            compare(timed, theirs, reference, timed.layers, timed.items)
+            some = task.first(timed.items)
+            work.append((timed, lambda side=side, timed=timed, some=some: side.run(some, timed.layers)))
     if task.site == "resid_pre":
         rows = patched_rows(task)
         read = (task.n_layers * len(task.cells) + 2) * len(task.base)

@@ -19,11 +19,13 @@ TOLERANCE = 1e-3
 
 @dataclass
 class Timed:
-    """The seconds of one side: of all layers, or of a sample of them that stands for all."""
+    """The seconds of one side: of all layers and items, or of some of them that stand for all."""
 
     name: str
     n_layers: int
     layers: Sequence[int]
+    n_items: int = 1
+    items: int = 1
     fixed: float = 0.0
     fixed_cpu: float = 0.0
     difference: float = 0.0
@@ -31,15 +33,16 @@ class Timed:
     cpu: list[float] = field(default_factory=list)
 
     @property
-    def whole(self) -> bool:
-        """Whether every layer was run."""
-        return len(self.layers) == self.n_layers
+    def share(self) -> str:
+        """How much of the work was run."""
+        layers = f"{len(self.layers)} of {self.n_layers}"
+        return layers if self.items == self.n_items else f"{layers}, {self.items} of {self.n_items} items"
 
     def scaled(self, seconds: float, fixed: float) -> float:
-        """Seconds of all layers; what does not depend on their number (`fixed`, the unedited passes) counts once."""
-        if self.whole:
-            return seconds
-        return fixed + max(0.0, seconds - fixed) * self.n_layers / len(self.layers)
+        """Seconds of all layers and items; what no layer changes (`fixed`, the unedited passes) counts once."""
+        if len(self.layers) < self.n_layers:
+            seconds = fixed + max(0.0, seconds - fixed) * self.n_layers / len(self.layers)
+        return seconds * self.n_items / self.items
 
     @property
     def lowest(self) -> float:
@@ -79,34 +82,47 @@ def seconds_of(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def prepared(
-    side: Side, task: Task, among: Sequence[int], limit: float, repeats: int = 1
+    side: Side, task: Task, among: Sequence[int], limit: float, repeats: int = 1, items: int | None = None
 ) -> tuple[Timed, Tensor]:
-    """Choose a side's layers among some and run it on them, which also warms it up: values [item, layer, cell].
+    """Choose a side's layers and items among some and run it on them, which also warms it up.
 
-    Values of layers that were not run are NaN. Where one layer takes as long as all rounds may, that was its round.
+    Gives values [item, layer, cell]; those that were not run are NaN. Fewer items are run where one layer of all of
+    them takes longer than a round may. Where one of one item takes as long as all rounds may, that was its round.
     """
-    timed = Timed(side.name, task.n_layers, among)
-    values = torch.full((len(task.base), task.n_layers, len(task.cells)), torch.nan)
+    n_items, every = len(task.base), items or len(task.base)
+    timed = Timed(side.name, task.n_layers, among, n_items, every)
+    values = torch.full((n_items, task.n_layers, len(task.cells)), torch.nan)
     if task.site != "lens":
-        side.run(task, [])
-        timed.fixed, timed.fixed_cpu = seconds_of(lambda: side.run(task, []))
         middle = [among[len(among) // 2]]
+        if every > 1:
+            one = task.first(1)
+            side.run(one, [])
+            wall, _ = seconds_of(lambda: side.run(one, middle))
+            timed.items = min(every, max(1, int(limit / wall)))
+        some = task.first(timed.items)
+        side.run(some, [])
+        timed.fixed, timed.fixed_cpu = seconds_of(lambda: side.run(some, []))
         found: list[Tensor] = []
-        wall, cpu = seconds_of(lambda: found.append(side.run(task, middle)))
-        values[:, middle] = found[0]
+        wall, cpu = seconds_of(lambda: found.append(side.run(some, middle)))
+        values[: timed.items, middle] = found[0]
         timed.layers = sampled(among, max(wall - timed.fixed, 1e-9), limit)
         if timed.layers == middle:
             if wall >= repeats * limit:
                 timed.seconds, timed.cpu = [wall], [cpu]
             return timed, values
-    values[:, list(timed.layers)] = side.run(task, timed.layers)
+    values[: timed.items, list(timed.layers)] = side.run(task.first(timed.items), timed.layers)
     return timed, values
 
 
-def compare(timed: Timed, values: Tensor, reference: Tensor, layers: Sequence[int]) -> None:
-    """Note the largest difference from the reference at some layers. Raises Apart where it is too large, or NaN."""
+def compare(
+    timed: Timed, values: Tensor, reference: Tensor, layers: Sequence[int], items: int | None = None
+) -> None:
+    """Note the largest difference from the reference at some layers and items (all).
+
+    Raises Apart where it is too large, or NaN.
+    """
     places = list(layers)
-    timed.difference = float((values[:, places] - reference[:, places]).abs().max())
+    timed.difference = float((values[:items, places] - reference[:items, places]).abs().max())
     if not timed.difference <= TOLERANCE:
         raise Apart(f"{timed.name}: values lie {timed.difference:.2g} from those of plain hooks")
 

@@ -49,7 +49,7 @@ class Block:
         for t in self.timed:
             figures = [t.median, t.lowest, t.least_cpu]
             figures += [t.median / ours.median, t.lowest / ours.lowest, t.least_cpu / ours.least_cpu]
-            row = [t.name, *map(_figure, figures), f"{len(t.layers)} of {t.n_layers}", f"{t.difference:.0e}"]
+            row = [t.name, *map(_figure, figures), t.share, f"{t.difference:.0e}"]
             lines.append(f"| {' | '.join(row)} |")
         per_item = f"{_figure(ours.median / self.items)} s"
         told = {"Glassbox per item (median)": per_item, **self.notes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -37,6 +37,12 @@ class Task:
     def shape(self) -> tuple[int, int]:
         """How many items and cells there are."""
         return len(self.base), len(self.cells)
+
+    def first(self, n_items: int) -> Task:
+        """The same with its first items only."""
+        parts = ("base", "source", "target", "distractor", "spoiled")
+        cut = {p: None if getattr(self, p) is None else getattr(self, p)[:n_items] for p in parts}
+        return replace(self, **cut)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All pairs of an item and the place of a cell, in as few parts as `BATCH_TOKENS` allows."""

@@ -199,7 +199,7 @@ class Evaluator:
             return evaluate(expr, replace(env, around=expr))
 
         if len(value.variants) == 1:
-            return self.complete(evaluate_in(value.variants[0].value), value)
+            return self.complete(evaluate_in(value.variants[0].value), value, env)
         chosen = indices.Named(self.context.cell_variants(value), tuple(d.name for d in value.dimensions))
         chosen = indices.take(chosen, {b.dimension: b.ids for b in env.variables.values()})
         parts = [self.complete(evaluate_in(v.value), value, env) for v in value.variants]

@@ -3,15 +3,18 @@
 import importlib.util
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from benchmarks import measure
 from benchmarks.bound import LinearLayers, patched_rows
 from benchmarks.glassbox_side import FOLDER, WORKLOADS, Glassbox
-from benchmarks.measure import Apart, Timed, compare, in_turns, sampled
+from benchmarks.measure import Apart, Timed, compare, in_turns, prepared, sampled
 from benchmarks.sides import PEERS, sides_of
+from benchmarks.task import Task
 from glassbox_dsl.resolve.families import family
 from glassbox_dsl.resolve.sources import tiny_config
 from glassbox_dsl.run.tiny import tiny_model
@@ -158,3 +161,31 @@ def test_the_bound_counts_rows_behind_the_first_difference(folder, glassbox):
         unembedding == 5 and layers == [n for n in rows[:-1] for _ in range(per_layer)] + layers[-per_layer:]
     )
     assert sorted(layers[-per_layer:]) == sorted([rows[-1]] * 2 + [min(rows[-1], 5)] * (per_layer - 2))
+
+
+def test_a_slow_side_runs_the_first_items_and_is_scaled_to_all(monkeypatch):
+    now = [0.0]
+
+    def clock() -> float:
+        return now[0]
+
+    monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter=clock, process_time=clock))
+
+    class Slow:
+        name = "slow"
+
+        def run(self, task, layers):
+            now[0] += len(task.base) * (0.5 + len(layers))
+            return torch.full((len(task.base), len(layers), len(task.cells)), 2.0)
+
+    ids = torch.zeros(8, 3, dtype=torch.long)
+    task = Task("t", "resid_pre", ids, ids, ids[:, 0], None, n_layers=6, cells=(0, 1))
+    timed, values = prepared(Slow(), task, range(6), limit=4.6)
+    assert timed.items == 3 and timed.layers == [3] and timed.share == "1 of 6, 3 of 8 items"
+    assert values[:3, 3].eq(2).all() and values[3:].isnan().all()
+    in_turns([(timed, lambda: Slow().run(task.first(3), timed.layers))], 2, 4.6)
+    assert timed.lowest == pytest.approx(8 * 6.5)
+    whole, _ = prepared(Slow(), task, range(6), limit=100)
+    assert whole.items == 8 and whole.share == "6 of 6"
+    among, _ = prepared(Slow(), task, range(6), limit=100, items=2)
+    assert among.items == 2

@@ -27,6 +27,7 @@ experiment e {
   measure moved[layer in {0, 1}, pos] =
     norm(patched[layer: layer, pos: pos].resid_post[-1, last] - clean.resid_post[-1, last])
   measure share[layer] = norm(halved.mlp.out[layer, last]) / norm(clean.mlp.out[layer, last])
+  measure part[layer in {0, 1}] = norm(halved[layer: layer].final_norm[last]) / norm(clean.final_norm[last])
   measure weight[layer] = softmax(norm(clean.mlp.out[layer, last]), over: layer)
   measure seen[layer, head] = clean.attn.pattern[layer, head, last, c]
   measure twice[layer] = place[layer] * 2 + 1
