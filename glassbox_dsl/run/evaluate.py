@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from glassbox_dsl.diagnostics import Findings
-from glassbox_dsl.language.indices import is_point
 from glassbox_dsl.language.program import (
     Constant,
     Direction,
@@ -58,6 +57,7 @@ from glassbox_dsl.run.codes import Codes
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.elementwise import OPERATIONS, choose, quotient
 from glassbox_dsl.run.fits import Fits
+from glassbox_dsl.run.given_values import GivenValues
 from glassbox_dsl.run.metric_values import MetricValues
 from glassbox_dsl.run.named import Named, both, combine, concatenate, scalar, take, take_named, valued
 from glassbox_dsl.run.reductions import Reductions
@@ -82,6 +82,7 @@ class Evaluator:
         self.metrics = MetricValues(self)
         self.reductions = Reductions(self)
         self.fits = Fits(self)
+        self.given = GivenValues(self)
         self.kinds: dict[type[Expr], Callable[[Any, Env], Named]] = {
             Constant: lambda e, env: scalar(float(e.value)),
             VariableValue: self.variable,
@@ -93,8 +94,8 @@ class Evaluator:
             Resample: self.resample,
             Noise: self.noise,
             Unembed: self.unembed,
-            Direction: self.direction,
-            Load: self.load,
+            Direction: self.given.direction,
+            Load: self.given.load,
             Attribution: Attributions(self).attribution,
             FitValue: self.fits.value,
             Grad: self.grad,
@@ -105,7 +106,7 @@ class Evaluator:
             OwnValue: self.own,
             Reference: self.reference,
             InContext: self.in_context,
-            TokenAt: self.token,
+            TokenAt: self.given.token,
             Scrubbed: lambda e, env: scrubbed(e, env, self.context),
             SetSize: lambda e, env: size_of(e, self, env),
             Only: lambda e, env: only(e, self, env),
@@ -275,37 +276,6 @@ class Evaluator:
         """`self` in an edit."""
         assert isinstance(env.own, Named)
         return env.own
-
-    def token(self, expr: TokenAt, env: Env) -> Named:
-        """The id of the token at a position."""
-        arrays = self.context.data.prompt(expr.prompt)
-        at = (
-            self.context.indexer.point(expr.at, "pos", env, expr.prompt)
-            if is_point(expr.at)
-            else self.places.natural("pos", env, expr.prompt)
-        )
-        ids = indices.take(indices.Named(arrays.ids, (ITEM, "#pos")), {ITEM: env.item, "#pos": at})
-        inside = indices.combine(np.less, at, self.context.indexer.length("pos", env, expr.prompt))
-        inside = indices.Named(inside.data, inside.dims)
-        kept = indices.combine(lambda i, _: i, ids, inside)
-        return valued(kept.where(inside.spread(kept.dims)[0]))
-
-    def load(self, expr: Load, env: Env) -> Named:
-        """A tensor of a file."""
-        from safetensors import safe_open
-
-        with safe_open(expr.path, framework="pt") as file:
-            data = file.get_tensor(expr.key).to(torch.float32)
-        named = Named(data, ("layer",) if data.ndim == 2 else (), data.ndim > 0)
-        return self.reductions.pick(named, env)
-
-    def direction(self, expr: Direction, env: Env) -> Named:
-        """The unembedding column of an answer; of a set, the mean."""
-        ids, valid = self.metrics.answer_ids(expr.answer)
-        columns = self.context.instrument.unembedding_columns(ids.reshape(-1)).float().cpu()
-        columns = columns.reshape(*ids.shape, -1)
-        mean = (columns * valid[..., None]).sum(1) / valid.sum(1)[:, None]
-        return take(Named(mean, (ITEM,), True), {ITEM: env.item})
 
     def unembed(self, expr: Unembed, env: Env, tokens: Tensor | None = None) -> Named:
         """Logits through the model's own final norm and head; of some tokens [n] alone where they are given."""
