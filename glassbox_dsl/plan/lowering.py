@@ -131,7 +131,8 @@ def touches(part: EditPart, longest: int, sources: Sources | None) -> list[Touch
     env = RowMaker(job.setting).env(job.run, part.cells, part.items, job.extension)
     touched = touched_layers(job.setting, part.edit, part.variant, env).T
     layers = np.flatnonzero(touched.any(1))
-    n_at_once = max(1, CELLS_AT_ONCE // (n_rows * math.prod(_lengths(part, longest).values())))
+    per_layer = n_rows * math.prod(_lengths(part, longest).values())
+    n_at_once = max(1, CELLS_AT_ONCE // max(1, per_layer))
     found = []
     for some in (layers[i : i + n_at_once] for i in range(0, len(layers), n_at_once)):
         place, number = touched[some].nonzero()
