@@ -13,7 +13,7 @@ from glassbox_dsl.language.program import Index, RunVariant, SiteRead
 from glassbox_dsl.library.metric import metrics
 from glassbox_dsl.plan.copies import copied_read, is_here, split_edits
 from glassbox_dsl.plan.jobs import Job
-from glassbox_dsl.plan.lowering import NOWHERE, Touch, boundary, looks_ahead, touches
+from glassbox_dsl.plan.lowering import NOWHERE, Sources, Touch, boundary, looks_ahead, touches
 from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.needed import asked_of
 from glassbox_dsl.plan.pack import EditPart, Pack, Share
@@ -90,7 +90,7 @@ class PackBuilder:
             return roots
         fixed, swept = split_edits(job.run, variant)
         parts = [EditPart(job, variant, place, cells, items) for place in range(len(variant.edits))]
-        found = self._touches(parts)
+        found = self._touches(parts, roots)
         bases = roots
         if fixed and swept:
             first = np.full(len(cells), NOWHERE, dtype=np.int64)
@@ -101,9 +101,9 @@ class PackBuilder:
         alone = bases == roots
         return self._cells(bases, [t.kept(alone[t.number]) if t.part.place in fixed else t for t in found])
 
-    def _touches(self, parts: Sequence[EditPart]) -> list[Touch]:
+    def _touches(self, parts: Sequence[EditPart], roots: Integers) -> list[Touch]:
         """What edits write, in the order of the file; sources first, since they may be longer."""
-        sources = [self._sources(part) for part in parts]
+        sources = [self._sources(part, roots) for part in parts]
         longest = self.owners.longest
         return [t for p, s in zip(parts, sources, strict=True) for t in touches(p, longest, s)]
 
@@ -118,7 +118,7 @@ class PackBuilder:
         items = parts[0].items
         kinds, place = np.unique(items, return_index=True)
         one_each = [replace(p, cells=p.cells[place], items=p.items[place]) for p in parts]
-        found = self._touches(one_each)
+        found = self._touches(one_each, roots[place])
         latest = np.full(len(kinds), -1, dtype=np.int64)
         for touch in found:
             np.maximum.at(latest, touch.number, self._floor(touch))
@@ -136,7 +136,7 @@ class PackBuilder:
             if at > self.top:
                 continue
             reached = np.minimum(forks[:, : at + 1].min(1), below[:, at])
-            touch = self._without_proven(touch, bases, reached)
+            touch = touch.kept(~(touch.nothing & (touch.position < reached[touch.number])))
             np.minimum.at(forks[:, at], touch.number, touch.position)
             kept.append(touch)
         forks = np.minimum.accumulate(forks, axis=1)
@@ -179,18 +179,6 @@ class PackBuilder:
             self.proven[part.key] += int(gone.sum())
             self.proven_cells.append((part.key, part.cells[gone], part.items[gone]))
 
-    def _without_proven(self, touch: Touch, bases: Integers, reached: Integers) -> Touch:
-        """A touch without the pairs that set a value to itself: an unedited source over the same tokens."""
-        if touch.source is None or touch.source_owner is None or not len(touch.number):
-            return touch
-        plain = self.owners.is_root(touch.source_owner)
-        same = self.owners.shared(bases[touch.number], touch.source_owner)
-        nothing = (
-            plain & (touch.source == touch.position) & (touch.position < same)
-            & (touch.position < reached[touch.number])
-        )  # fmt: skip
-        return touch.kept(~nothing)
-
     # ------------------------------------------------------------ prompts and sources
 
     def _roots(self, job: Job, variant: RunVariant, items: Integers) -> Integers:
@@ -205,13 +193,18 @@ class PackBuilder:
         found: Integers = roots[items]
         return found
 
-    def _sources(self, part: EditPart) -> Integers | None:
-        """The owner that each row of an edit copies from, -1 where there is no such cell; None if it copies nothing."""
+    def _sources(self, part: EditPart, roots: Integers) -> Sources | None:
+        """What each row of an edit, of a prompt of `roots` [row], copies from; None if it copies nothing.
+
+        An unedited source is what stands there already as far as its tokens are those of the prompt.
+        """
         job = part.job
         read = copied_read(part.edit, job.run, job.setting)
         if read is None:
             return None
-        return self._owners_of(read, job, part.variant, part.cells, part.items)
+        owners = self._owners_of(read, job, part.variant, part.cells, part.items)
+        alike = np.where(self.owners.is_root(owners), self.owners.shared(roots, owners), 0)
+        return Sources(owners, alike)
 
     def _owners_of(
         self, read: SiteRead, job: Job, variant: RunVariant, cells: Integers, items: Integers

@@ -9,16 +9,16 @@ import numpy as np
 
 from glassbox_dsl.language.program import Edit, RunVariant
 from glassbox_dsl.plan.indexing import Binding, Env
-from glassbox_dsl.plan.named import Integers, Mask, Named, along, scalar
+from glassbox_dsl.plan.named import Integers, Mask, Named, along
 from glassbox_dsl.plan.rows import ROW
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.vocabulary.sites import sites
 
 
-def written_coordinates(edit: Edit, layer: int | None, lengths: Mapping[str, int]) -> dict[str, Named]:
-    """The coordinates of a site in one layer: every cell of the axes in `lengths`, each along a dimension."""
+def written_coordinates(edit: Edit, layer: Named | None, lengths: Mapping[str, int]) -> dict[str, Named]:
+    """The coordinates of a site in a layer: every cell of the axes in `lengths`, each along a dimension."""
     inner = {a: along(a, lengths[a]) for a in sites()[edit.site].axes if a != "layer"}
-    return inner if layer is None else {"layer": scalar(layer), **inner}
+    return inner if layer is None else {"layer": layer, **inner}
 
 
 def edit_env(setting: Setting, variant: RunVariant, env: Env, coordinates: Mapping[str, Named]) -> Env:

@@ -15,7 +15,7 @@ import numpy as np
 from glassbox_dsl.language.program import Constant, Expr, Operation, SiteRead
 from glassbox_dsl.plan.edit_cells import edit_env, selected, touched_layers, written_coordinates
 from glassbox_dsl.plan.indexing import Env
-from glassbox_dsl.plan.named import Integers, Mask
+from glassbox_dsl.plan.named import Integers, Mask, Named
 from glassbox_dsl.plan.pack import EditPart
 from glassbox_dsl.plan.places import Places
 from glassbox_dsl.plan.rows import ROW, RowMaker
@@ -31,7 +31,8 @@ class Touch:
     """One edit in one layer: pairs of a row and a position that it writes.
 
     `mask` [pair, other axes] restricts it to some cells of the site. A copy has `source`, the position that each pair
-    is taken from, and `source_owner`, whose rows those are (-1: no such cell).
+    is taken from, `source_owner`, whose rows those are, and `alike`, left of which position these are known to be what
+    an unedited prompt of the cell has there.
     """
 
     part: EditPart
@@ -41,6 +42,7 @@ class Touch:
     mask: Mask | None
     source: Integers | None = None
     source_owner: Integers | None = None
+    alike: Integers | None = None
 
     @property
     def order(self) -> int:
@@ -48,16 +50,26 @@ class Touch:
         site = self.part.edit.site
         return -1 if site == "resid_post" else ORDER.index(site)
 
-    def kept(self, keep: Mask) -> Touch:
+    def kept(self, keep: Mask | slice) -> Touch:
         """Only some of its pairs."""
-        return replace(
-            self,
-            number=self.number[keep],
-            position=self.position[keep],
-            mask=None if self.mask is None else self.mask[keep],
-            source=None if self.source is None else self.source[keep],
-            source_owner=None if self.source_owner is None else self.source_owner[keep],
-        )
+        names = ("number", "position", "mask", "source", "source_owner", "alike")
+        pairs = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: own[keep] for name, own in pairs.items() if own is not None})
+
+    @property
+    def nothing(self) -> Mask:
+        """Which pairs [pair] set a value to itself, unless an earlier edit of the cell has reached them."""
+        if self.source is None or self.alike is None:
+            return np.zeros(len(self.number), dtype=np.bool_)
+        return np.asarray((self.source == self.position) & (self.position < self.alike))
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What the rows of a copy are taken from: `owners` [row] (-1: no such cell), and `alike` [row] as in a touch."""
+
+    owners: Integers
+    alike: Integers
 
 
 WEIGHED = {"attn.scores": -math.inf, "attn.pattern": 0.0}
@@ -104,27 +116,31 @@ def boundary(site: str, layer: int | None, n_layers: int) -> int:
     return (layer or 0) + (site == "resid_post")
 
 
-def touches(part: EditPart, longest: int, source_owners: Integers | None) -> list[Touch]:
+CELLS_AT_ONCE = 2**24
+"""About how many cells of a site are looked at in one go; at least those of one layer."""
+
+
+def touches(part: EditPart, longest: int, sources: Sources | None) -> list[Touch]:
     """Every layer that an edit touches in some cell, with the cells and positions written there.
 
-    `source_owners` [row] is set for copies.
+    `sources` are set for copies.
     """
-    job, n_rows = part.job, len(part.cells)
-    rows = RowMaker(job.setting)
-    if not sites()[part.edit.site].has_layer:
-        layers: list[tuple[int | None, Integers]] = [(None, np.arange(n_rows))]
-    else:
-        env = rows.env(job.run, part.cells, part.items, job.extension)
-        touched = touched_layers(job.setting, part.edit, part.variant, env)
-        layers = [(int(layer), np.flatnonzero(touched[:, layer])) for layer in np.flatnonzero(touched.any(0))]
+    job, n_rows, site = part.job, len(part.cells), part.edit.site
+    if not sites()[site].has_layer:
+        return [_touch(part, None, np.arange(n_rows), longest, sources)]
+    env = RowMaker(job.setting).env(job.run, part.cells, part.items, job.extension)
+    touched = touched_layers(job.setting, part.edit, part.variant, env).T
+    layers = np.flatnonzero(touched.any(1))
+    per_layer = n_rows * math.prod(_lengths(part, longest).values())
+    n_at_once = max(1, CELLS_AT_ONCE // max(1, per_layer))
     found = []
-    for layer, number in layers:
-        env = rows.env(job.run, part.cells[number], part.items[number], job.extension)
-        touch = _touch(part, layer, number, env, longest, source_owners is not None)
-        if source_owners is not None:
-            touch = replace(touch, source_owner=source_owners[touch.number])
-            touch = touch.kept(source_owners[touch.number] >= 0)
-        found.append(touch)
+    for some in (layers[i : i + n_at_once] for i in range(0, len(layers), n_at_once)):
+        place, number = touched[some].nonzero()
+        touch = _touch(part, some[place], number, longest, sources)
+        ends = np.searchsorted(place[touch.number], np.arange(len(some) + 1))
+        touch = replace(touch, number=number[touch.number])
+        for at, layer in enumerate(some.tolist()):
+            found.append(replace(touch.kept(slice(ends[at], ends[at + 1])), layer=layer))
     return found
 
 
@@ -133,26 +149,35 @@ def row_axis(site: str) -> str:
     return "query" if "query" in sites()[site].axes else "pos"
 
 
+def _lengths(part: EditPart, longest: int) -> dict[str, int]:
+    """How many cells each axis of an edit's site has in one layer."""
+    site, sizes = part.edit.site, part.job.setting.sizes
+    inner = [a for a in sites()[site].axes if a != "layer"]
+    return {a: longest if a in ("pos", "query", "key") else sizes.of(a, site) for a in inner}
+
+
 def _touch(
-    part: EditPart, layer: int | None, number: Integers, env: Env, longest: int, copies: bool
+    part: EditPart, layers: Integers | None, number: Integers, longest: int, sources: Sources | None
 ) -> Touch:
-    edit, setting = part.edit, part.job.setting
-    inner = [a for a in sites()[edit.site].axes if a != "layer"]
-    lengths = {a: longest if a in ("pos", "query", "key") else setting.sizes.of(a, edit.site) for a in inner}
-    coordinates = written_coordinates(edit, layer, lengths)
+    """What an edit writes in rows `number` [place] of its part, each in one of `layers` [place]; pairs have places."""
+    edit, job, setting = part.edit, part.job, part.job.setting
+    lengths = _lengths(part, longest)
+    coordinates = written_coordinates(edit, None if layers is None else Named(layers, (ROW,)), lengths)
+    env = RowMaker(setting).env(job.run, part.cells[number], part.items[number], job.extension)
     env = edit_env(setting, part.variant, env, coordinates)
     axis = row_axis(edit.site)
-    others = [a for a in inner if a != axis]
+    others = [a for a in lengths if a != axis]
     chosen = selected(setting, edit, part.variant, env, coordinates).spread((ROW, axis, *others))[0]
     chosen = np.broadcast_to(chosen, (len(number), longest, *chosen.shape[2:]))
     row, position = np.nonzero(chosen.any(tuple(range(2, chosen.ndim))))
     mask = chosen[row, position] if chosen.ndim > 2 and max(chosen.shape[2:], default=1) > 1 else None
-    touch = Touch(part, layer, number[row], position, mask)
-    if not copies:
+    touch = Touch(part, None, row, position, mask)
+    if sources is None:
         return touch
     assert isinstance(edit.value, SiteRead)
     source, there = _source_positions(edit.value, part, env, row, position)
-    return replace(touch, source=source).kept(there)
+    owner, alike = sources.owners[number[row]], sources.alike[number[row]]
+    return replace(touch, source=source, source_owner=owner, alike=alike).kept(there & (owner >= 0))
 
 
 def _source_positions(

@@ -159,6 +159,7 @@ class _Stack:
         self.entering = np.zeros(0, dtype=np.int64)
         self.n_rows = 0
         self.depths = self._depths()
+        self.touches = self._touches()
 
     def _prefixes(self) -> tuple[Integers, Integers]:
         """For each prompt the earlier one whose rows it begins with [owner] (-1: none), and all forks [owner, floor].
@@ -212,9 +213,12 @@ class _Stack:
                 self.table[prompt, alike] = self.table[self.like[prompt], alike]
         owner, position = self._spread(np.where(roots, 0, counts), now)
         self._number(owner, position)
+        changed = (counts > 0) | first
         for level in self.depths:
-            own = self.own[level]
-            self.table[level] = np.where(own >= 0, own, self.table[self.base[level]])
+            changed[level] |= changed[self.base[level]]
+            mine = level[changed[level]]
+            own = self.own[mine]
+            self.table[mine] = np.where(own >= 0, own, self.table[self.base[mine]])
         return self.table[self.base[owner], position]
 
     @staticmethod
@@ -263,14 +267,20 @@ class _Stack:
 
     def _writes(self, floor: int) -> dict[tuple[str, int | None], list[Write]]:
         found: dict[tuple[str, int | None], list[Write]] = {}
+        for cells, touch in self.touches.get(floor, ()):
+            write = self._write(cells, touch)
+            if write is not None:
+                found.setdefault((touch.part.edit.site, touch.layer), []).append(write)
+        return found
+
+    def _touches(self) -> dict[int, list[tuple[EditedCells, Touch]]]:
+        """What edits touch in layers that are run, by floor."""
+        found: dict[int, list[tuple[EditedCells, Touch]]] = {}
         for cells in self.edited:
             for touch in cells.touches:
-                site = touch.part.edit.site
-                if boundary(site, touch.layer, self.owners.top) != floor or self._behind(touch):
-                    continue
-                write = self._write(cells, touch)
-                if write is not None:
-                    found.setdefault((site, touch.layer), []).append(write)
+                if not self._behind(touch):
+                    floor = boundary(touch.part.edit.site, touch.layer, self.owners.top)
+                    found.setdefault(floor, []).append((cells, touch))
         return found
 
     def _behind(self, touch: Touch) -> bool:

@@ -168,7 +168,8 @@ class EditBatch:
         site = sites()[edit.site]
         inner = [a for a in site.axes if a != "layer"]
         lengths = dict(zip(inner, value.shape[1:], strict=False))
-        coordinates = written_coordinates(edit, key.layer, lengths)
+        layer = None if key.layer is None else indices.scalar(key.layer)
+        coordinates = written_coordinates(edit, layer, lengths)
         if positions is not None:
             axis = "query" if "query" in inner else "pos"
             coordinates[axis] = indices.Named(positions, (axis,))
