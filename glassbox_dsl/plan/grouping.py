@@ -20,6 +20,7 @@ More of either means more keys that most queries do not see: those to their righ
 """
 KEYS_AT_ONCE = 2**14
 """About how many keys are copied out at once. A cell with a single row has as many as its whole prompt."""
+TWOS, FOURS = 2 ** np.arange(62), 4 ** np.arange(31)
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,11 @@ class Grouping:
     def by_owner(self) -> tuple[OwnerGroup, ...]:
         """Owners by the number of their queries and keys rounded up to powers of four: few calls, some padding."""
         found = []
-        for alike in _alike(_power(self.counts, 4), _power(self.end, 4)):
+        for alike in _alike(_power(self.counts, FOURS), _power(self.end, FOURS)):
             n_keys = int(self.end[alike].max())
             n_at_once = max(1, KEYS_AT_ONCE // n_keys)
             for mine in (alike[i : i + n_at_once] for i in range(0, len(alike), n_at_once)):
-                keys = self.table[self.owners[mine]][:, :n_keys].clip(min=0)
+                keys = np.maximum(self.table[self.owners[mine]][:, :n_keys], 0)
                 found.append(OwnerGroup(self._queries(mine), keys, self.end[mine]))
         return tuple(found)
 
@@ -76,12 +77,12 @@ class Grouping:
         n_rows = self.end[mine] - self.fork[mine]
         ramp = np.arange(int(n_rows.max()))
         at = self.fork[mine][:, None] + ramp
-        rows = self.own[self.owners[mine][:, None], at.clip(max=self.own.shape[1] - 1)]
+        rows = self.own[self.owners[mine][:, None], np.minimum(at, self.own.shape[1] - 1)]
         return np.where(ramp < n_rows[:, None], rows, -1)
 
     def _asking(self, rows: Integers) -> Mask:
         """Which of some rows (-1: none) meet their keys."""
-        return (rows >= 0) if self.queried is None else (rows >= 0) & self.queried[rows.clip(min=0)]
+        return (rows >= 0) if self.queried is None else (rows >= 0) & self.queried[np.maximum(rows, 0)]
 
     def _queries(self, mine: Integers) -> Integers:
         """The own rows of some owners that meet their keys, -1 behind the last."""
@@ -117,7 +118,7 @@ class Grouping:
             (queries,) = _laid_out(line, len(alike), queried[here])
             some = mine[owner[piece[alike]]]
             n_keys = min((int(block[piece[alike[0]]]) + 1) * BLOCK, int(self.end[some].max()))
-            keys = self.table[self.owners[some]][:, :n_keys].clip(min=0)
+            keys = np.maximum(self.table[self.owners[some]][:, :n_keys], 0)
             everything, nobody = np.full_like(queries, n_keys), np.full_like(queries, -1)
             yield BaseGroup(keys, queries, n_keys, everything, nobody, nobody[:, :0])
 
@@ -141,7 +142,7 @@ class Grouping:
             n_at_once = max(1, CHUNK // int(sizes[alike[0]]))
             for some in (alike[i : i + n_at_once] for i in range(0, len(alike), n_at_once)):
                 here, line = _lines(some, which, len(chunks))
-                shared = self.table[base[chunks[some]]][:, : int(n_shared[some].max())].clip(min=0)
+                shared = np.maximum(self.table[base[chunks[some]]][:, : int(n_shared[some].max())], 0)
                 yield self._chunk(mine[here], line, shared)
 
     def _chunk(self, mine: Integers, chunk: Integers, shared: Integers) -> BaseGroup:
@@ -152,7 +153,7 @@ class Grouping:
         queries, asker, fork = _laid_out(chunk[cell], len(shared), rows[asking], cell, self.fork[mine][cell])
         cell, _ = (rows >= 0).nonzero()
         own, owner = _laid_out(chunk[cell], len(shared), rows[rows >= 0], cell)
-        keys = np.concatenate([shared, own.clip(min=0)], 1)
+        keys = np.concatenate([shared, np.maximum(own, 0)], 1)
         return BaseGroup(keys, queries, shared.shape[1], fork, asker, owner)
 
 
@@ -189,7 +190,7 @@ def _alike(*columns: Integers) -> Iterator[Integers]:
     return (np.flatnonzero(which == one) for one in range(len(kinds)))
 
 
-def _power(counts: Integers, base: int = 2) -> Integers:
+def _power(counts: Integers, powers: Integers = TWOS) -> Integers:
     """Counts rounded up to powers of a base."""
-    found: Integers = base ** np.ceil(np.log2(np.maximum(counts, 1)) / np.log2(base)).astype(np.int64)
+    found: Integers = powers[np.searchsorted(powers, counts)]
     return found
