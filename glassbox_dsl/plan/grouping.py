@@ -20,6 +20,7 @@ More of either means more keys that most queries do not see: those to their righ
 """
 KEYS_AT_ONCE = 2**14
 """About how many keys are copied out at once. A cell with a single row has as many as its whole prompt."""
+TWOS, FOURS = 2 ** np.arange(62), 4 ** np.arange(31)
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,17 @@ class Grouping:
         """Queries of each owner."""
         if self.queried is None:
             return self.end - self.fork
-        found: Integers = self._asking(np.arange(len(self.owners))).sum(1)
+        found: Integers = self._asking(self._rows(np.arange(len(self.owners)))).sum(1)
         return found
 
     def by_owner(self) -> tuple[OwnerGroup, ...]:
         """Owners by the number of their queries and keys rounded up to powers of four: few calls, some padding."""
-        kinds, which = _kinds(_power(self.counts, 4), _power(self.end, 4))
         found = []
-        for one in range(len(kinds)):
-            alike = np.flatnonzero(which == one)
+        for alike in _alike(_power(self.counts, FOURS), _power(self.end, FOURS)):
             n_keys = int(self.end[alike].max())
             n_at_once = max(1, KEYS_AT_ONCE // n_keys)
             for mine in (alike[i : i + n_at_once] for i in range(0, len(alike), n_at_once)):
-                keys = self.table[self.owners[mine]][:, :n_keys].clip(min=0)
+                keys = np.maximum(self.table[self.owners[mine]][:, :n_keys], 0)
                 found.append(OwnerGroup(self._queries(mine), keys, self.end[mine]))
         return tuple(found)
 
@@ -78,20 +77,19 @@ class Grouping:
         n_rows = self.end[mine] - self.fork[mine]
         ramp = np.arange(int(n_rows.max()))
         at = self.fork[mine][:, None] + ramp
-        rows = self.own[self.owners[mine][:, None], at.clip(max=self.own.shape[1] - 1)]
+        rows = self.own[self.owners[mine][:, None], np.minimum(at, self.own.shape[1] - 1)]
         return np.where(ramp < n_rows[:, None], rows, -1)
 
-    def _asking(self, mine: Integers) -> Mask:
-        """Which own rows of some owners meet their keys."""
-        rows = self._rows(mine)
-        return (rows >= 0) if self.queried is None else (rows >= 0) & self.queried[rows.clip(min=0)]
+    def _asking(self, rows: Integers) -> Mask:
+        """Which of some rows (-1: none) meet their keys."""
+        return (rows >= 0) if self.queried is None else (rows >= 0) & self.queried[np.maximum(rows, 0)]
 
     def _queries(self, mine: Integers) -> Integers:
         """The own rows of some owners that meet their keys, -1 behind the last."""
         rows = self._rows(mine)
         if self.queried is None:
             return rows
-        asking = self._asking(mine)
+        asking = self._asking(rows)
         order = np.argsort(~asking, axis=1, kind="stable")[:, : int(self.counts[mine].max())]
         return np.take_along_axis(np.where(asking, rows, -1), order, 1)
 
@@ -103,17 +101,24 @@ class Grouping:
         return (*self._blocks(np.flatnonzero(alone)), *self._chunks(np.flatnonzero(~alone)))
 
     def _blocks(self, mine: Integers) -> Iterator[BaseGroup]:
-        """The own rows of bases, so many positions at once: they meet no keys behind these."""
+        """The own rows of bases, so many positions at once: they meet no keys behind these.
+
+        Bases with about as many rows in a block share a call: of a prompt that begins like another, few are its own.
+        """
         if not len(mine):
             return
-        owner, place = self._asking(mine).nonzero()
-        rows, block = self._rows(mine)[owner, place], (self.fork[mine][owner] + place) // BLOCK
-        for one in np.unique(block).tolist():
-            here = block == one
-            some, line = np.unique(owner[here], return_inverse=True)
-            (queries,) = _laid_out(line.reshape(-1), len(some), rows[here])
-            n_keys = min((one + 1) * BLOCK, int(self.end[mine[some]].max()))
-            keys = self.table[self.owners[mine[some]]][:, :n_keys].clip(min=0)
+        rows = self._rows(mine)
+        owner, place = self._asking(rows).nonzero()
+        block = (self.fork[mine][owner] + place) // BLOCK
+        order = np.lexsort((owner, block))
+        owner, block, queried = owner[order], block[order], rows[owner, place][order]
+        piece, which = _kinds(block, owner)
+        for alike in _alike(block[piece], _power(np.bincount(which))):
+            here, line = _lines(alike, which, len(piece))
+            (queries,) = _laid_out(line, len(alike), queried[here])
+            some = mine[owner[piece[alike]]]
+            n_keys = min((int(block[piece[alike[0]]]) + 1) * BLOCK, int(self.end[some].max()))
+            keys = np.maximum(self.table[self.owners[some]][:, :n_keys], 0)
             everything, nobody = np.full_like(queries, n_keys), np.full_like(queries, -1)
             yield BaseGroup(keys, queries, n_keys, everything, nobody, nobody[:, :0])
 
@@ -133,26 +138,31 @@ class Grouping:
         n_shared = np.zeros(len(chunks), dtype=np.int64)
         np.maximum.at(n_shared, which, self.fork[mine])
         sizes = _power(n_queries)
-        kinds, kind = _kinds(sizes, _power(n_shared))
-        for one in range(len(kinds)):
-            alike = np.flatnonzero(kind == one)
-            n_at_once = max(1, CHUNK // int(sizes[kinds[one]]))
+        for alike in _alike(sizes, _power(n_shared)):
+            n_at_once = max(1, CHUNK // int(sizes[alike[0]]))
             for some in (alike[i : i + n_at_once] for i in range(0, len(alike), n_at_once)):
-                place = np.full(len(chunks), -1, dtype=np.int64)
-                place[some] = np.arange(len(some))
-                here = place[which] >= 0
-                shared = self.table[base[chunks[some]]][:, : int(n_shared[some].max())].clip(min=0)
-                yield self._chunk(mine[here], place[which[here]], shared)
+                here, line = _lines(some, which, len(chunks))
+                shared = np.maximum(self.table[base[chunks[some]]][:, : int(n_shared[some].max())], 0)
+                yield self._chunk(mine[here], line, shared)
 
     def _chunk(self, mine: Integers, chunk: Integers, shared: Integers) -> BaseGroup:
         """Cells, each in one `chunk` [cell]; `shared` [chunk, pos] are keys of their base, left of the last fork."""
-        rows, asking = self._rows(mine), self._asking(mine)
+        rows = self._rows(mine)
+        asking = self._asking(rows)
         cell, _ = asking.nonzero()
         queries, asker, fork = _laid_out(chunk[cell], len(shared), rows[asking], cell, self.fork[mine][cell])
         cell, _ = (rows >= 0).nonzero()
         own, owner = _laid_out(chunk[cell], len(shared), rows[rows >= 0], cell)
-        keys = np.concatenate([shared, own.clip(min=0)], 1)
+        keys = np.concatenate([shared, np.maximum(own, 0)], 1)
         return BaseGroup(keys, queries, shared.shape[1], fork, asker, owner)
+
+
+def _lines(some: Integers, which: Integers, n: int) -> tuple[Integers, Integers]:
+    """Where in `which` some of `n` things stand, in order, and as the how-manieth of these."""
+    number = np.full(n, -1, dtype=np.int64)
+    number[some] = np.arange(len(some))
+    here = np.flatnonzero(number[which] >= 0)
+    return here, number[which[here]]
 
 
 def _laid_out(line: Integers, n_lines: int, *values: Integers) -> list[Integers]:
@@ -174,7 +184,13 @@ def _kinds(*columns: Integers) -> tuple[Integers, Integers]:
     return first, which.reshape(-1)
 
 
-def _power(counts: Integers, base: int = 2) -> Integers:
+def _alike(*columns: Integers) -> Iterator[Integers]:
+    """The places of equal rows of columns [n] of numbers >= 0, kind by kind."""
+    kinds, which = _kinds(*columns)
+    return (np.flatnonzero(which == one) for one in range(len(kinds)))
+
+
+def _power(counts: Integers, powers: Integers = TWOS) -> Integers:
     """Counts rounded up to powers of a base."""
-    found: Integers = base ** np.ceil(np.log2(np.maximum(counts, 1)) / np.log2(base)).astype(np.int64)
+    found: Integers = powers[np.searchsorted(powers, counts)]
     return found

@@ -92,6 +92,16 @@ def test_a_long_prompt_meets_in_blocks_the_keys_that_are_not_behind_them(monkeyp
     assert owns == {76: 10 + 4, 78: 2}
 
 
+def test_the_few_own_rows_of_a_prompt_that_begins_like_another_are_not_padded_to_its_many():
+    owners = Owners(LAYERS)
+    prompts = [owners.add_root(np.arange(80)), owners.add_root(np.concatenate([np.arange(77), [97, 98, 99]]))]
+    owners.read_whole(np.array(prompts))
+    pack = stacked(owners, [], (), {}, lambda p: {SiteKey("resid_post", 3): [np.arange(p.n_rows)]}, LAYERS)
+    few, many = pack.floors[0].grouping.bases()
+    assert few.queries.tolist() == [[80, 81, 82]] and few.keys.tolist() == [[*range(77), 80, 81, 82]]
+    assert many.queries.tolist() == [[*range(80)]] and many.keys.tolist() == [[*range(80)]]
+
+
 def test_rows_are_numbered_by_their_place_among_those_that_enter():
     pack = pack_of(lambda table: {SiteKey("logits"): [table[1, [5]]]}, [(0, 3)])
     last = pack.floors[3]

@@ -19,9 +19,10 @@ FORKS = ((0, 0, 30), (0, 1, 35), (0, 0, 38), (1, 0, 20), (0, 2, 31), (0, 0, 0))
 
 @pytest.fixture
 def pack():
-    """Two prompts, cells above them, and a cell above a cell."""
+    """Two prompts and one that begins like the first, cells above them, and a cell above a cell."""
     owners = Owners(TOP)
     roots = [owners.add_root(np.arange(n) + 100 * i) for i, n in enumerate(LENGTHS)]
+    roots.append(owners.add_root(np.concatenate([np.arange(35), np.arange(200, 203)])))
     fork = np.full((len(FORKS), TOP + 1), NOWHERE, dtype=np.int64)
     for cell, (_, layer, position) in enumerate(FORKS):
         fork[cell, layer:] = position
