@@ -34,7 +34,7 @@ lint: $(VENV)/dev.stamp ## Lint, check formatting and types
 fast: $(VENV)/dev.stamp ## Run the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow and not gallery'
 
-bench: $(BENCH)/bench.stamp ## Time Glassbox beside other tools (most of an hour; benchmarks/README.md has shorter ways)
+bench: $(BENCH)/bench.stamp ## Time Glassbox beside other tools (half an hour; benchmarks/README.md has shorter ways)
 	$(BENCH)/bin/python -m benchmarks
 
 pictures: $(VENV)/dev.stamp ## Run the worked experiments and photograph their pages for docs/gallery (minutes)
