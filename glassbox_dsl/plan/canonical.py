@@ -124,11 +124,11 @@ class Writer:
         """A tap or an edit."""
         return self._once(node, lambda reads: self.write(node, reads))
 
-    def value(self, value: p.Value) -> Content:
-        """A let, measure, record or claim with all its cells."""
-        return self._once(
-            ("value", self.experiment.name, value.kind, value.name), partial(self._whole, value)
-        )
+    def value(self, value: p.Value, home: p.Experiment | None = None) -> Content:
+        """A let, measure, record or claim with all its cells; `home`: the experiment that has it, if another one."""
+        home = home or self.experiment
+        writer = self if home is self.experiment else Writer(home, self.experiments)
+        return self._once(("value", home.name, value.kind, value.name), partial(writer._whole, value))
 
     def body(self, value: p.Value) -> Content:
         """A value, whatever its cells are, and those of the runs that it reads at its own cells."""
@@ -150,13 +150,6 @@ class Writer:
     def cell(self, name: str) -> Content:
         """A run in one of its cells, whatever other cells it has."""
         return self._once(("cell", name), lambda reads: self._run(self.experiment.run(name), reads, _axes))
-
-    def _value(self, reference: p.Reference | SetReference) -> Content:
-        home = self.experiments[reference.experiment]
-        writer = self if home is self.experiment else Writer(home, self.experiments)
-        value = home.value(reference.kind, reference.name)
-        key = ("value", reference.experiment, reference.kind, reference.name)
-        return self._once(key, partial(writer._whole, value))
 
     def _whole(self, value: p.Value, reads: Reads) -> bytes:
         readings = self._readings(value, reads)
@@ -201,7 +194,8 @@ class Writer:
                 reads.add(content.reads)
                 return b"run" + content.key + self.write(node.where, reads)
             case p.Reference() | SetReference():
-                content = self._value(node)
+                home = self.experiments[node.experiment]
+                content = self.value(home.value(node.kind, node.name), home)
                 reads.add(content.reads)
                 return b"value" + content.key + self.write((node.where, node.dims, node.feature), reads)
             case techniques.GeneratedText():

@@ -36,12 +36,13 @@ class KeptValue:
     known: Mask
     pieces: list[KeptPiece]
 
-    def unknown(self, order: Sequence[str]) -> Mask:
-        """The cells that are not known, with axes in some order."""
+    def unknown(self) -> Mask:
+        """The cells that are not known, [the value's dimensions..., item]."""
         layout, sizes = self.layout, self.pieces[0].sizes
         known = self.known.reshape(*sizes[: len(layout.keyed) + 1], *[1] * len(layout.flat))
         left: Mask = ~known & layout.inside(max(sizes[len(layout.keyed) + 1 :], default=0))
-        return left.transpose([layout.order.index(name) for name in order])
+        names = (*(d.name for d in layout.value.dimensions), ITEM)
+        return left.transpose([layout.order.index(name) for name in names])
 
     def make(self, ready: Mask) -> None:
         """Evaluate the items [item] of which all runs are there."""
@@ -102,11 +103,11 @@ class KeptPiece:
             self._keep(found, ~self.made)
             return found
         self.make(np.arange(self.made.shape[1]))
-        whole = self._whole()
         for rows in self.found:
-            whole.fill(rows)
+            self._whole(rows.data.shape[-1]).fill(rows)
         self.found = []
-        return whole.named()
+        assert self.whole is not None
+        return self.whole.named()
 
     def make(self, items: Integers) -> None:
         """Evaluate what is not made of some items: those that are new in all cells, and those that are in some.
@@ -116,17 +117,25 @@ class KeptPiece:
         left = ~self.made[:, items]
         fresh = left.all(0)
         before, self.context.partly = self.context.partly, True
-        for mine in (items[fresh], items[left.any(0) & ~fresh]):
-            if len(mine) == 0:
-                continue
-            env = self._env(mine)
-            found = self._evaluated(env)
-            self._whole().put(found, env)
-            new = np.zeros_like(self.made)
-            new[:, mine] = ~self.made[:, mine]
-            self._keep(self._whole().named(), new)
-            self.made |= new
-        self.context.partly = before
+        try:
+            for mine in (items[fresh], items[left.any(0) & ~fresh]):
+                if len(mine) > 0:
+                    self._make(mine)
+        finally:
+            self.context.partly = before
+
+    def _make(self, items: Integers) -> None:
+        env = self._env(items)
+        found = self._evaluated(env)
+        ids = {b.dimension: b.ids.data for b in env.variables.values()} | {ITEM: items}
+        places = [ids[name] for name in self.layout.order]
+        data, there = laid_out(found, self.layout.order, [len(p) for p in places])
+        whole = self._whole(data.shape[-1])
+        whole.put(places, data, there)
+        new = np.zeros_like(self.made)
+        new[:, items] = ~self.made[:, items]
+        self._keep(whole.named(), new)
+        self.made |= new
 
     def _evaluated(self, env: Env | None) -> Named:
         from glassbox_dsl.run.evaluate import Evaluator  # it asks for kept values itself
@@ -142,9 +151,11 @@ class KeptPiece:
             env = narrowed(env, name, np.unique(along))
         return env
 
-    def _whole(self) -> Whole:
+    def _whole(self, width: int) -> Whole:
+        """The value that is put together, with so many numbers in a cell."""
         if self.whole is None:
-            self.whole = Whole(self.layout, self.sizes)
+            there = torch.zeros(self.sizes, dtype=torch.bool)
+            self.whole = Whole(self.layout, torch.zeros(*self.sizes, width), there)
         return self.whole
 
     def _keep(self, found: Named, new: Mask) -> None:
@@ -179,41 +190,24 @@ class Whole:
     """A value that is put together: numbers [order..., feature] and presence [order...] of the cells there are."""
 
     layout: ValueLayout
-    sizes: tuple[int, ...]
-    data: Tensor | None = None
-    there: Tensor | None = None
+    data: Tensor
+    there: Tensor
 
-    def put(self, part: Named, env: Env) -> None:
-        """Some cells, which an environment stands for."""
-        ids = {b.dimension: b.ids.data for b in env.variables.values()} | {ITEM: env.item.data}
-        places = [ids[name] for name in self.layout.order]
-        data, there = laid_out(part, self.layout.order, [len(p) for p in places])
-        self._room(data.shape[-1])
-        assert self.data is not None and self.there is not None
+    def put(self, places: Sequence[Integers], data: Tensor, there: Tensor) -> None:
+        """Some cells, at `places` along each axis."""
         where = tuple(tensor(i) for i in np.ix_(*places))
         self.data[where], self.there[where] = data, there
 
     def fill(self, rows: Rows) -> None:
         """Cells that are known."""
-        self._room(rows.data.shape[-1])
-        assert self.data is not None and self.there is not None
         n = len(self.layout.keyed)
-        keyed = np.unravel_index(rows.cells, self.sizes[:n]) if n else ()
-        where: Any = (
-            *(tensor(k) for k in keyed),
-            tensor(rows.items),
-            *(slice(0, m) for m in rows.there.shape[1:]),
-        )
+        keyed = np.unravel_index(rows.cells, self.there.shape[:n]) if n else ()
+        flat = (slice(0, m) for m in rows.there.shape[1:])
+        where: Any = (*(tensor(k) for k in keyed), tensor(rows.items), *flat)
         self.data[where], self.there[where] = rows.data, rows.there
-
-    def _room(self, width: int) -> None:
-        if self.data is None:
-            self.data = torch.zeros(*self.sizes, width)
-            self.there = torch.zeros(self.sizes, dtype=torch.bool)
 
     def named(self) -> Named:
         """As a value."""
-        assert self.data is not None and self.there is not None
         value = self.layout.value
         feature = value.feature is not None or value.table is not None
         present = None if bool(self.there.all()) else self.there

@@ -26,7 +26,6 @@ from glassbox_dsl.plan.work import Work
 from glassbox_dsl.run.context import Context, RunResults
 from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.keeping_values import kept_value
-from glassbox_dsl.vocabulary.axes import ITEM
 
 RECEIPT = 6
 """Numbers of a receipt in one cell: writes, those that moved, distance, relative and largest distance, proven."""
@@ -90,7 +89,7 @@ class Known:
         ledger.found[what] = cells[hit], items[hit], numbers
 
     def values(self, context: Context, demand: Demand) -> None:
-        """Find out which values of whole tensors are known of a context, and which tensors it takes for the rest."""
+        """Find out what is known of the values of whole tensors of a context."""
         found = list(layouts(self.contents, context, demand.values))
         self._fetch({name for layout in found for name in layout.names})
         for layout in found:
@@ -104,10 +103,7 @@ class Known:
         for setting, demand in work.settings:
             assert isinstance(setting, Context)
             self.values(setting, demand)
-            unknown = {
-                key: kept.unknown([*(d.name for d in kept.layout.value.dimensions), ITEM])
-                for key, kept in setting.kept.items()
-            }
+            unknown = {key: kept.unknown() for key, kept in setting.kept.items()}
 
             def left(wanted: Wanted, whole: Mask, setting: Setting = setting) -> Mask | None:
                 job = work.jobs.get((id(setting), wanted.run.name, None))
