@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from glassbox_dsl.diagnostics import Findings, InternalError
 from glassbox_dsl.plan import kept_values, packing
 from glassbox_dsl.plan.tensors_read import TensorsRead
-from glassbox_dsl.run.keeping_values import read_rows, written_rows
+from glassbox_dsl.run.keeping_values import KeptPiece, read_rows, written_rows
 from glassbox_dsl.store import known
 from tests.resume.conftest import PEOPLE, assert_same, data, rows
 from tests.semantics.test_agreement import LISTED, ROWS, experiments
@@ -182,19 +182,19 @@ def test_experiments_that_grow_end_as_those_that_did_not(gbx, tmp_path, monkeypa
     assert_same(grown, whole)
 
 
-def test_values_of_items_that_are_done_survive_an_interruption(gbx, made, tmp_path, monkeypatch):
-    monkeypatch.setattr(packing, "ROWS", 40)
-    monkeypatch.setattr(known, "EVERY_SECONDS", 0.0)
-    text = (
-        data()
-        + """
+SWEPT = """
 experiment e {
   run halved[layer, pos] = forward(clean) { mlp.out[layer, pos] *= 0.5 }
   measure size[layer, pos] = norm(halved[layer: layer, pos: pos].resid_post[-1, last] - clean.resid_post[-1, last])
   measure words = top(unembed(halved[layer: 1, pos: 2].resid_post[-1, last]), k: 2)
 }
 """
-    )
+
+
+def test_values_of_items_that_are_done_survive_an_interruption(gbx, made, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "ROWS", 40)
+    monkeypatch.setattr(known, "EVERY_SECONDS", 0.0)
+    text = data() + SWEPT
     whole = gbx(text, db="whole.duckdb")
     every = set(whole.cells)
     made.stop_at = whole.packs - 1
@@ -203,4 +203,22 @@ experiment e {
     made.stop_at = -1
     again = {item for _, _, item in gbx(text, db="grown.duckdb").cells}
     assert again < {item for _, _, item in every}
+    same(tmp_path)
+
+
+def test_memory_that_runs_out_while_a_value_is_evaluated_halves_the_pack(gbx, tmp_path, monkeypatch):
+    text = data() + SWEPT
+    gbx(text, db="whole.duckdb")
+    evaluated, seen = KeptPiece._evaluated, []
+
+    def fails_once(self, env):
+        seen.append(self.context)
+        if len(seen) == 1:
+            raise MemoryError("out of memory")
+        assert self.context.partly
+        return evaluated(self, env)
+
+    monkeypatch.setattr(KeptPiece, "_evaluated", fails_once)
+    assert gbx(text, db="grown.duckdb").packs > 1 and len(seen) > 1
+    assert not seen[0].partly
     same(tmp_path)
