@@ -353,13 +353,14 @@ class InContext(Expr):
 
 
 class Edit(Node):
-    """`SITE[...] op EXPR`. `free` names the site's axes that no index fixes or sweeps by a binder."""
+    """`SITE[...] op EXPR`. `nth`: how many equal edits of its run come before it, so that each has its own receipt."""
 
     site: str
     index: tuple[Index, ...]
     op: Literal[":=", "+=", "-=", "*="]
     value: Expr
     text: str
+    nth: int = 0
 
 
 class Variant(Node):

@@ -60,6 +60,11 @@ def generation_of(call: nodes.Call, words: Mapping[str, nodes.Expr]) -> Generati
     )
 
 
+def told_apart(edits: Sequence[Edit]) -> tuple[Edit, ...]:
+    """Edits of a run, those that are equal numbered."""
+    return tuple(edit.changed(nth=edits[:place].count(edit)) for place, edit in enumerate(edits))
+
+
 class RunReader:
     """Turns run statements into families of passes with edits."""
 
@@ -95,7 +100,7 @@ class RunReader:
             ]
             variants.append(RunVariant(
                 span=node.span, when=when, prompt=prompt, generation=generation,
-                edits=together([e for p, e in phases if PROMPT in p]),
+                edits=told_apart(together([e for p, e in phases if PROMPT in p])),
                 generated=together([e for p, e in phases if GENERATED in p]),
             ))  # fmt: skip
         return Run(

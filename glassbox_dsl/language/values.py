@@ -22,6 +22,7 @@ from glassbox_dsl.language.indices import dotted, is_point, swept_variables
 from glassbox_dsl.language.program import (
     Constant,
     Covered,
+    Dimension,
     Expr,
     Index,
     Operation,
@@ -301,26 +302,24 @@ class ValueReader(ContextReader):
                 names += one.members.dims
             if isinstance(one, Covered) or not is_point(one):
                 names.append(scope.sweep(one.span, axis, axis))
+                self.no_sets(one.span, axis, scope.met.found[names[-1]], scope)
             else:
                 names += [scope.sweep(one.span, v) for v in swept_variables(one)]
-            self.no_sets(one, scope)
+                if isinstance(one, Swept):
+                    self.no_sets(one.span, one.variable, scope.met.found[names[-1]], scope)
         return tuple(dict.fromkeys(names))
 
     @staticmethod
-    def no_sets(index: Index, scope: Scope) -> None:
+    def no_sets(span: Span, name: str, dimensions: Sequence[Dimension], scope: Scope) -> None:
         """A variable whose members are whole spans, ranges or sets cannot stand where one position is read."""
-        if scope.target is not None or not isinstance(index, Swept) or index.variable not in scope.binders:
+        if scope.target is not None:
             return
-        dimension = scope.binders[index.variable]
-        for row in dimension.members or ():
-            for variable, one in zip(dimension.variables, row, strict=True):
-                if (
-                    variable.name == index.variable
-                    and one.index is not None
-                    and one.text != "*"
-                    and not is_point(one.index)
-                ):
-                    raise Problem(errors.span_in_read(index.span, index.variable))
+        for dimension in dimensions:
+            for row in dimension.members or ():
+                for variable, one in zip(dimension.variables, row, strict=True):
+                    whole = one.index is not None and one.text != "*" and not is_point(one.index)
+                    if variable.name == name and whole:
+                        raise Problem(errors.span_in_read(span, name))
 
     def same_site(self, use: RunUse, span: Span, scope: Scope) -> Expr:
         """The bare run on the right of an edit: the written site at the written indices."""

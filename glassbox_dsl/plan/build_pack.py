@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +15,7 @@ from glassbox_dsl.plan.jobs import Job
 from glassbox_dsl.plan.lowering import NOWHERE, Sources, Touch, boundary, looks_ahead, touches
 from glassbox_dsl.plan.named import Integers, Mask
 from glassbox_dsl.plan.needed import asked_of
-from glassbox_dsl.plan.pack import EditPart, Pack, Share
+from glassbox_dsl.plan.pack import EditPart, Pack, Proven, Share
 from glassbox_dsl.plan.places import Places
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.stack import EditedCells, Owners, stacked
@@ -37,8 +36,7 @@ class PackBuilder:
     tables: dict[Job, Integers] = field(default_factory=dict)
     edited: list[EditedCells] = field(default_factory=list)
     shares: list[Share] = field(default_factory=list)
-    proven: defaultdict[tuple[Job, int, int], int] = field(default_factory=lambda: defaultdict(int))
-    proven_cells: list[tuple[tuple[Job, int, int], Integers, Integers]] = field(default_factory=list)
+    proven: list[Proven] = field(default_factory=list)
     twins: Twins = field(default_factory=Twins)
 
     def __post_init__(self) -> None:
@@ -62,9 +60,18 @@ class PackBuilder:
         """The pack of everything added."""
         self.edited.sort(key=lambda e: e.job.rank)
         reads = partial(asked_of, n_layers=self.n_layers)
-        shares, proven = tuple(self.shares), dict(self.proven)
-        pack = stacked(self.owners, self.edited, shares, proven, reads, self.n_layers)
-        return replace(pack, proven_cells=tuple(self.proven_cells), twins=self.twins.each_once())
+        pack = stacked(self.owners, self.edited, tuple(self.shares), reads, self.n_layers)
+        return replace(pack, proven=self._held(), twins=self.twins.each_once())
+
+    def _held(self) -> tuple[Proven, ...]:
+        """What was proven of the cells that the pack is there for."""
+        held = {s.job: s.cells * s.job.setting.data.n_items + s.items for s in self.shares}
+        found = []
+        for key, cells, items in self.proven:
+            own = np.isin(cells * key[0].setting.data.n_items + items, held.get(key[0], ()))
+            if own.any():
+                found.append((key, cells[own], items[own]))
+        return tuple(found)
 
     # ------------------------------------------------------------ owners
 
@@ -93,38 +100,43 @@ class PackBuilder:
         found = self._touches(parts, roots)
         bases = roots
         if fixed and swept:
-            first = np.full(len(cells), NOWHERE, dtype=np.int64)
-            for touch in found:
-                if touch.part.place in swept:
-                    np.minimum.at(first, touch.number, self._floor(touch))
-            bases = self._fixed([parts[place] for place in fixed], roots, first)
+            first = self._first(found, swept, len(cells))
+            bases = self._fixed([t for t in found if t.part.place in fixed], roots, first)
         alone = bases == roots
         return self._cells(bases, [t.kept(alone[t.number]) if t.part.place in fixed else t for t in found])
 
     def _touches(self, parts: Sequence[EditPart], roots: Integers) -> list[Touch]:
-        """What edits write, in the order of the file; sources first, since they may be longer."""
+        """What edits write, in the order of the file; sources first, since they may be longer.
+
+        Prompts of a pack are of many lengths: what lies behind the end of one is none of its positions.
+        """
         sources = [self._sources(part, roots) for part in parts]
-        longest = self.owners.longest
-        return [t for p, s in zip(parts, sources, strict=True) for t in touches(p, longest, s)]
+        longest, lengths = self.owners.longest, self.owners.lengths(roots)
+        found = [t for p, s in zip(parts, sources, strict=True) for t in touches(p, longest, s)]
+        return [t.kept(t.position < lengths[t.number]) for t in found]
 
     def _floor(self, touch: Touch) -> int:
         return boundary(touch.part.edit.site, touch.layer, self.n_layers)
 
-    def _fixed(self, parts: Sequence[EditPart], roots: Integers, first: Integers) -> Integers:
-        """Bases [row] that carry the edits that are the same in all cells, where they come before all others.
+    def _first(self, found: Sequence[Touch], swept: Sequence[int], n: int) -> Integers:
+        """The floor [row] of the first edit that the cells' variables change."""
+        first = np.full(n, NOWHERE, dtype=np.int64)
+        for touch in found:
+            if touch.part.place in swept:
+                np.minimum.at(first, touch.number, self._floor(touch))
+        return first
 
-        `first` [row] is the floor of the first edit that the cells' variables change.
+    def _fixed(self, found: Sequence[Touch], roots: Integers, first: Integers) -> Integers:
+        """Bases [row] that carry the edits that are the same in all cells, where those come before all others.
+
+        `first` [row] is the floor of the first edit that the cells' variables change. The rows of an item have one
+        base: what they come to is equal.
         """
-        items = parts[0].items
-        kinds, place = np.unique(items, return_index=True)
-        one_each = [replace(p, cells=p.cells[place], items=p.items[place]) for p in parts]
-        found = self._touches(one_each, roots[place])
-        latest = np.full(len(kinds), -1, dtype=np.int64)
+        latest = np.full(len(roots), -1, dtype=np.int64)
         for touch in found:
             np.maximum.at(latest, touch.number, self._floor(touch))
-        made = self._cells(roots[place], found)
-        which = np.searchsorted(kinds, items)
-        return np.where(latest[which] < first, made[which], roots)
+        below = latest < first
+        return self._cells(roots, [touch.kept(below[touch.number]) for touch in found])
 
     def _cells(self, bases: Integers, found: Sequence[Touch]) -> Integers:
         """Owners of rows [row] with touches; a row that nothing reaches is its base."""
@@ -141,7 +153,7 @@ class PackBuilder:
             kept.append(touch)
         forks = np.minimum.accumulate(forks, axis=1)
         moved = forks[:, -1] < NOWHERE
-        self._count_proven(found, kept, len(bases))
+        self._note_proven(found, kept, len(bases))
         owners, new = self._owners(bases, forks, np.flatnonzero(moved), kept)
         for touch in kept:
             self.owners.read_whole(owners[touch.number[looks_ahead(touch)]])
@@ -166,8 +178,8 @@ class PackBuilder:
         self.twins.pair(others, owners[others], kept)
         return owners, new
 
-    def _count_proven(self, found: Sequence[Touch], kept: Sequence[Touch], n: int) -> None:
-        """Count, for each edit, the cells in which all of it was proven to change nothing."""
+    def _note_proven(self, found: Sequence[Touch], kept: Sequence[Touch], n: int) -> None:
+        """Note, for each edit, the cells in which all of it was proven to change nothing."""
         stays: dict[EditPart, Mask] = {t.part: np.zeros(n, dtype=np.bool_) for t in found}
         was = {part: mask.copy() for part, mask in stays.items()}
         for touch in found:
@@ -176,8 +188,7 @@ class PackBuilder:
             stays[touch.part][touch.number] = True
         for part in was:
             gone = was[part] & ~stays[part]
-            self.proven[part.key] += int(gone.sum())
-            self.proven_cells.append((part.key, part.cells[gone], part.items[gone]))
+            self.proven.append((part.key, part.cells[gone], part.items[gone]))
 
     # ------------------------------------------------------------ prompts and sources
 

@@ -37,7 +37,7 @@ ITEMWISE = (
 )  # fmt: skip
 """Nodes whose value for an item depends on nothing but that item; `Writer` looks at the others one by one."""
 
-SHOWN = {"span", "text", "title", "when"}
+SHOWN = {"span", "text", "title", "when", "nth"}
 """Fields that say how a declaration is written, not what it computes."""
 
 

@@ -122,16 +122,19 @@ class Contents:
             content = writer.variant(run, number)
             mine = variants == number
             found.cells[mine] = own[mine][:, None] ^ self.items(setting, content.reads)[None]
-            read: dict[Tap | Edit, None] = dict.fromkeys([*job.wanted.taps, *variant.edits])
-            for what in read:
+            # What an edit does depends on those before it: its place counts, what is written there does not suffice.
+            read: dict[Tap | Edit, int | None] = dict.fromkeys(job.wanted.taps)
+            read |= {edit: place for place, edit in enumerate(variant.edits)}
+            for what, place in read.items():
                 about = writer.node(what)
-                found.names[number, what] = self._name(model, content, about)
+                found.names[number, what] = self._name(model, content, about, place)
                 found.items[number, what] = self.items(setting, about.reads, b"reading")
         return found
 
-    def _name(self, model: bytes, content: Content, about: Content) -> str:
+    def _name(self, model: bytes, content: Content, about: Content, place: int | None) -> str:
         world = self.world if content.reads.world or about.reads.world else b""
-        return digest(model, self.executor.encode(), content.key, about.key, world).hex()
+        where = () if place is None else (b"%d" % place,)
+        return digest(model, self.executor.encode(), content.key, about.key, world, *where).hex()
 
     def of_piece(self, setting: Setting, value: Value, number: int, flat: Sequence[str]) -> str | None:
         """The name of a piece of a value of which some dimensions are not cut up; None when its model has no key."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from glassbox_dsl.language.circuit_nodes import Exchanged
+from glassbox_dsl.language.hypotheses import SAMPLE
 from glassbox_dsl.language.indices import is_point
-from glassbox_dsl.language.program import Edit, Run, RunVariant, SiteRead, Swept, VariableValue
+from glassbox_dsl.language.program import Edit, Run, RunVariant, Scrubbed, SiteRead, Swept, VariableValue
 from glassbox_dsl.language.set_nodes import SetExpr
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.syntax import nodes
@@ -49,6 +50,8 @@ def variables_used(node: nodes.Node) -> set[str]:
     """The variables that a node reads, at any depth; a set that depends on none has variables of its own only."""
     if isinstance(node, SetExpr) and not node.dims:
         return set()
+    if isinstance(node, Scrubbed):
+        return {SAMPLE}  # read without being named
     own = {node.variable} if isinstance(node, Swept | VariableValue) else set()
     return own.union(*(variables_used(child) for child in nodes.children(node)))
 

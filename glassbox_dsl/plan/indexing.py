@@ -173,12 +173,11 @@ class Indexer:
         return Named(np.stack([self._cell_positions(c, axis, prompt, orders) for c in cells]), (CELL, ITEM))
 
     def _cell_positions(self, cell: Cell, axis: str, prompt: str, orders: dict[Index, Integers]) -> Integers:
-        """Where one cell lies in every item's prompt, [item]; -1: nowhere."""
+        """Where one cell lies in every item's prompt, [item]; -1: nowhere, as what is several positions or a name."""
         n = self.data.n_items
-        if cell.at is not None:
-            return np.full(n, cell.at, dtype=np.int64)
-        if cell.index is None or cell.whole:
-            raise InternalError(f"cell {cell.text} is not one position")
+        at = cell.number if cell.at is None else cell.at
+        if at is not None or cell.index is None or cell.whole:
+            return np.full(n, -1 if at is None else int(at), dtype=np.int64)
         if cell.nth is None:
             found = self.point(cell.index, axis, Env(item=along(ITEM, n)), prompt)
             return np.broadcast_to(np.where(found.full_presence(), found.data, -1), n)

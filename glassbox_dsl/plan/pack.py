@@ -9,7 +9,7 @@ first edit, it is its base: `rowof[owner, pos]` says in which row the value of a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -171,6 +171,10 @@ class Share:
     guests: dict[int, Integers]
 
 
+Proven = tuple[tuple[Job, int, int], Integers, Integers]
+"""An edit (by job, variant and place) and the cells [n] on items [n] in which all of it changes nothing, provably."""
+
+
 @dataclass(frozen=True, eq=False)
 class Twin:
     """Cells [n] on items [n] whose rows are those of equal cells `of_cells` [n] on `of_items` [n].
@@ -200,8 +204,7 @@ class Pack:
     entering: Integers
     floors: tuple[Floor, ...]
     shares: tuple[Share, ...]
-    proven: dict[tuple[Job, int, int], int] = field(default_factory=dict)
-    proven_cells: tuple[tuple[tuple[Job, int, int], Integers, Integers], ...] = ()
+    proven: tuple[Proven, ...] = ()
     twins: tuple[Twin, ...] = ()
 
     @property

@@ -14,6 +14,7 @@ from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.pack import Pack, Share
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.taps import Tap
+from glassbox_dsl.vocabulary.keys import HEAD
 
 LOGITS = "logits"
 
@@ -56,6 +57,11 @@ def whole_reads(job: Job) -> Iterator[tuple[Index | None, Tap | None]]:
             yield tap.at, tap
     if LOGITS in job.wanted.layers:
         yield job.wanted.positions.get(LOGITS), None
+
+
+def reads_head(job: Job) -> bool:
+    """Whether anything behind the last layer is read of a job."""
+    return any(True for _ in whole_reads(job)) or any(site in HEAD for site in job.wanted.layers)
 
 
 def reads_of_a_cell(job: Job) -> tuple[int, bool]:

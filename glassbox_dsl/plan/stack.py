@@ -42,6 +42,13 @@ class Owners:
         """Tokens of the longest prompt so far."""
         return max((len(t) for t in self.tokens), default=1)
 
+    def lengths(self, owners: Integers) -> Integers:
+        """How many tokens the prompts of owners have."""
+        found: Integers = np.array([len(ids) for ids in self.tokens], dtype=np.int64)[
+            np.array(self.root)[owners]
+        ]
+        return found
+
     def add_root(self, ids: Integers) -> int:
         """The owner of a prompt; equal prompts are one."""
         key = ids.tobytes()
@@ -123,7 +130,6 @@ def stacked(
     owners: Owners,
     edited: Sequence[EditedCells],
     shares: tuple[Share, ...],
-    proven: dict[tuple[Job, int, int], int],
     reads: Callable[[Pack], Asked] | None = None,
     n_layers: int | None = None,
 ) -> Pack:
@@ -132,7 +138,7 @@ def stacked(
     `reads` says what is read of the pack, so that each layer computes no more than that takes; None: everything.
     """
     stack = _Stack(owners, edited)
-    pack = stack.pack(shares, proven)
+    pack = stack.pack(shares)
     return pack if reads is None else stack.narrowed(pack, reads(pack), n_layers or owners.top)
 
 
@@ -178,7 +184,7 @@ class _Stack:
             depth[owner] = 0 if base < 0 else depth[base] + 1
         return [(depth == d).nonzero()[0] for d in range(1, int(depth.max(initial=0)) + 1)]
 
-    def pack(self, shares: tuple[Share, ...], proven: dict[tuple[Job, int, int], int]) -> Pack:
+    def pack(self, shares: tuple[Share, ...]) -> Pack:
         """All floors."""
         floors: list[Floor] = []
         before = np.broadcast_to((self.last + 1)[:, None], self.fork.shape)[:, 0]
@@ -197,7 +203,6 @@ class _Stack:
             self.entering,
             tuple(floors),
             shares,
-            proven,
         )
 
     def _join(self, before: Integers, now: Integers, first: bool) -> Integers:

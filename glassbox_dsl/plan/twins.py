@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from glassbox_dsl.language.program import Constant, Operation, OwnValue, Reference, VariableValue
 from glassbox_dsl.language.set_nodes import SetReference
 from glassbox_dsl.plan.canonical import Writer, digest, written
-from glassbox_dsl.plan.copies import variables_used
+from glassbox_dsl.plan.copies import split_edits, variables_used
 from glassbox_dsl.plan.lowering import Touch
 from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.pack import EditPart, Twin
@@ -55,30 +56,37 @@ class Twins:
     def _computed(self, part: EditPart, row: int) -> bytes:
         """What the value of an edit depends on in a row: its text in canonical form, its variables, its item."""
         setting, run, value = part.job.setting, part.job.run, part.edit.value
+        item = (id(setting.data), part.variant.prompt, part.job.extension, int(part.items[row]))
+        cell = None if part.place in split_edits(run, part.variant)[0] else int(part.cells[row])
         elsewhere = any(
             isinstance(n, Reference | SetReference) and n.experiment != setting.experiment.name
             for n in everything(value)
         )
         if elsewhere:
-            return b"alone" + repr((part.job.key, id(part.job), part.place, int(part.cells[row]))).encode()
+            return b"alone" + repr((part.job.key, id(part.job), part.place, cell, item)).encode()
         if id(setting) not in self.writers:
             self.writers[id(setting)] = Writer(
                 setting.experiment, {setting.experiment.name: setting.experiment}
             )
         content = self.writers[id(setting)].node(value).key
+        bound = () if cell is None else self._bound(part, cell)
+        return digest(content, written(bound), repr(item).encode())
+
+    @staticmethod
+    def _bound(part: EditPart, at: int) -> list[Any]:
+        """What the variables are in a cell that the value of an edit may depend on."""
+        setting, run, value = part.job.setting, part.job.run, part.edit.value
         shape = setting.shape(run)
-        at = np.unravel_index(int(part.cells[row]), shape) if shape else ()
+        places = np.unravel_index(at, shape) if shape else ()
         plain = all(isinstance(n, Constant | Operation | OwnValue | VariableValue) for n in everything(value))
         # Other values may depend on variables that they do not name, as a scrubbed stream does on its sample.
         used = variables_used(value) if plain else {v.name for d in run.dimensions for v in d.variables}
-        bound = [
+        return [
             (variable.name, cell.at, cell.number, cell.text, cell.index)
-            for dimension, place in zip(run.dimensions, at, strict=True)
+            for dimension, place in zip(run.dimensions, places, strict=True)
             for variable, cell in zip(dimension.variables, setting.rows(dimension)[int(place)], strict=True)
             if variable.name in used
         ]
-        item = (id(setting.data), part.variant.prompt, part.job.extension, int(part.items[row]))
-        return digest(content, written(bound), repr(item).encode())
 
     def note(self, keys: Sequence[bytes], rows: Integers, owners: Integers, touches: Sequence[Touch]) -> None:
         """Remember the cells that `owners` [n] were made for: `rows` [n] of `keys` [row]."""

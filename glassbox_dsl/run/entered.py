@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from glassbox_dsl.language.program import Run
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.run.context import Context
-from glassbox_dsl.run.edits import EditBatch, Receipt
+from glassbox_dsl.run.edits import EditBatch
 from glassbox_dsl.run.named import tensor
 from glassbox_dsl.run.rows import Rows
 from glassbox_dsl.run.steps import boundary
@@ -59,19 +59,18 @@ def entered(context: Context, run: Run, rows: Rows, layer: int, first: int) -> E
     variant = run.variants[rows.variant]
     env = maker.env(run, rows.cells, rows.items, None)
     ids = tensor(maker.ids(variant.prompt, rows.items, rows.length, None))
-    receipts = {e: Receipt(e) for e in variant.edits}
     cache, stream = None, None
     # `gradients`: values made without them in mind could not stand in a graph.
     passed = partial(context.instrument.forward, gradients=True)
     if first:
         config: Any = context.instrument.model.config
         cache = DynamicCache(config=config)
-        edits = EditBatch(context, variant, env, receipts, [first - 1], range(first)).writes()
+        edits = EditBatch(context, variant, env, [first - 1], range(first)).writes()
         passed(ids[:, :first], reads={LOGITS}, logit_positions=[first - 1], writes=edits, cache=cache)
         first = first if _holds(cache, first) else 0
     if layer:
         key = SiteKey("resid_pre", layer)
-        writes = EditBatch(context, variant, env, receipts).writes()
+        writes = EditBatch(context, variant, env).writes()
         below = {k: w for k, w in writes.items() if not behind(k, layer)}
         stream = passed(ids, reads={key}, writes=below)[key][:, first:]
     return Entered(layer, stream, first, cache if first else None)

@@ -23,7 +23,7 @@ from glassbox_dsl.plan.named import Integers
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context, own_context
-from glassbox_dsl.run.edits import EditBatch, Receipt
+from glassbox_dsl.run.edits import EditBatch
 from glassbox_dsl.run.gradients import Gradient, Gradients, Shift
 from glassbox_dsl.run.named import Named, combine, take_named, tensor
 from glassbox_dsl.run.rows import portions
@@ -120,7 +120,7 @@ class Estimates:
                 some, own = cells[part], items[part]
                 base = self.base_cells(run, some)
                 env = maker.env(run, some, own, None)
-                batch = EditBatch(self.context, edited, env, {e: Receipt(e) for e in edited.edits})
+                batch = EditBatch(self.context, edited, env)
                 with torch.no_grad():
                     for key, write in batch.writes().items():
                         old = plain.values[key][tensor(base), tensor(own)]

@@ -19,11 +19,12 @@ from glassbox_dsl.plan.setting import Extension
 from glassbox_dsl.plan.tally import Tally
 from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.run.context import Context, RunResults
-from glassbox_dsl.run.edits import EditBatch, Receipt
+from glassbox_dsl.run.edits import EditBatch
 from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.memory import allocate
 from glassbox_dsl.run.named import tensor
+from glassbox_dsl.run.receipts import Receipt
 from glassbox_dsl.run.rows import BATCH_TOKENS, Batches, Pass, Rows, portions
 from glassbox_dsl.run.scrub import prepare
 from glassbox_dsl.run.take_taps import TapTaker
@@ -183,7 +184,8 @@ class RunMaker:
         keys = self._keys(results)
         taps = self._taps(wanted, extension)
         positions = self.taps.positions(taps, results, env, variant, rows)
-        batch = EditBatch(self.context, variant, env, self.receipts[wanted.run.name], positions)
+        receipts = self.receipts[wanted.run.name] if extension is None else {}
+        batch = EditBatch(self.context, variant, env, positions, receipts=receipts)
         if positions is not None or "logits" in results.sites:
             keys = [*keys, SiteKey("logits")]
         start = None
@@ -199,7 +201,8 @@ class RunMaker:
         got = self.context.instrument.forward(
             ids, reads=set(keys), writes=batch.writes(), logit_positions=positions, start=start
         )
-        batch.count_rows()
+        for edit, receipt in receipts.items():
+            receipt.fired_rows += batch.rows_hit(edit)
         self._count(len(rows.cells), rows.length, rows.start, len(positions or ()))
         done = Pass(wanted.run.name, rows, env, variant, ids, positions, got)
         self.keeping.keep(results, done)

@@ -20,7 +20,7 @@ from glassbox_dsl.language.program import Generation, Run
 from glassbox_dsl.plan.demand import Wanted
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.run.context import Context
-from glassbox_dsl.run.edits import EditBatch, Receipt
+from glassbox_dsl.run.edits import EditBatch
 from glassbox_dsl.run.named import tensor
 from glassbox_dsl.run.rows import Batches, Rows
 from glassbox_dsl.vocabulary.keys import SiteKey
@@ -81,16 +81,15 @@ class Generations:
         cache = DynamicCache(config=self._config())
         ids = tensor(maker.ids(variant.prompt, rows.items, rows.length, None))
         places = [rows.length - 1]
-        batch = EditBatch(context, variant, env, {e: Receipt(e) for e in variant.edits}, places)
+        batch = EditBatch(context, variant, env, places)
         behind = variant.changed(edits=variant.generated)
-        receipts = {e: Receipt(e) for e in behind.edits}
         length = rows.length
         got = instrument.forward(
             ids, reads={LOGITS}, writes=batch.writes(), logit_positions=places, cache=cache
         )
         while True:
             chosen = yield got[LOGITS][:, -1].float().cpu()
-            batch = EditBatch(context, behind, env, receipts, [length], [length])
+            batch = EditBatch(context, behind, env, [length], [length])
             got = instrument.forward(
                 chosen[:, None], reads={LOGITS}, writes=batch.writes(), logit_positions=[0], cache=cache
             )

@@ -24,7 +24,7 @@ from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.plan.setting import Extension
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context, RunResults, Stored, own_context
-from glassbox_dsl.run.edits import EditBatch, Receipt
+from glassbox_dsl.run.edits import EditBatch
 from glassbox_dsl.run.entered import WHOLE, Entered, behind, part_of
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.named import Named, tensor
@@ -325,7 +325,7 @@ class Gradients:
             reads |= {SiteKey("attn.pattern", layer) for layer in range(context.sizes.facts.n_layers)}
         first = entered.first
         present = range(first, rows.length) if first else None
-        batch = EditBatch(context, variant, env, {e: Receipt(e) for e in variant.edits}, positions, present)
+        batch = EditBatch(context, variant, env, positions, present)
         edits = {key: write for key, write in batch.writes().items() if behind(key, entered.layer)}
         ids = tensor(maker.ids(variant.prompt, rows.items, rows.length, None))
         got = context.instrument.forward(

@@ -163,7 +163,7 @@ def outputs_again(context: Context, use: RunUse, env: Env, keys: Collection[Site
 
 def outputs(context: Context, use: RunUse, env: Env, keys: Collection[SiteKey]) -> Outputs:
     """Sites of another run's passes over the items of an environment's rows, by passes of their own: [row, ...]."""
-    from glassbox_dsl.run.edits import EditBatch, Receipt  # an edit may need the outputs of another run
+    from glassbox_dsl.run.edits import EditBatch  # an edit may need the outputs of another run
 
     run, maker = context.run(use.run), RowMaker(context)
     items = np.atleast_1d(env.item.data)
@@ -175,7 +175,7 @@ def outputs(context: Context, use: RunUse, env: Env, keys: Collection[SiteKey]) 
         mine: Integers = np.flatnonzero(variants == number)
         variant, length = run.variants[number], int(lengths[mine].max())
         own = maker.env(run, cells[mine], items[mine], env.extension)
-        edits = EditBatch(context, variant, own, {e: Receipt(e) for e in variant.edits}).writes()
+        edits = EditBatch(context, variant, own).writes()
         ids = tensor(maker.ids(variant.prompt, items[mine], length, env.extension))
         got = context.instrument.forward(ids, reads=set(keys), writes=edits)
         for key, value in got.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,8 +24,8 @@ from glassbox_dsl.plan.taps import Tap
 from glassbox_dsl.plan.tensors_read import TensorsRead, waits
 from glassbox_dsl.plan.work import Work
 from glassbox_dsl.run.context import Context, RunResults
-from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.keeping_values import kept_value
+from glassbox_dsl.run.receipts import MOVED, Key, Receipt, Writes
 
 RECEIPT = 6
 """Numbers of a receipt in one cell: writes, those that moved, distance, relative and largest distance, proven."""
@@ -47,6 +47,10 @@ class Ledger:
     found: dict[tuple[int, Tap | Edit], tuple[Integers, Integers, Floats]] = field(default_factory=dict)
     receipts: dict[Edit, Floats] = field(default_factory=dict)
     combined: dict[Tap, tuple[Mask, Floats]] = field(default_factory=dict)
+
+    def table(self, variant: int, place: int) -> Floats:
+        """What is counted of an edit, [cell, item, RECEIPT]."""
+        return self.receipts[self.job.run.variants[variant].edits[place]]
 
 
 @dataclass
@@ -174,19 +178,9 @@ class Known:
 
     # ------------------------------------------------------------ what a pack adds
 
-    def note(self, pack: Pack, receipts: dict[tuple[object, int, int], Receipt]) -> None:
-        """Keep what a pack gave, its receipts emptied of what they noted."""
-        for (job, number, place), receipt in receipts.items():
-            ledger = self.ledgers.get(job) if isinstance(job, Job) else None
-            if ledger is not None and ledger.receipts and receipt.log:
-                edit = ledger.job.run.variants[number].edits[place]
-                self._log(ledger.receipts[edit], receipt)
-        for (job, number, place), cells, items in pack.proven_cells:
-            ledger = self.ledgers.get(job)
-            if ledger is not None and ledger.receipts:
-                table = ledger.receipts[job.run.variants[number].edits[place]]
-                table[cells, items] = np.nan_to_num(table[cells, items])
-                table[cells, items, -1] = 1
+    def note(self, pack: Pack, writes: Mapping[Key, Writes]) -> None:
+        """Keep what a pack gave, and what its edits wrote."""
+        self._count(pack, writes)
         self._evaluate(pack)
         shares = [(self.ledgers[s.job], s) for s in pack.shares if s.job in self.ledgers]
         self.shelf.put([r for ledger, s in shares for r in self._readings(ledger, s.cells, s.items)])
@@ -206,16 +200,22 @@ class Known:
                 if kept.layout.early:
                     kept.make(_ready(context, kept.layout.runs))
 
-    @staticmethod
-    def _log(table: Floats, receipt: Receipt) -> None:
-        """The writes that a receipt noted, cell by cell; a cell that was made before is counted anew."""
-        log, receipt.log = receipt.log or [], []
-        cells, items = (np.concatenate([entry[i] for entry in log]) for i in (0, 1))
-        distance, relative, moved = (np.concatenate([entry[i] for entry in log]) for i in (2, 3, 4))
-        table[cells, items] = 0
-        for column, amount in enumerate((np.ones_like(distance), moved, distance, relative)):
-            np.add.at(table[..., column], (cells, items), amount)
-        np.maximum.at(table[..., 4], (cells, items), distance)
+    def _count(self, pack: Pack, writes: Mapping[Key, Writes]) -> None:
+        """The receipts of a pack's cells; one that was made before is counted anew."""
+        ledgers = {s.job: self.ledgers[s.job] for s in pack.shares if s.job in self.ledgers}
+        for share in pack.shares:
+            for table in ledgers[share.job].receipts.values() if share.job in ledgers else ():
+                table[share.cells, share.items] = 0
+        for (job, number, place), done in writes.items():
+            if job in ledgers:
+                table, at = ledgers[job].table(number, place), (done.cells, done.items)
+                amounts = (np.ones_like(done.far), done.share > MOVED, done.far, done.share)
+                for column, amount in enumerate(amounts):
+                    np.add.at(table[..., column], at, amount)
+                np.maximum.at(table[..., 4], at, done.far)
+        for (job, number, place), cells, items in pack.proven:
+            if job in ledgers:
+                ledgers[job].table(number, place)[cells, items, -1] = 1
 
     def _readings(self, ledger: Ledger, cells: Integers, items: Integers) -> Iterator[Readings]:
         context = ledger.job.setting

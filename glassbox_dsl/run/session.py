@@ -27,18 +27,19 @@ from glassbox_dsl.resolve.sources import ModelFiles
 from glassbox_dsl.run import errors
 from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.delta.maker import DeltaMaker
-from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.execute import RunMaker
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.run.known import Known
 from glassbox_dsl.run.measured import Claimed, Columns, Measured, Recorded
 from glassbox_dsl.run.memory import Heap
+from glassbox_dsl.run.receipts import Receipt
 from glassbox_dsl.run.set_values import RunValues
 from glassbox_dsl.run.trust import Check, verified
 from glassbox_dsl.run.weights import load_model
 from glassbox_dsl.syntax.nodes import everything
 from glassbox_dsl.vocabulary.axes import MODEL
+from glassbox_dsl.vocabulary.keys import HEAD
 
 PACK = " pack"
 """How the checks end that only the delta executor has to pass."""
@@ -126,7 +127,9 @@ class Session:
             read = results.sites or results.taps
             for receipt in receipts.values():
                 found.receipts.append((run, receipt, rows))
-                looked_at = read or receipt.fired_rows or receipt.proven
+                # The end of the model is visited where it is read, and an edit there may name another place.
+                read_there = read and receipt.edit.site not in HEAD
+                looked_at = read_there or receipt.fired_rows or receipt.proven
                 if looked_at and not receipt.moved and not isinstance(receipt.edit.value, Scrubbed):
                     found.diagnostics.append(errors.never_moved(receipt.edit.span, receipt.edit.text))
         for note in context.sets.notes:

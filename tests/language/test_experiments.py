@@ -64,6 +64,15 @@ BAD = [
     ("GB217", "measure a = clean.resid_post[0, last]"),
     ("GB219", "measure a = norm(clean.resid_past[0, last])"),
     ("GB221", "measure a[layer, head] = norm(clean.attn.k[layer, head, last])"),
+    (
+        "GB222",
+        "run p[pos in {1, 2..3}] = forward(clean) { resid_pre[0, pos] *= 2 }  measure a = norm(p.resid_post[0])",
+    ),
+    (
+        "GB222",
+        "run p[pos in {1, 2..3}] = forward(clean) { resid_pre[0, pos] *= 2 }  record a = p.resid_post[0, pos]",
+    ),
+    ("GB222", "measure a[pos in {1, 2..3}] = norm(clean.resid_post[0, pos])"),
     ("GB226", "run p = forward(clean) { resid_pre[0, last] := clean.resid_pre[:, last] }  measure a = ld(p)"),
 ]
 

@@ -22,7 +22,7 @@ def pack_of(reads, forks=(), length=LENGTH, top=LAYERS):
             fork[cell, layer:] = position
         cells = owners.add(np.full(len(forks), root), fork)
         owners.read_whole(cells)
-    return stacked(owners, [], (), {}, lambda pack: reads(pack.floors[-1].rowof), LAYERS)
+    return stacked(owners, [], (), lambda pack: reads(pack.floors[-1].rowof), LAYERS)
 
 
 def counts(pack):
@@ -96,7 +96,7 @@ def test_the_few_own_rows_of_a_prompt_that_begins_like_another_are_not_padded_to
     owners = Owners(LAYERS)
     prompts = [owners.add_root(np.arange(80)), owners.add_root(np.concatenate([np.arange(77), [97, 98, 99]]))]
     owners.read_whole(np.array(prompts))
-    pack = stacked(owners, [], (), {}, lambda p: {SiteKey("resid_post", 3): [np.arange(p.n_rows)]}, LAYERS)
+    pack = stacked(owners, [], (), lambda p: {SiteKey("resid_post", 3): [np.arange(p.n_rows)]}, LAYERS)
     few, many = pack.floors[0].grouping.bases()
     assert few.queries.tolist() == [[80, 81, 82]] and few.keys.tolist() == [[*range(77), 80, 81, 82]]
     assert many.queries.tolist() == [[*range(80)]] and many.keys.tolist() == [[*range(80)]]

@@ -140,3 +140,14 @@ def test_vectors_of_neurons(fam, gbx):
     same(found, "size", size)
     same(found, "alike", alike)
     same(found, "after", after)
+
+
+def test_a_variable_without_an_axis_stands_for_positions_by_name_and_by_number(llama, gbx):
+    """Members of one domain may be of both kinds: a name is written where the variable stands, a number is a number."""
+    body = 'run r[PLACE] = forward(clean) { mlp.out[1, p] *= 0.5 }  measure m = logit(r, " store")'
+    by_axis, by_name = (
+        gbx(PEOPLE.text + "experiment e {\n" + body.replace("PLACE", place) + "\n}", llama).values["m"]
+        for place in ("p: pos in {last, 2}", "p in {last, 2}")
+    )
+    assert len(set(by_name.values())) > 2
+    assert sorted(by_name.values()) == pytest.approx(sorted(by_axis.values()), abs=1e-5)

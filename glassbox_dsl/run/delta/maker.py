@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -31,15 +31,13 @@ from glassbox_dsl.run.delta.calls import calls_of
 from glassbox_dsl.run.delta.climb import Climb
 from glassbox_dsl.run.delta.tap_rows import TapRows
 from glassbox_dsl.run.delta.visits import Kept, Visits
-from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.execute import RunMaker
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.known import Known, scored_apart
 from glassbox_dsl.run.memory import Heap, out_of_memory, release
+from glassbox_dsl.run.receipts import Key, Receipt, Writes
 from glassbox_dsl.run.take_taps import TapTaker
-
-Receipts = dict[tuple[object, int, int], Receipt]
 
 
 @dataclass(eq=False)
@@ -91,11 +89,10 @@ class DeltaMaker:
             if left.get(job, job.made).any():
                 Evaluator(_context(job)).fits.before(job.run)
         context = self.contexts[0][0]
-        receipts = self._receipts(packed)
         if packed:
             packing = self.work.packing(packed, self.budget_rows, left)
             for pack in packing.packs():
-                self._climb(context, packing, pack, receipts)
+                self._climb(context, packing, pack)
                 self.progress.advance(sum(len(s.cells) for s in pack.shares if s.job.extension is None))
         for job in packed:
             self._keeping(job).finish(_context(job).results[job.key], job.wanted)
@@ -119,12 +116,12 @@ class DeltaMaker:
         self.tally.merge(maker.tally)
         maker.tally = Tally()
 
-    def _climb(self, context: Context, packing: Packing, pack: Pack, receipts: Receipts) -> None:
+    def _climb(self, context: Context, packing: Packing, pack: Pack) -> None:
         """Run one pack; in halves where memory does not suffice."""
         kept = [self._kept(share) for share in pack.shares]
         began = perf_counter()
         try:
-            visits = Visits(pack, kept, receipts, context.instrument.device)
+            visits = Visits(pack, kept, context.instrument.device)
             visits.prepare()
             cost = ModelCost(context.sizes.facts, str(context.instrument.dtype).removeprefix("torch."))
             climb = Climb(context.instrument, calls_of(context.instrument, pack.longest), pack, visits)
@@ -133,10 +130,11 @@ class DeltaMaker:
             stream = climb.run()
             with torch.inference_mode():
                 TapRows(context.instrument, visits, self.takers).take(stream)
-            visits.settle()
+            writes = visits.settle()
+            self._count(pack, writes)
             self.tally.add(pack, cost, perf_counter() - began)
             if self.known is not None:
-                self.known.note(pack, receipts)
+                self.known.note(pack, writes)
                 self._note_answers(self.known, pack)
             return
         except (RuntimeError, MemoryError) as problem:
@@ -145,8 +143,6 @@ class DeltaMaker:
             reason = str(problem)
         # Outside of the handler: while an exception lives, so do the tensors of its frames.
         release(context.instrument.device)
-        for receipt in receipts.values():
-            receipt.log = None if receipt.log is None else []
         halves = packing.halves(pack)
         if not halves:
             share = pack.shares[0]
@@ -154,7 +150,7 @@ class DeltaMaker:
                 [errors.one_cell_too_large(share.job.run.span, share.job.run.name, pack.n_rows, reason)]
             )
         for half in halves:
-            self._climb(context, packing, half, receipts)
+            self._climb(context, packing, half)
 
     @staticmethod
     def _kept(share: Share) -> Kept:
@@ -184,19 +180,19 @@ class DeltaMaker:
         self.progress.advance(sum(int((j.made & ~m).sum()) for j, m in left.items() if j.extension is None))
         return left
 
-    def _receipts(self, recorded: Sequence[Job]) -> Receipts:
-        """Where each edit is counted: runs that are only made again for others to copy are not."""
-        found: Receipts = {}
-        for job in self.work.jobs.values():
-            receipts = self.receipts.get((id(job.setting), job.run.name)) if job in recorded else None
-            for number, variant in enumerate(job.run.variants):
-                for place, edit in enumerate(variant.edits):
-                    counted = receipts is not None and job.extension is None
-                    receipt = receipts[edit] if receipts and counted else Receipt(edit)
-                    if self.known is not None and counted and receipt.log is None:
-                        receipt.log = []
-                    found[(job, number, place)] = receipt
-        return found
+    def _count(self, pack: Pack, writes: Mapping[Key, Writes]) -> None:
+        """Count what a pack wrote, and what of it was proven to change nothing."""
+        for (job, number, place), done in writes.items():
+            if job.extension is None:
+                receipt = self._receipt(job, number, place)
+                receipt.count(done.far, done.share)
+                receipt.fired_rows += done.rows
+        for (job, number, place), cells, _ in pack.proven:
+            if job.extension is None:
+                self._receipt(job, number, place).proven += len(cells)
+
+    def _receipt(self, job: Job, variant: int, place: int) -> Receipt:
+        return self.receipts[id(job.setting), job.run.name][job.run.variants[variant].edits[place]]
 
     def receipts_of(self, context: Context) -> dict[str, dict[Edit, Receipt]]:
         """The receipts of a context, by run."""

@@ -25,7 +25,6 @@ from glassbox_dsl.run.delta.calls import LayerCalls, recorded
 from glassbox_dsl.run.delta.climb import Climb
 from glassbox_dsl.run.delta.head import Head
 from glassbox_dsl.run.delta.visits import Visits, row_axis
-from glassbox_dsl.run.edits import Receipt
 from glassbox_dsl.run.instrument import Instrument
 from glassbox_dsl.vocabulary.keys import HEAD, SiteKey
 from glassbox_dsl.vocabulary.sites import sites
@@ -88,7 +87,7 @@ def verify_pack(instrument: Instrument) -> Iterator[Check]:
     for ids in prompts:
         owners.add_root(ids)
     apart = [instrument.forward(torch.from_numpy(ids)[None], reads=_readable(instrument)) for ids in prompts]
-    pack = stacked(owners, [], (), {})
+    pack = stacked(owners, [], ())
     visits, logits = _climbed(instrument, pack, _readable(instrument) - {LOGITS})
     yield from _reads(instrument, pack, visits, logits, apart, noise)
     yield _queried(instrument, owners, apart, noise)
@@ -109,8 +108,7 @@ def _climbed(
     instrument: Instrument, pack: Pack, wanted: set[SiteKey], rows: Integers | None = None
 ) -> tuple[ProbeVisits, Tensor]:
     """A climb with what it saw, and the logits of some of its rows (None: all)."""
-    receipts: dict[Any, Receipt] = {(s, 0, 0): Receipt(cast(Any, None)) for s in sites()}
-    visits = ProbeVisits(pack, [], receipts, instrument.device)
+    visits = ProbeVisits(pack, [], instrument.device)
     visits.wanted = wanted
     stream = Climb(instrument, LayerCalls(instrument, pack.longest), pack, visits).run()
     read = torch.from_numpy(np.arange(pack.n_rows) if rows is None else rows).to(instrument.device)
@@ -128,7 +126,7 @@ def _queried(
         read.append(pack.floors[-1].rowof[np.arange(len(apart)), pack.lengths - 1])
         return {LOGITS: read}
 
-    pack = stacked(owners, [], (), {}, reads)
+    pack = stacked(owners, [], (), reads)
     _, logits = _climbed(instrument, pack, set(), read[0])
     errors = [relative(got, one[LOGITS][0, -1]) for got, one in zip(logits, apart, strict=True)]
     return check("T4 pack", torch.stack(errors).max(), noise, "the last layer for queried rows against apart")
@@ -200,7 +198,7 @@ def _writes(
         two = np.zeros(2, dtype=np.int64)
         touch = Touch(cast(EditPart, Probe(name)), place, two, at, None, at, two + source)
         edited.append(EditedCells(cast(Any, None), cells[name], [touch]))
-    pack = stacked(owners, edited, (), {})
+    pack = stacked(owners, edited, ())
     _, logits = _climbed(instrument, pack, set())
     keys = {name: SiteKey(name, places[name]) for name in names}
     long = instrument.forward(torch.from_numpy(prompts[0])[None], reads=set(keys.values()))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from glassbox_dsl.library.metric import metrics
@@ -20,7 +19,8 @@ from glassbox_dsl.plan.pack import CellEdit, EditPart, Floor, Pack, RowCopy, Sha
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.run.context import Context, RunResults, Stored
 from glassbox_dsl.run.delta.kernels import taken
-from glassbox_dsl.run.edits import EditBatch, Receipt
+from glassbox_dsl.run.edits import EditBatch
+from glassbox_dsl.run.receipts import Key, Log, Writes
 from glassbox_dsl.run.scrub import prepare
 from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
@@ -46,23 +46,16 @@ class Moved:
 
 @dataclass
 class Visits:
-    """Visits the sites of one climb. `receipts` finds the receipt of an edit."""
+    """Visits the sites of one climb."""
 
     pack: Pack
     kept: Sequence[Kept]
-    receipts: dict[tuple[object, int, int], Receipt]
     device: torch.device
     floor: Floor = field(init=False)
     local: Tensor | None = None
     moves: dict[EditPart, list[Moved]] = field(default_factory=dict)
-    fired: dict[EditPart, NDArray[np.bool_]] = field(default_factory=dict)
+    log: Log = field(default_factory=Log)
     tables: dict[tuple[int, int, int], tuple[Tensor, bool]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        shared = [self.receipts[key] for key in {twin.of for twin in self.pack.twins}]
-        self.logged = [receipt for receipt in shared if receipt.log is None]
-        for receipt in self.logged:
-            receipt.log = []
 
     def keys(self) -> tuple[set[SiteKey], set[SiteKey]]:
         """What is read and what is written, by layer."""
@@ -159,39 +152,24 @@ class Visits:
     def _edit(self, write: CellEdit, key: SiteKey, rows: Tensor) -> None:
         part, axis = write.part, row_axis(key.site)
         context, env = self._rows_of(write)
-        cells, items = part.cells[write.number], part.items[write.number]
-        receipt = self.receipts[part.key].about(cells, items)
-        batch = EditBatch(context, part.variant, env, {part.edit: receipt})
+        line = self.log.about(part.key, part.cells[write.number], part.items[write.number])
+        batch = EditBatch(context, part.variant, env, receipts={part.edit: line})
         place = self._at(self.tensor(write.rows))
         own = torch.from_numpy(write.own).to(self.device) & (place >= 0)
         value = taken(rows, place.clamp(min=0)).movedim(1, 1 + axis)
-        after = batch.apply(part.edit, key, value, write.positions)
-        if after is value:
-            return
-        rows[place[own]] = after.movedim(1 + axis, 1)[own]
-        fired = self.fired.setdefault(part, np.zeros(len(part.cells), dtype=np.bool_))
-        fired[write.number] |= batch.hit[part.edit].numpy()
+        inner = value.ndim - 1 - (sites()[key.site].feature is not None)
+        spread = own.reshape(len(own), *[1] * axis, -1, *[1] * (inner - axis - 1))
+        after = batch.apply(part.edit, key, value, write.positions, spread)
+        if after is not value:
+            rows[place[own]] = after.movedim(1 + axis, 1)[own]
 
-    def settle(self) -> None:
-        """After the climb: fill in the receipts, those of equal cells too."""
-        self._settle()
-        logs = {twin.of: tuple(self.receipts[twin.of].log or ()) for twin in self.pack.twins}
-        for twin in self.pack.twins:
-            self.receipts[twin.key].echo(logs[twin.of], twin)
-        for receipt in self.logged:
-            receipt.log = None
-
-    def _settle(self) -> None:
+    def settle(self) -> dict[Key, Writes]:
+        """After the climb: what each edit wrote in the cells that the pack is there for."""
         for part, moves in self.moves.items():
             number, distance, size = _by_cell(moves)
-            receipt = self.receipts[part.key].about(part.cells[number], part.items[number])
-            receipt.add(torch.ones(len(number), dtype=torch.bool), distance, size)
-            fired = self.fired.setdefault(part, np.zeros(len(part.cells), dtype=np.bool_))
-            fired[number] = True
-        for part, fired in self.fired.items():
-            self.receipts[part.key].fired_rows += int(fired.sum())
-        for key, n in self.pack.proven.items():
-            self.receipts[key].proven += n
+            line = self.log.about(part.key, part.cells[number], part.items[number])
+            line.add(torch.ones(len(number), dtype=torch.bool), distance, size)
+        return self.log.of_shares(self.pack.twins, self.pack.shares)
 
     # ------------------------------------------------------------ reads
 

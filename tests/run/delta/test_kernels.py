@@ -33,7 +33,7 @@ def pack():
     owners.read_whole(everything)
     everything = np.concatenate([roots, everything])
     return stacked(
-        owners, [], (), {}, lambda p: {SiteKey("logits"): [t[t >= 0] for t in [p.floors[-1].rowof]]}, TOP
+        owners, [], (), lambda p: {SiteKey("logits"): [t[t >= 0] for t in [p.floors[-1].rowof]]}, TOP
     )
 
 
