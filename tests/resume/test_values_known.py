@@ -217,3 +217,25 @@ def test_memory_that_runs_out_while_a_value_is_evaluated_halves_the_pack(gbx, tm
     assert gbx(text, db="grown.duckdb").packs > 1 and len(seen) > 1
     assert not seen[0].partly
     same(tmp_path)
+
+
+TWICE = """
+experiment e {
+  run other = forward(clean) { }
+  run set[layer in {0, 1}] = forward(corrupt) {
+    resid_post[layer, {2, c}] := other  resid_post[layer, {2, c}] := clean
+    mlp.out[layer, last] *= 0.5  mlp.out[layer, last] *= 0.5
+  }
+  measure m = ld(set)
+}
+"""
+
+
+def test_edits_that_come_to_the_same_keep_receipts_of_their_own(gbx, tmp_path):
+    metric = "metric ld(r) = logit(r, yes) - logit(r, no)\n"
+    for people in (PEOPLE[:2], PEOPLE):
+        gbx(data(people) + metric + TWICE, db="grown.duckdb")
+    gbx(data() + metric + TWICE, db="whole.duckdb")
+    same(tmp_path)
+    moved = [row[-1] for row in rows(tmp_path / "grown.duckdb")["receipts"]]
+    assert len(moved) == 4 and sum(share == 0 for share in moved) == 1
