@@ -15,7 +15,7 @@ from glassbox_dsl.syntax import nodes
 
 @dataclass
 class Stages:
-    """Stages of all runs that some settings of one model demand; a run that is copied is made in the same stage."""
+    """Stages of all runs that some settings of one model demand; a run that is copied, or compared with, is made no later."""
 
     settings: Sequence[tuple[Setting, Demand]]
     known: dict[tuple[int, str], int] = field(default_factory=dict)
@@ -41,7 +41,11 @@ class Stages:
                     before = max(before, self.of(place, copied.run.run))
                 else:
                     before = max(before, self._behind(place, [edit.value]))
-        return before
+        # The other run of a metric of two climbs along, so what its edits compute with has to be there too.
+        guests = (
+            t.other.run.run for t in wanted.taps if t.other is not None and demand.beside(t.other, wanted.run)
+        )
+        return max([before, *(self.of(place, guest) for guest in guests)])
 
     def _behind(self, place: int, read: Iterable[nodes.Node]) -> int:
         """The stage behind everything that some values read."""

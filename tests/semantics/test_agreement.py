@@ -154,6 +154,10 @@ FOUND = (
     embed[{1, 2}] += noise(scale: 0.5, seed: 1)  attn.z[1, 0, last] := corrupt  resid_post[layer, pos] := clean
   }
   measure m = loss(fixed)""",
+    # the other run of a metric is computed from one that is whole a stage later
+    """run other = forward(corrupt) { attn.pattern[1, 1, :, first] := clean }
+  run edited = forward(clean) { mlp.out[0, last] *= 0.5 }
+  measure m = kl(edited, other)""",
 )
 
 
