@@ -15,7 +15,7 @@ from glassbox_dsl.syntax import nodes
 
 @dataclass
 class Stages:
-    """Stages of all runs that some settings of one model demand; a run that is copied, or compared with, is made no later."""
+    """Stages of all runs that some settings of one model demand; a run is made no earlier than what climbs with it."""
 
     settings: Sequence[tuple[Setting, Demand]]
     known: dict[tuple[int, str], int] = field(default_factory=dict)

@@ -188,14 +188,9 @@ class Known:
     @staticmethod
     def _evaluate(pack: Pack) -> None:
         """Keep the values of those items of which this pack made the last run."""
-        contexts = {}
-        for share in pack.shares:
-            assert isinstance(share.job.setting, Context)
-            context = contexts[id(share.job.setting)] = share.job.setting
-            waiting = context.results[share.job.key].waiting
-            if waiting is not None:
-                waiting[share.cells, share.items] = False
+        contexts = {id(share.job.setting): share.job.setting for share in pack.shares}
         for context in contexts.values():
+            assert isinstance(context, Context)
             for kept in context.kept.values():
                 if kept.layout.early:
                     kept.make(_ready(context, kept.layout.runs))

@@ -73,6 +73,8 @@ class SiteValues:
             found = combine(torch.mul, found, self.down_rows(coordinates["layer"], coordinates["neuron"]))
         found = self.only_existing(found, expr, axes, coordinates, env, prompt)
         there = made_at(results, cell, env.item)
+        if results.waiting is not None and results.waiting.any() and not self.context.partly:
+            self._none_waits(results.waiting, there, cell, env)
         if results.whole is not None:
             found = self._only_whole(found, results.whole, there, cell, env)
         found = found.where(there.spread(found.dims)[0])
@@ -84,6 +86,13 @@ class SiteValues:
                 raise Findings([errors.no_such_feature(expr.span, found.data.shape[-1])])
             found = Named(found.data[..., place], found.dims, False, found.present)
         return found
+
+    @staticmethod
+    def _none_waits(waiting: Mask, there: indices.Named, cell: indices.Named, env: Env) -> None:
+        """That nothing is read before its pack has climbed: the stages of a plan are there to see to it."""
+        left = indices.take(indices.Named(waiting, ("#run", "#item")), {"#run": cell, "#item": env.item})
+        if (there.data & left.data).any():
+            raise InternalError("a run is read that has not been made yet")
 
     def _only_whole(
         self, found: Named, whole: Mask, there: indices.Named, cell: indices.Named, env: Env

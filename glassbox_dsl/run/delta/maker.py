@@ -82,9 +82,9 @@ class DeltaMaker:
             for job in packed:
                 self.known.begin(job, _context(job).results[job.key])
         left = self._left(packed)
-        for job in left:
+        for job in packed:
             results = _context(job).results[job.key]
-            results.whole, results.waiting = left[job], left[job].copy()
+            results.whole, results.waiting = left.get(job), left.get(job, job.made).copy()
         for job in jobs:
             if left.get(job, job.made).any():
                 Evaluator(_context(job)).fits.before(job.run)
@@ -131,6 +131,9 @@ class DeltaMaker:
             with torch.inference_mode():
                 TapRows(context.instrument, visits, self.takers).take(stream)
             writes = visits.settle()
+            for one in kept:
+                assert one.results.waiting is not None
+                one.results.waiting[one.share.cells, one.share.items] = False
             self._count(pack, writes)
             self.tally.add(pack, cost, perf_counter() - began)
             if self.known is not None:
