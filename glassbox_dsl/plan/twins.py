@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -31,6 +30,7 @@ class Twins:
     owners: dict[bytes, int] = field(default_factory=dict)
     made_for: dict[int, tuple[list[EditPart], int]] = field(default_factory=dict)
     writers: dict[int, Writer] = field(default_factory=dict)
+    values: dict[EditPart, tuple[bytes, set[str]]] = field(default_factory=dict)
     found: list[Twin] = field(default_factory=list)
 
     def keys(self, bases: Integers, touches: Sequence[Touch]) -> list[bytes]:
@@ -54,39 +54,40 @@ class Twins:
         return [*places, touch.source[pairs].tobytes(), touch.source_owner[pairs].tobytes()]
 
     def _computed(self, part: EditPart, row: int) -> bytes:
-        """What the value of an edit depends on in a row: its text in canonical form, its variables, its item."""
-        setting, run, value = part.job.setting, part.job.run, part.edit.value
-        item = (id(setting.data), part.variant.prompt, part.job.extension, int(part.items[row]))
-        cell = None if part.place in split_edits(run, part.variant)[0] else int(part.cells[row])
-        elsewhere = any(
-            isinstance(n, Reference | SetReference) and n.experiment != setting.experiment.name
-            for n in everything(value)
-        )
-        if elsewhere:
-            return b"alone" + repr((part.job.key, id(part.job), part.place, cell, item)).encode()
-        if id(setting) not in self.writers:
-            self.writers[id(setting)] = Writer(
-                setting.experiment, {setting.experiment.name: setting.experiment}
-            )
-        content = self.writers[id(setting)].node(value).key
-        bound = () if cell is None else self._bound(part, cell)
-        return digest(content, written(bound), repr(item).encode())
-
-    @staticmethod
-    def _bound(part: EditPart, at: int) -> list[Any]:
-        """What the variables are in a cell that the value of an edit may depend on."""
-        setting, run, value = part.job.setting, part.job.run, part.edit.value
+        """What the value of an edit comes to in a row: its text in canonical form, its variables, its item."""
+        if part not in self.values:
+            self.values[part] = self._value(part)
+        content, used = self.values[part]
+        run, setting = part.job.run, part.job.setting
         shape = setting.shape(run)
-        places = np.unravel_index(at, shape) if shape else ()
-        plain = all(isinstance(n, Constant | Operation | OwnValue | VariableValue) for n in everything(value))
-        # Other values may depend on variables that they do not name, as a scrubbed stream does on its sample.
-        used = variables_used(value) if plain else {v.name for d in run.dimensions for v in d.variables}
-        return [
+        places = np.unravel_index(int(part.cells[row]), shape) if used else ()
+        bound = [
             (variable.name, cell.at, cell.number, cell.text, cell.index)
-            for dimension, place in zip(run.dimensions, places, strict=True)
+            for dimension, place in zip(run.dimensions if used else (), places, strict=True)
             for variable, cell in zip(dimension.variables, setting.rows(dimension)[int(place)], strict=True)
             if variable.name in used
         ]
+        item = (id(setting.data), part.variant.prompt, part.job.extension, int(part.items[row]))
+        return digest(content, written(bound), repr(item).encode())
+
+    def _value(self, part: EditPart) -> tuple[bytes, set[str]]:
+        """What the value of an edit is in canonical form, and the variables that it may depend on."""
+        setting, run, value = part.job.setting, part.job.run, part.edit.value
+        nodes = list(everything(value))
+        # Values may depend on variables that they do not name, as a scrubbed stream does on its sample.
+        used = {v.name for d in run.dimensions for v in d.variables}
+        if part.place in split_edits(run, part.variant)[0]:
+            used = set()
+        elif all(isinstance(n, Constant | Operation | OwnValue | VariableValue) for n in nodes):
+            used = variables_used(value)
+        if any(
+            isinstance(n, Reference | SetReference) and n.experiment != setting.experiment.name for n in nodes
+        ):
+            return b"alone" + repr((part.job.key, id(part.job), part.place)).encode(), used
+        if id(setting) not in self.writers:
+            own = {setting.experiment.name: setting.experiment}
+            self.writers[id(setting)] = Writer(setting.experiment, own)
+        return self.writers[id(setting)].node(value).key, used
 
     def note(self, keys: Sequence[bytes], rows: Integers, owners: Integers, touches: Sequence[Touch]) -> None:
         """Remember the cells that `owners` [n] were made for: `rows` [n] of `keys` [row]."""

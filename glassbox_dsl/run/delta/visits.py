@@ -158,7 +158,7 @@ class Visits:
         own = torch.from_numpy(write.own).to(self.device) & (place >= 0)
         value = taken(rows, place.clamp(min=0)).movedim(1, 1 + axis)
         inner = value.ndim - 1 - (sites()[key.site].feature is not None)
-        spread = own.reshape(len(own), *[1] * axis, -1, *[1] * (inner - axis - 1))
+        spread = own.cpu().reshape(len(own), *[1] * axis, -1, *[1] * (inner - axis - 1))
         after = batch.apply(part.edit, key, value, write.positions, spread)
         if after is not value:
             rows[place[own]] = after.movedim(1 + axis, 1)[own]
