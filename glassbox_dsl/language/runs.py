@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,12 @@ def generation_of(call: nodes.Call, words: Mapping[str, nodes.Expr]) -> Generati
 
 def told_apart(edits: Sequence[Edit]) -> tuple[Edit, ...]:
     """Edits of a run, those that are equal numbered."""
-    return tuple(edit.changed(nth=edits[:place].count(edit)) for place, edit in enumerate(edits))
+    seen: Counter[Edit] = Counter()
+    found = []
+    for edit in edits:
+        found.append(edit.changed(nth=seen[edit]) if edit in seen else edit)
+        seen[edit] += 1
+    return tuple(found)
 
 
 class RunReader:

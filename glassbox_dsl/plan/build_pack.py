@@ -65,11 +65,11 @@ class PackBuilder:
 
     def _held(self) -> tuple[Proven, ...]:
         """What was proven of the cells that the pack is there for."""
-        held = {s.job: s.cells * s.job.setting.data.n_items + s.items for s in self.shares}
+        shares = {share.job: share for share in self.shares}
         found = []
         for key, cells, items in self.proven:
-            own = np.isin(cells * key[0].setting.data.n_items + items, held.get(key[0], ()))
-            if own.any():
+            if key[0] in shares:
+                own = shares[key[0]].holds(cells, items)
                 found.append((key, cells[own], items[own]))
         return tuple(found)
 

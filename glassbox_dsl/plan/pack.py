@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from glassbox_dsl.plan.grouping import Grouping
 
 
+EditKey = tuple[Job, int, int]
+"""An edit: its job, and its variant and place there."""
+
+
+def edit_of(key: EditKey) -> Edit:
+    """The edit of a key."""
+    job, variant, place = key
+    return job.run.variants[variant].edits[place]
+
+
 @dataclass(frozen=True, eq=False)
 class RowCopy:
     """`value[dst] = value[src]`: a site set to what stands there in another run.
@@ -64,8 +74,8 @@ class EditPart:
         return self.variant.edits[self.place]
 
     @property
-    def key(self) -> tuple[Job, int, int]:
-        """The job, variant and place: what receipts are kept by."""
+    def key(self) -> EditKey:
+        """What receipts are kept by."""
         return self.job, self.job.run.variants.index(self.variant), self.place
 
 
@@ -170,22 +180,27 @@ class Share:
     owners: Integers
     guests: dict[int, Integers]
 
+    def holds(self, cells: Integers, items: Integers) -> Mask:
+        """Which of some cells [n] on items [n] of its job are in it."""
+        n_items = self.job.setting.data.n_items
+        return np.isin(cells * n_items + items, self.cells * n_items + self.items)
 
-Proven = tuple[tuple[Job, int, int], Integers, Integers]
-"""An edit (by job, variant and place) and the cells [n] on items [n] in which all of it changes nothing, provably."""
+
+Proven = tuple[EditKey, Integers, Integers]
+"""An edit and the cells [n] on items [n] in which all of it changes nothing, provably."""
 
 
 @dataclass(frozen=True, eq=False)
 class Twin:
     """Cells [n] on items [n] whose rows are those of equal cells `of_cells` [n] on `of_items` [n].
 
-    An edit did in them what its twin did there. Edits go by job, variant and place.
+    An edit did in them what its twin did there.
     """
 
-    key: tuple[Job, int, int]
+    key: EditKey
     cells: Integers
     items: Integers
-    of: tuple[Job, int, int]
+    of: EditKey
     of_cells: Integers
     of_items: Integers
 

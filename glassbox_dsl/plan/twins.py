@@ -74,7 +74,7 @@ class Twins:
         """What the value of an edit is in canonical form, and the variables that it may depend on."""
         setting, run, value = part.job.setting, part.job.run, part.edit.value
         nodes = list(everything(value))
-        # Values may depend on variables that they do not name, as a scrubbed stream does on its sample.
+        # Values of other kinds may depend on a variable that they do not name: all of the run's count.
         used = {v.name for d in run.dimensions for v in d.variables}
         if part.place in split_edits(run, part.variant)[0]:
             used = set()

@@ -22,7 +22,7 @@ from glassbox_dsl.run.context import Context
 from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.kept_edges import Rest, rest_of, watched
 from glassbox_dsl.run.named import Named, tensor
-from glassbox_dsl.run.receipts import Counts
+from glassbox_dsl.run.receipts import Line
 from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
 
@@ -40,17 +40,12 @@ class EditBatch:
     env: Env
     logit_positions: Sequence[int] | None = None
     positions: Sequence[int] | None = None
-    receipts: Mapping[Edit, Counts] = field(default_factory=dict)
+    receipts: Mapping[Edit, Line] = field(default_factory=dict)
     evaluator: Evaluator = field(init=False)
-    hit: dict[Edit, Tensor] = field(default_factory=dict)
     rests: dict[tuple[object, object], Rest] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.evaluator = Evaluator(self.context)
-
-    def rows_hit(self, edit: Edit) -> int:
-        """After the pass: how many rows an edit fired on."""
-        return int(self.hit[edit].sum()) if edit in self.hit else 0
 
     def writes(self) -> dict[SiteKey, Callable[[Tensor], Tensor]]:
         """What to write where, edits at one site in the order written."""
@@ -139,8 +134,7 @@ class EditBatch:
             far, size = (
                 torch.linalg.vector_norm(t.detach().float().flatten(1), dim=1).cpu() for t in (change, value)
             )
-            self.hit[edit] = torch.ones_like(far, dtype=torch.bool)
-            self.receipts[edit].add(self.hit[edit], far, size)
+            self.receipts[edit].add(torch.ones_like(far, dtype=torch.bool), far, size)
         return value + change
 
     def _written(self, edit: Edit, value: Tensor, new: Tensor, mask: Tensor) -> Tensor:
@@ -164,5 +158,4 @@ class EditBatch:
         difference = torch.where(torch.isfinite(difference), difference, 1e6)
         before = torch.where(wide & torch.isfinite(value), value, 0.0).float().flatten(1)
         fired = mask.flatten(1).any(1).cpu()
-        self.hit[edit] = self.hit.get(edit, torch.zeros_like(fired)) | fired
         self.receipts[edit].add(fired, difference.norm(dim=1).cpu(), before.norm(dim=1).cpu())

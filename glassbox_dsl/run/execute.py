@@ -24,7 +24,7 @@ from glassbox_dsl.run.evaluate import Evaluator
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.memory import allocate
 from glassbox_dsl.run.named import tensor
-from glassbox_dsl.run.receipts import Receipt
+from glassbox_dsl.run.receipts import Line, Receipt, joined
 from glassbox_dsl.run.rows import BATCH_TOKENS, Batches, Pass, Rows, portions
 from glassbox_dsl.run.scrub import prepare
 from glassbox_dsl.run.take_taps import TapTaker
@@ -184,8 +184,8 @@ class RunMaker:
         keys = self._keys(results)
         taps = self._taps(wanted, extension)
         positions = self.taps.positions(taps, results, env, variant, rows)
-        receipts = self.receipts[wanted.run.name] if extension is None else {}
-        batch = EditBatch(self.context, variant, env, positions, receipts=receipts)
+        lines = {e: Line([], rows.cells, rows.items) for e in variant.edits} if extension is None else {}
+        batch = EditBatch(self.context, variant, env, positions, receipts=lines)
         if positions is not None or "logits" in results.sites:
             keys = [*keys, SiteKey("logits")]
         start = None
@@ -201,8 +201,9 @@ class RunMaker:
         got = self.context.instrument.forward(
             ids, reads=set(keys), writes=batch.writes(), logit_positions=positions, start=start
         )
-        for edit, receipt in receipts.items():
-            receipt.fired_rows += batch.rows_hit(edit)
+        for edit, line in lines.items():
+            if line.into:
+                self.receipts[wanted.run.name][edit].count(joined(line.into))
         self._count(len(rows.cells), rows.length, rows.start, len(positions or ()))
         done = Pass(wanted.run.name, rows, env, variant, ids, positions, got)
         self.keeping.keep(results, done)

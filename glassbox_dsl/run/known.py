@@ -17,7 +17,7 @@ from glassbox_dsl.plan.demand import Demand, Wanted
 from glassbox_dsl.plan.jobs import Job
 from glassbox_dsl.plan.kept_values import layouts
 from glassbox_dsl.plan.named import Integers, Mask
-from glassbox_dsl.plan.pack import Pack
+from glassbox_dsl.plan.pack import EditKey, Pack, edit_of
 from glassbox_dsl.plan.setting import Setting
 from glassbox_dsl.plan.shelf import Readings, Shelf
 from glassbox_dsl.plan.taps import Tap
@@ -25,7 +25,7 @@ from glassbox_dsl.plan.tensors_read import TensorsRead, waits
 from glassbox_dsl.plan.work import Work
 from glassbox_dsl.run.context import Context, RunResults
 from glassbox_dsl.run.keeping_values import kept_value
-from glassbox_dsl.run.receipts import MOVED, Key, Receipt, Writes
+from glassbox_dsl.run.receipts import MOVED, Receipt, Writes
 
 RECEIPT = 6
 """Numbers of a receipt in one cell: writes, those that moved, distance, relative and largest distance, proven."""
@@ -47,10 +47,6 @@ class Ledger:
     found: dict[tuple[int, Tap | Edit], tuple[Integers, Integers, Floats]] = field(default_factory=dict)
     receipts: dict[Edit, Floats] = field(default_factory=dict)
     combined: dict[Tap, tuple[Mask, Floats]] = field(default_factory=dict)
-
-    def table(self, variant: int, place: int) -> Floats:
-        """What is counted of an edit, [cell, item, RECEIPT]."""
-        return self.receipts[self.job.run.variants[variant].edits[place]]
 
 
 @dataclass
@@ -178,7 +174,7 @@ class Known:
 
     # ------------------------------------------------------------ what a pack adds
 
-    def note(self, pack: Pack, writes: Mapping[Key, Writes]) -> None:
+    def note(self, pack: Pack, writes: Mapping[EditKey, Writes]) -> None:
         """Keep what a pack gave, and what its edits wrote."""
         self._count(pack, writes)
         self._evaluate(pack)
@@ -195,22 +191,22 @@ class Known:
                 if kept.layout.early:
                     kept.make(_ready(context, kept.layout.runs))
 
-    def _count(self, pack: Pack, writes: Mapping[Key, Writes]) -> None:
+    def _count(self, pack: Pack, writes: Mapping[EditKey, Writes]) -> None:
         """The receipts of a pack's cells; one that was made before is counted anew."""
         ledgers = {s.job: self.ledgers[s.job] for s in pack.shares if s.job in self.ledgers}
         for share in pack.shares:
             for table in ledgers[share.job].receipts.values() if share.job in ledgers else ():
                 table[share.cells, share.items] = 0
-        for (job, number, place), done in writes.items():
-            if job in ledgers:
-                table, at = ledgers[job].table(number, place), (done.cells, done.items)
+        for key, done in writes.items():
+            if key[0] in ledgers:
+                table, at = ledgers[key[0]].receipts[edit_of(key)], (done.cells, done.items)
                 amounts = (np.ones_like(done.far), done.share > MOVED, done.far, done.share)
                 for column, amount in enumerate(amounts):
                     np.add.at(table[..., column], at, amount)
                 np.maximum.at(table[..., 4], at, done.far)
-        for (job, number, place), cells, items in pack.proven:
-            if job in ledgers:
-                ledgers[job].table(number, place)[cells, items, -1] = 1
+        for key, cells, items in pack.proven:
+            if key[0] in ledgers:
+                ledgers[key[0]].receipts[edit_of(key)][cells, items, -1] = 1
 
     def _readings(self, ledger: Ledger, cells: Integers, items: Integers) -> Iterator[Readings]:
         context = ledger.job.setting

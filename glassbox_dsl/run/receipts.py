@@ -5,31 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from glassbox_dsl.language.program import Edit
-from glassbox_dsl.plan.jobs import Job
 from glassbox_dsl.plan.named import Integers
-from glassbox_dsl.plan.pack import Share, Twin
+from glassbox_dsl.plan.pack import EditKey, Share, Twin, edit_of
 from glassbox_dsl.plan.reads import reads_head
 from glassbox_dsl.vocabulary.keys import HEAD
 
 Floats = NDArray[np.float32]
-Key = tuple[Job, int, int]
-"""An edit: its job, variant and place there."""
 MOVED = 1e-6
 """An edit that moves a value by less than this share of its size has not moved it (float noise)."""
-
-
-class Counts(Protocol):
-    """Takes note of writes."""
-
-    def add(self, fired: Tensor, distance: Tensor, size: Tensor) -> None:
-        """One write: which rows [row] it fired on, and the norms of the change and of the value before."""
 
 
 @dataclass
@@ -49,22 +38,14 @@ class Receipt:
     total: float = 0.0
     relative: float = 0.0
 
-    def add(self, fired: Tensor, distance: Tensor, size: Tensor) -> None:
-        """Count one write: which rows [row] it fired on, and the norms of the change and of the value before."""
-        self.count(distance[fired].numpy(), relative(distance, size)[fired].numpy())
-
-    def count(self, far: Floats, share: Floats) -> None:
-        """Count writes [n] by how far they moved a value, and by which share of its size."""
-        self.fired += len(far)
-        self.moved += int((share > MOVED).sum())
-        self.total += float(far.sum())
-        self.relative += float(share.sum())
-        self.largest = max(self.largest, float(far.max(initial=0.0)))
-
-
-def relative(distance: Tensor, size: Tensor) -> Tensor:
-    """Norms of changes [row] as shares of the norms of the values before."""
-    return distance / size.clamp(min=1e-12)
+    def count(self, writes: Writes) -> None:
+        """Count writes in cells that have not been counted yet."""
+        self.fired += len(writes.far)
+        self.fired_rows += writes.rows
+        self.moved += int((writes.share > MOVED).sum())
+        self.total += float(writes.far.sum())
+        self.relative += float(writes.share.sum())
+        self.largest = max(self.largest, float(writes.far.max(initial=0.0)))
 
 
 @dataclass(frozen=True)
@@ -102,19 +83,19 @@ def joined(writes: Sequence[Writes]) -> Writes:
 class Log:
     """What the edits of a pack did, write by write."""
 
-    found: defaultdict[Key, list[Writes]] = field(default_factory=lambda: defaultdict(list))
+    found: defaultdict[EditKey, list[Writes]] = field(default_factory=lambda: defaultdict(list))
 
-    def about(self, key: Key, cells: Integers, items: Integers) -> Line:
+    def about(self, key: EditKey, cells: Integers, items: Integers) -> Line:
         """Where writes of an edit in cells [row] on items [row] are noted."""
         return Line(self.found[key], cells, items)
 
-    def of_shares(self, twins: Sequence[Twin], shares: Sequence[Share]) -> dict[Key, Writes]:
+    def of_shares(self, twins: Sequence[Twin], shares: Sequence[Share]) -> dict[EditKey, Writes]:
         """The writes in the cells that a pack is there for, those of equal cells that were made once among them.
 
         Cells that were made for others to copy from only are counted in the pack that they belong to.
         """
-        own = {key: joined(writes) for key, writes in self.found.items()}
-        found: defaultdict[Key, list[Writes]] = defaultdict(list)
+        own = {key: joined(writes) for key, writes in self.found.items() if writes}
+        found: defaultdict[EditKey, list[Writes]] = defaultdict(list)
         for key, writes in own.items():
             found[key].append(writes)
         for twin in twins:
@@ -138,23 +119,21 @@ class Line:
 
     def add(self, fired: Tensor, distance: Tensor, size: Tensor) -> None:
         """One write: which rows [row] it fired on, and the norms of the change and of the value before."""
-        every = Writes(self.cells, self.items, distance.numpy(), relative(distance, size).numpy())
+        every = Writes(self.cells, self.items, distance.numpy(), (distance / size.clamp(min=1e-12)).numpy())
         self.into.append(every.picked(np.flatnonzero(fired.numpy())))
 
 
-def _told(key: Key) -> bool:
+def _told(key: EditKey) -> bool:
     """Whether the writes of an edit count: the end of the model is visited for others too, where they read it."""
-    job, variant, place = key
+    job, *_ = key
     wanted = job.wanted
     reads_nothing = not (wanted.taps or wanted.layers or job.extension)  # is there for others to copy from
-    at_the_end = job.run.variants[variant].edits[place].site in HEAD
-    return not at_the_end or reads_nothing or reads_head(job)
+    return edit_of(key).site not in HEAD or reads_nothing or reads_head(job)
 
 
 def _held(writes: Writes, share: Share) -> Writes:
     """Those in the cells of a share."""
-    n_items = share.job.setting.data.n_items
-    own = np.isin(writes.cells * n_items + writes.items, share.cells * n_items + share.items)
+    own = share.holds(writes.cells, writes.items)
     return writes if own.all() else writes.picked(np.flatnonzero(own))
 
 

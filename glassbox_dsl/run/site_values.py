@@ -90,16 +90,14 @@ class SiteValues:
     @staticmethod
     def _none_waits(waiting: Mask, there: indices.Named, cell: indices.Named, env: Env) -> None:
         """That nothing is read before its pack has climbed: the stages of a plan are there to see to it."""
-        left = indices.take(indices.Named(waiting, ("#run", "#item")), {"#run": cell, "#item": env.item})
-        if (there.data & left.data).any():
+        if (there.data & in_cells(waiting, cell, env.item).data).any():
             raise InternalError("a run is read that has not been made yet")
 
     def _only_whole(
         self, found: Named, whole: Mask, there: indices.Named, cell: indices.Named, env: Env
     ) -> Named:
         """NaN in cells of which the run was not made again, which only values may read that are known there."""
-        kept = indices.take(indices.Named(whole, ("#run", "#item")), {"#run": cell, "#item": env.item})
-        lacking = there.data & ~kept.data
+        lacking = there.data & ~in_cells(whole, cell, env.item).data
         if not lacking.any():
             return found
         if not self.context.partly:
@@ -195,6 +193,10 @@ def by_prompt(places: Places, run: Run, cell: indices.Named, parts: Sequence[Nam
 
 def made_at(results: RunResults, cell: indices.Named, item: indices.Named) -> indices.Named:
     """Whether the pass of a cell (dimensions multiplied out) on an item exists."""
-    made = indices.Named(results.made, ("#run", "#item"))
-    made = indices.take(made, {"#run": cell, "#item": item})
-    return indices.Named(made.data if made.present is None else made.data & made.present, made.dims)
+    return in_cells(results.made, cell, item)
+
+
+def in_cells(mask: Mask, cell: indices.Named, item: indices.Named) -> indices.Named:
+    """A mask [cell, item] in some cells (dimensions multiplied out) on items; false where there is no such cell."""
+    found = indices.take(indices.Named(mask, ("#run", "#item")), {"#run": cell, "#item": item})
+    return indices.Named(found.data if found.present is None else found.data & found.present, found.dims)

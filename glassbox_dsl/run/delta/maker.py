@@ -18,7 +18,7 @@ from glassbox_dsl.plan.cost import ModelCost
 from glassbox_dsl.plan.demand import Demand, Wanted
 from glassbox_dsl.plan.jobs import Job
 from glassbox_dsl.plan.named import Mask
-from glassbox_dsl.plan.pack import Pack, Share
+from glassbox_dsl.plan.pack import EditKey, Pack, Share, edit_of
 from glassbox_dsl.plan.packing import Packing
 from glassbox_dsl.plan.progress import Progress
 from glassbox_dsl.plan.room import kept_bytes
@@ -36,7 +36,7 @@ from glassbox_dsl.run.execute import RunMaker
 from glassbox_dsl.run.keeping import Keeping
 from glassbox_dsl.run.known import Known, scored_apart
 from glassbox_dsl.run.memory import Heap, out_of_memory, release
-from glassbox_dsl.run.receipts import Key, Receipt, Writes
+from glassbox_dsl.run.receipts import Receipt, Writes
 from glassbox_dsl.run.take_taps import TapTaker
 
 
@@ -183,19 +183,18 @@ class DeltaMaker:
         self.progress.advance(sum(int((j.made & ~m).sum()) for j, m in left.items() if j.extension is None))
         return left
 
-    def _count(self, pack: Pack, writes: Mapping[Key, Writes]) -> None:
+    def _count(self, pack: Pack, writes: Mapping[EditKey, Writes]) -> None:
         """Count what a pack wrote, and what of it was proven to change nothing."""
-        for (job, number, place), done in writes.items():
-            if job.extension is None:
-                receipt = self._receipt(job, number, place)
-                receipt.count(done.far, done.share)
-                receipt.fired_rows += done.rows
-        for (job, number, place), cells, _ in pack.proven:
-            if job.extension is None:
-                self._receipt(job, number, place).proven += len(cells)
+        for key, done in writes.items():
+            if key[0].extension is None:
+                self._receipt(key).count(done)
+        for key, cells, _ in pack.proven:
+            if key[0].extension is None:
+                self._receipt(key).proven += len(cells)
 
-    def _receipt(self, job: Job, variant: int, place: int) -> Receipt:
-        return self.receipts[id(job.setting), job.run.name][job.run.variants[variant].edits[place]]
+    def _receipt(self, key: EditKey) -> Receipt:
+        job, *_ = key
+        return self.receipts[id(job.setting), job.run.name][edit_of(key)]
 
     def receipts_of(self, context: Context) -> dict[str, dict[Edit, Receipt]]:
         """The receipts of a context, by run."""

@@ -15,12 +15,12 @@ from glassbox_dsl.plan import lowering
 from glassbox_dsl.plan.indexing import Env
 from glassbox_dsl.plan.layers import reads_patterns
 from glassbox_dsl.plan.named import Integers
-from glassbox_dsl.plan.pack import CellEdit, EditPart, Floor, Pack, RowCopy, Share, Write
+from glassbox_dsl.plan.pack import CellEdit, EditKey, EditPart, Floor, Pack, RowCopy, Share, Write
 from glassbox_dsl.plan.rows import RowMaker
 from glassbox_dsl.run.context import Context, RunResults, Stored
 from glassbox_dsl.run.delta.kernels import taken
 from glassbox_dsl.run.edits import EditBatch
-from glassbox_dsl.run.receipts import Key, Log, Writes
+from glassbox_dsl.run.receipts import Log, Writes
 from glassbox_dsl.run.scrub import prepare
 from glassbox_dsl.vocabulary.keys import SiteKey
 from glassbox_dsl.vocabulary.sites import sites
@@ -163,7 +163,7 @@ class Visits:
         if after is not value:
             rows[place[own]] = after.movedim(1 + axis, 1)[own]
 
-    def settle(self) -> dict[Key, Writes]:
+    def settle(self) -> dict[EditKey, Writes]:
         """After the climb: what each edit wrote in the cells that the pack is there for."""
         for part, moves in self.moves.items():
             number, distance, size = _by_cell(moves)
